@@ -1,0 +1,1 @@
+//! One verb per file: arguments to a request, a plan, the pipeline, an exit code.

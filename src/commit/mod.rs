@@ -1,0 +1,1 @@
+//! Slice 5: profile and boot default, read back over a fresh connection.

@@ -1,0 +1,252 @@
+//! The fold: what a reader of the stream knows so far.
+//!
+//! Terminal, recap, summary, metrics and exit code all read this and nothing else, so they can
+//! not disagree; and a stored log gives the same answers as the run itself.
+
+use std::collections::BTreeMap;
+
+use super::facts::{Changes, Evidence, Pointers, Vitals};
+use super::{Event, Finding, HostReport, Phase, PhaseResult, Stamped};
+use crate::fleet::{HostName, StorePath};
+use crate::plan::Plan;
+
+/// Everything known of a run.
+#[derive(Debug, Clone, Default)]
+pub struct RunState {
+    /// Short name of the run.
+    pub run: String,
+    /// The command with its arguments.
+    pub command: Vec<String>,
+    /// Who.
+    pub operator: String,
+    /// Version of the program.
+    pub version: String,
+    /// The flake.
+    pub flake: Option<String>,
+    /// Issue number.
+    pub issue: Option<u64>,
+    /// When it began, milliseconds since the epoch.
+    pub started_ms: i64,
+    /// Milliseconds since then.
+    pub elapsed_ms: u64,
+    /// What was to be done.
+    pub plan: Option<Plan>,
+    /// Hosts in the order of the plan.
+    pub hosts: Vec<HostState>,
+    /// Name of the tree's content, files looked at, and why it was waived.
+    pub cleared: Option<(String, usize, Option<String>)>,
+    /// Findings in the tree.
+    pub tree_findings: Vec<Finding>,
+    /// The signal that asked to stop.
+    pub interrupted: Option<String>,
+    /// Whether the last event was seen.
+    pub finished: bool,
+}
+
+/// Everything known of one host.
+#[derive(Debug, Clone)]
+pub struct HostState {
+    /// Which.
+    pub name: HostName,
+    /// The phase it is in.
+    pub current: Option<(Phase, u64)>,
+    /// Phases that ended: result, note, milliseconds.
+    pub ended: BTreeMap<Phase, (PhaseResult, String, u64)>,
+    /// What it is doing, done, total, unit.
+    pub progress: Option<(String, u64, u64, String)>,
+    /// The latest line of output.
+    pub line: Option<String>,
+    /// Pointers before.
+    pub pointers: Option<Pointers>,
+    /// Milliseconds of a round trip.
+    pub latency_ms: Option<u64>,
+    /// Its new closure.
+    pub toplevel: Option<StorePath>,
+    /// Vitals before.
+    pub vitals_before: Option<Vitals>,
+    /// Vitals after.
+    pub vitals_after: Option<Vitals>,
+    /// What changes.
+    pub changes: Option<Changes>,
+    /// Transaction, and when its guard decides.
+    pub armed: Option<(String, i64)>,
+    /// Findings on the host.
+    pub findings: Vec<(Phase, Finding)>,
+    /// Output that explains a failure.
+    pub evidence: Vec<Evidence>,
+    /// Times contact was lost and found again.
+    pub reconnects: u32,
+    /// Advice.
+    pub recommendations: Vec<String>,
+    /// The last word; `None`: still at it, or the run was cut off.
+    pub report: Option<HostReport>,
+    /// Milliseconds into the run when it finished.
+    pub finished_ms: Option<u64>,
+}
+
+impl HostState {
+    fn new(name: HostName) -> Self {
+        Self {
+            name,
+            current: None,
+            ended: BTreeMap::new(),
+            progress: None,
+            line: None,
+            pointers: None,
+            latency_ms: None,
+            toplevel: None,
+            vitals_before: None,
+            vitals_after: None,
+            changes: None,
+            armed: None,
+            findings: Vec::new(),
+            evidence: Vec::new(),
+            reconnects: 0,
+            recommendations: Vec::new(),
+            report: None,
+            finished_ms: None,
+        }
+    }
+}
+
+impl RunState {
+    /// Folds a whole log.
+    pub fn of<'a>(events: impl IntoIterator<Item = &'a Stamped>) -> Self {
+        let mut state = Self::default();
+        for event in events {
+            state.apply(event);
+        }
+        state
+    }
+
+    /// A host by name.
+    pub fn host(&self, name: &HostName) -> Option<&HostState> {
+        self.hosts.iter().find(|h| h.name == *name)
+    }
+
+    /// Takes in one event. Events may be missing or repeated; none is an error.
+    pub fn apply(&mut self, stamped: &Stamped) {
+        self.elapsed_ms = self.elapsed_ms.max(stamped.elapsed_ms);
+        match &stamped.event {
+            Event::RunStarted { .. } => self.begin(stamped),
+            Event::Planned { plan } => {
+                for step in plan.hosts() {
+                    self.slot(&step.host);
+                }
+                self.plan = Some(plan.clone());
+            }
+            Event::Cleared { tree, waived, files } => {
+                self.cleared = Some((tree.clone(), *files, waived.clone()));
+            }
+            Event::Found { host: None, finding, .. } => self.tree_findings.push(finding.clone()),
+            Event::InterruptReceived { signal } => self.interrupted = Some(signal.clone()),
+            Event::RunFinished { .. } => self.finished = true,
+            Event::Unknown => {}
+            other => self.apply_to_host(other, stamped.elapsed_ms),
+        }
+    }
+
+    fn begin(&mut self, stamped: &Stamped) {
+        let Event::RunStarted { run, version, command, operator, flake, issue, .. } =
+            &stamped.event
+        else {
+            return;
+        };
+        self.run.clone_from(run);
+        self.version.clone_from(version);
+        self.command.clone_from(command);
+        self.operator.clone_from(operator);
+        self.flake.clone_from(flake);
+        self.issue = *issue;
+        self.started_ms = stamped.at_ms - stamped.elapsed_ms.cast_signed();
+    }
+
+    fn slot(&mut self, name: &HostName) -> &mut HostState {
+        let at = self.hosts.iter().position(|h| h.name == *name).unwrap_or_else(|| {
+            self.hosts.push(HostState::new(name.clone()));
+            self.hosts.len() - 1
+        });
+        &mut self.hosts[at]
+    }
+
+    fn apply_to_host(&mut self, event: &Event, elapsed_ms: u64) {
+        let Some(name) = event.host() else { return };
+        let host = self.slot(name);
+        match event {
+            Event::PhaseStarted { phase, .. } => {
+                host.current = Some((*phase, elapsed_ms));
+                host.progress = None;
+            }
+            Event::PhaseEnded { phase, result, note, took_ms, .. } => {
+                host.ended.insert(*phase, (result.clone(), note.clone(), *took_ms));
+                if host.current.is_some_and(|(current, _)| current == *phase) {
+                    host.current = None;
+                }
+            }
+            Event::Progress { what, done, total, unit, .. } => {
+                host.progress = Some((what.clone(), *done, *total, unit.clone()));
+            }
+            Event::Line { text, .. } => host.line = Some(text.clone()),
+            Event::HostFinished { report, .. } => {
+                host.report = Some(report.clone());
+                host.current = None;
+                host.finished_ms = Some(elapsed_ms);
+            }
+            other => host.learn(other),
+        }
+    }
+}
+
+impl HostState {
+    fn learn(&mut self, event: &Event) {
+        match event {
+            Event::FactsRead { pointers, latency_ms, .. } => {
+                self.pointers = Some(pointers.clone());
+                self.latency_ms = Some(*latency_ms);
+            }
+            Event::Measured { after: false, vitals, .. } => {
+                self.vitals_before = Some(vitals.clone())
+            }
+            Event::Measured { after: true, vitals, .. } => self.vitals_after = Some(vitals.clone()),
+            Event::ChangesFound { changes, .. } => self.changes = Some(changes.clone()),
+            Event::Armed { transaction, decides_by_ms, .. } => {
+                self.armed = Some((transaction.clone(), *decides_by_ms));
+            }
+            Event::Found { phase, finding, .. } => self.findings.push((*phase, finding.clone())),
+            Event::Captured { evidence, .. } => self.evidence.push(evidence.clone()),
+            Event::Reconnected { .. } => self.reconnects += 1,
+            Event::ClosureKnown { toplevel, .. } => self.toplevel = Some(toplevel.clone()),
+            Event::Recommended { text, .. } => self.recommendations.push(text.clone()),
+            _ => {}
+        }
+    }
+}
+
+impl Event {
+    /// The host it is about.
+    pub fn host(&self) -> Option<&HostName> {
+        match self {
+            Self::PhaseStarted { host, .. }
+            | Self::PhaseEnded { host, .. }
+            | Self::Progress { host, .. }
+            | Self::Line { host, .. }
+            | Self::FactsRead { host, .. }
+            | Self::Measured { host, .. }
+            | Self::ChangesFound { host, .. }
+            | Self::Armed { host, .. }
+            | Self::Captured { host, .. }
+            | Self::Reconnected { host, .. }
+            | Self::GenerationMoved { host, .. }
+            | Self::ClosureKnown { host, .. }
+            | Self::Recommended { host, .. }
+            | Self::HostFinished { host, .. } => Some(host),
+            Self::Found { host, .. } => host.as_ref(),
+            Self::RunStarted { .. }
+            | Self::Planned { .. }
+            | Self::Cleared { .. }
+            | Self::InterruptReceived { .. }
+            | Self::RunFinished { .. }
+            | Self::Unknown => None,
+        }
+    }
+}

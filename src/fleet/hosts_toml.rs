@@ -1,0 +1,1 @@
+//! hosts.toml: text to [`super::Fleet`].

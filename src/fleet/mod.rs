@@ -1,0 +1,294 @@
+//! Who the hosts are: names, addresses, store paths and what hosts.toml says of each host.
+//!
+//! Everything here is parsed once and then trusted, so each newtype refuses whatever could be
+//! read as an option, a shell word or an installable by the programs it is later handed to.
+//! This module knows no phase, no process and no file but the text it is given.
+
+pub mod hosts_toml;
+pub mod names;
+pub mod select;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use names::{Address, AttrName, Generation, HostName, NameError, StorePath, UserName};
+
+/// Everything that hosts.toml says, defaults already applied to each host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fleet {
+    /// The file it was read from; relative paths in it count from this file's folder.
+    pub source: PathBuf,
+    /// Flake reference as written (`~` not yet expanded); `None`: the folder of `source`.
+    pub flake: Option<String>,
+    /// Hosts in the order of the file.
+    pub hosts: Vec<Host>,
+    /// Limits that belong to a run of several hosts.
+    pub limits: FleetLimits,
+    /// The fleet's own binary cache.
+    pub cache: Option<Cache>,
+    /// Remote builders by name; they become Nix's `builders` option.
+    pub builders: BTreeMap<String, Builder>,
+}
+
+/// `[defaults]` keys that have no meaning for a single host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FleetLimits {
+    /// Hosts worked on at once.
+    pub max_parallel: usize,
+    /// Hosts that may be down at once; `None`: as many as `max_parallel`.
+    pub max_unavailable: Option<usize>,
+    /// The host that goes first, alone.
+    pub canary: Option<HostName>,
+    /// Failed hosts after which no further host is started; `None`: no limit.
+    pub max_failures: Option<usize>,
+    /// `--keep-going` for Nix; `None`: on for several hosts, off for one.
+    pub keep_going: Option<bool>,
+}
+
+/// One host, every default applied.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Host {
+    /// Its name in hosts.toml and on the screen.
+    pub name: HostName,
+    /// Where to reach it, tried in order; never empty.
+    pub addresses: Vec<Address>,
+    /// Its attribute under `nixosConfigurations`.
+    pub attr: AttrName,
+    /// For `@tag` selections.
+    pub tags: Vec<String>,
+    /// Waves run in ascending order.
+    pub wave: u32,
+    /// `network` hosts go last, alone.
+    pub role: Role,
+    /// Units that must be active after a deploy, whatever they were before.
+    pub critical_services: Vec<String>,
+    /// Whether Tailscale must be up afterwards; `None`: if it was up before.
+    pub tailscale: Option<bool>,
+    /// When to warn of memory and disk.
+    pub limits: Limits,
+    /// Health checks, in order.
+    pub health: Vec<Probe>,
+    /// The login user; `None`: what ssh's own configuration says.
+    pub user: Option<UserName>,
+    /// Whether commands on the target go through sudo.
+    pub sudo: Sudo,
+    /// Where the closure is built.
+    pub build_on: BuildOn,
+    /// Checks done when the command line says nothing.
+    pub mode: Mode,
+    /// Seconds between the end of the activation and the verdict.
+    pub soak_s: u32,
+    /// Seconds that switch-to-configuration may take.
+    pub activate_timeout_s: u32,
+    /// Seconds that verification may take, soak apart.
+    pub verify_timeout_s: u32,
+    /// Seconds that setting the profile and installing the boot loader may take.
+    pub commit_timeout_s: u32,
+    /// What happens when going back fails too; `None`: reboot, but leave a host with a seat.
+    pub on_revert_failure: Option<OnRevertFailure>,
+    /// What happens when a switch inhibitor differs.
+    pub on_inhibitor: OnInhibitor,
+    /// Whether a reboot that is wanted may be offered.
+    pub reboot: Reboot,
+    /// What a host that cannot be reached means for the run.
+    pub optional: Optional,
+    /// `--accept-flake-config` for Nix.
+    pub accept_flake_config: bool,
+    /// Whose ssh master is used.
+    pub ssh_control: SshControl,
+    /// Line of `[hosts.NAME]` in hosts.toml, from 1.
+    pub line: usize,
+}
+
+/// What other hosts depend on this one for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Nothing special.
+    #[default]
+    Plain,
+    /// Others reach the network through it.
+    Network,
+}
+
+/// Thresholds for warnings.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Percent of memory in use above which to warn.
+    pub memory_percent: u8,
+    /// Percent of a file system in use above which to warn.
+    pub disk_percent: u8,
+}
+
+/// `sudo = "auto" | "always" | "never"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sudo {
+    /// Through sudo unless the login user is root.
+    #[default]
+    Auto,
+    /// Always through sudo.
+    Always,
+    /// Never: the login user is root by other means.
+    Never,
+}
+
+/// Where a closure is built.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BuildOn {
+    /// Here, and then copied.
+    #[default]
+    Local,
+    /// On the host itself, from the derivation.
+    Target,
+    /// On another host, by its name in hosts.toml or in ssh's configuration.
+    Host(HostName),
+}
+
+/// How much is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Everything.
+    #[default]
+    Standard,
+    /// Syntax, units and contact.
+    Fast,
+    /// Fast if no unit, kernel, network or user changes, else standard.
+    Auto,
+}
+
+/// `on_revert_failure`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnRevertFailure {
+    /// Reboot into the untouched boot default.
+    Reboot,
+    /// Leave it as it is for a person.
+    Leave,
+}
+
+/// `on_inhibitor`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnInhibitor {
+    /// Refuse, nothing changed.
+    #[default]
+    Refuse,
+    /// Install for the next boot and say so.
+    Stage,
+}
+
+/// `reboot`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reboot {
+    /// Only say that one is wanted.
+    #[default]
+    Never,
+    /// Offer it.
+    Ask,
+}
+
+/// `optional`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Optional {
+    /// A host that does not answer fails the run.
+    #[default]
+    Fail,
+    /// It is left out.
+    Skip,
+    /// It is left out and remembered for `retry`.
+    Defer,
+}
+
+/// `ssh.control`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SshControl {
+    /// A master of our own that outlives the run by ten minutes.
+    #[default]
+    Own,
+    /// Whatever ssh's configuration says.
+    User,
+    /// No multiplexing.
+    None,
+}
+
+/// `[cache]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cache {
+    /// Where it is.
+    pub url: String,
+    /// Its signing key, `NAME:BASE64`.
+    pub public_key: Option<String>,
+}
+
+/// `[builders.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Builder {
+    /// ssh address of the builder.
+    pub address: Option<Address>,
+    /// Login user there.
+    pub user: Option<UserName>,
+    /// Nix systems, for example `x86_64-linux`.
+    pub systems: Vec<String>,
+    /// Parallel jobs.
+    pub jobs: u32,
+    /// Nix system features.
+    pub features: Vec<String>,
+}
+
+/// One health check of `[[hosts.NAME.health]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// What it looks at.
+    pub check: Check,
+    /// Whether its failure condemns a deploy; else it warns.
+    pub required: bool,
+    /// Seconds it may take.
+    pub timeout_s: u32,
+    /// Where it runs; only `http` and `tcp` can run on the deployer.
+    pub from: From,
+}
+
+/// Where a probe runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum From {
+    /// On the host that was deployed.
+    Target,
+    /// Here.
+    Deployer,
+}
+
+/// What a probe looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Check {
+    /// A script of the flake, run on the target as root in a transient unit.
+    Script(PathBuf),
+    /// A unit that must be active.
+    Unit(String),
+    /// A shell command on the target that must exit 0.
+    Command(String),
+    /// A pattern that must not appear in the journal since the activation.
+    Journal(String),
+    /// A name that must resolve on the target.
+    Dns(String),
+    /// A URL that must answer 2xx or 3xx.
+    Http(String),
+    /// `HOST:PORT` that must accept a connection.
+    Tcp(String),
+}
+
+impl Host {
+    /// The name under which ssh and nix reach it: its first address.
+    pub fn address(&self) -> &Address {
+        &self.addresses[0]
+    }
+}

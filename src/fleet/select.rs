@@ -1,0 +1,1 @@
+//! Selections: names, `@tag`, globs, `all`.

@@ -1,0 +1,1 @@
+//! Runs a plan: ties the slices together, host by host.

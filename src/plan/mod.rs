@@ -1,0 +1,164 @@
+//! The place where a run is decided: pure data in, a [`Plan`] out.
+//!
+//! No async, no world: a plan can be printed (`--dry-run`), serialised and compared.
+
+pub mod policy;
+pub mod verdict;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fleet::{BuildOn, Host, HostName, Mode};
+pub use verdict::{Finding, Severity};
+
+/// A phase of a host's journey.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// One round trip that reads everything needed before deciding.
+    Facts,
+    /// Checks of the source tree.
+    Validate,
+    /// From the flake to a derivation.
+    Evaluate,
+    /// From the derivation to a closure.
+    Build,
+    /// Space, ESP, inhibitors; and what the new closure says on the target.
+    Admit,
+    /// The closure to the target.
+    Copy,
+    /// switch-to-configuration, under the guard.
+    Activate,
+    /// Checks over a fresh connection.
+    Verify,
+    /// Profile and boot default.
+    Commit,
+    /// The way back.
+    Rollback,
+}
+
+impl Phase {
+    /// The word on the screen and in the log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Facts => "facts",
+            Self::Validate => "check",
+            Self::Evaluate => "eval",
+            Self::Build => "build",
+            Self::Admit => "admit",
+            Self::Copy => "copy",
+            Self::Activate => "activate",
+            Self::Verify => "verify",
+            Self::Commit => "commit",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
+/// What a command wants of the hosts it names; made from a preset and the flags.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// The command's own name, for the report.
+    pub command: String,
+    /// How far to go.
+    pub goal: Goal,
+    /// Checks; `None`: each host's own default.
+    pub mode: Option<Mode>,
+    /// Where to build; `None`: each host's own default.
+    pub build_on: Option<BuildOn>,
+    /// Use the fleet's cache as substituter.
+    pub cached: bool,
+    /// Never ask.
+    pub yes: bool,
+    /// Verify a host that needs nothing (`deploy`), or leave it (`quick-deploy`).
+    pub verify_unchanged: bool,
+    /// Ask once before `go`, on a terminal.
+    pub ask: bool,
+    /// Go on although running system, profile and boot default disagree.
+    pub accept_drift: bool,
+    /// Forget every cache.
+    pub no_cache: bool,
+    /// Issue number for the report.
+    pub issue: Option<u64>,
+}
+
+/// Where a journey ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// Running, verified and the boot default.
+    Deploy,
+    /// The boot default after the next reboot, not running now.
+    Boot,
+    /// Built and rooted, nothing else.
+    Build,
+    /// Told what would happen.
+    DryRun,
+}
+
+/// What will be done, for every host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Where each journey ends.
+    pub goal: Goal,
+    /// One after the other; hosts of one wave may run at once.
+    pub waves: Vec<Vec<HostPlan>>,
+}
+
+/// The steps of one host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPlan {
+    /// Which.
+    pub host: HostName,
+    /// Checks done.
+    pub mode: Mode,
+    /// Where the closure is built.
+    pub build_on: BuildOn,
+    /// Phases in order, rollback apart.
+    pub phases: Vec<Phase>,
+    /// Gates and budgets.
+    pub policy: policy::Policy,
+}
+
+/// Decides a run.
+pub fn decide(request: &Request, hosts: &[Host]) -> Plan {
+    let mut waves: Vec<(u32, Vec<HostPlan>)> = Vec::new();
+    for host in hosts {
+        let step = plan_host(request, host);
+        match waves.iter_mut().find(|(n, _)| *n == host.wave) {
+            Some((_, wave)) => wave.push(step),
+            None => waves.push((host.wave, vec![step])),
+        }
+    }
+    waves.sort_by_key(|(n, _)| *n);
+    Plan { goal: request.goal, waves: waves.into_iter().map(|(_, w)| w).collect() }
+}
+
+fn plan_host(request: &Request, host: &Host) -> HostPlan {
+    let mode = request.mode.unwrap_or(host.mode);
+    HostPlan {
+        host: host.name.clone(),
+        mode,
+        build_on: request.build_on.clone().unwrap_or_else(|| host.build_on.clone()),
+        phases: phases(request.goal),
+        policy: policy::of(request, host, mode),
+    }
+}
+
+fn phases(goal: Goal) -> Vec<Phase> {
+    use Phase::{Activate, Admit, Build, Commit, Copy, Evaluate, Facts, Validate, Verify};
+    match goal {
+        Goal::Deploy => {
+            vec![Facts, Validate, Evaluate, Build, Admit, Copy, Activate, Verify, Commit]
+        }
+        Goal::Boot => vec![Facts, Validate, Evaluate, Build, Admit, Copy, Commit],
+        Goal::Build => vec![Validate, Evaluate, Build],
+        Goal::DryRun => vec![Facts, Validate, Evaluate, Build, Admit],
+    }
+}
+
+impl Plan {
+    /// Every host, in order.
+    pub fn hosts(&self) -> impl Iterator<Item = &HostPlan> {
+        self.waves.iter().flatten()
+    }
+}

@@ -1,0 +1,44 @@
+//! From a request and a host to gates and budgets.
+
+use serde::{Deserialize, Serialize};
+
+use super::Request;
+use crate::fleet::{Host, Mode, OnInhibitor};
+
+/// Gates and budgets of one host's journey.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Only syntax is validated and only units and contact are verified.
+    pub fast: bool,
+    /// Verify a host that needs nothing.
+    pub verify_unchanged: bool,
+    /// Ask once before `go`.
+    pub ask: bool,
+    /// Pointers that disagree are no reason to refuse.
+    pub accept_drift: bool,
+    /// An inhibitor means "stage", not "refuse".
+    pub stage_on_inhibitor: bool,
+    /// Seconds.
+    pub activate_timeout_s: u32,
+    /// Seconds.
+    pub soak_s: u32,
+    /// Seconds.
+    pub verify_timeout_s: u32,
+    /// Seconds.
+    pub commit_timeout_s: u32,
+}
+
+/// Decides the policy of one host.
+pub fn of(request: &Request, host: &Host, mode: Mode) -> Policy {
+    Policy {
+        fast: mode == Mode::Fast,
+        verify_unchanged: request.verify_unchanged,
+        ask: request.ask && !request.yes,
+        accept_drift: request.accept_drift,
+        stage_on_inhibitor: host.on_inhibitor == OnInhibitor::Stage,
+        activate_timeout_s: host.activate_timeout_s,
+        soak_s: host.soak_s,
+        verify_timeout_s: host.verify_timeout_s,
+        commit_timeout_s: host.commit_timeout_s,
+    }
+}

@@ -1,0 +1,1 @@
+//! Slice 0: what a host is, and whether the new closure is admitted.

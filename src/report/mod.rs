@@ -1,0 +1,1 @@
+//! Renderers: they read the stream and its fold, and nothing else.

@@ -1,0 +1,1 @@
+//! Slice 6: the way back, verified, with its evidence.

@@ -1,0 +1,1 @@
+//! Slice 1: is this tree fit to be deployed?

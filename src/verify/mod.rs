@@ -1,0 +1,1 @@
+//! Slice 4: is the host healthy, seen over a fresh connection?

@@ -1,0 +1,79 @@
+//! What the process was started in: folders, terminal, names.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy;
+
+/// Read once at start.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// The person's home.
+    pub home: PathBuf,
+    /// Where the program was started.
+    pub folder: PathBuf,
+    /// `XDG_STATE_HOME/nixdeploy`: runs, roots, journal of transactions.
+    pub state: PathBuf,
+    /// `XDG_CACHE_HOME/nixdeploy`: fingerprints.
+    pub cache: PathBuf,
+    /// Sockets of ssh masters: `XDG_RUNTIME_DIR/nixdeploy`, else below the cache.
+    pub sockets: PathBuf,
+    /// `USER@MACHINE`.
+    pub operator: String,
+    /// Name of this machine.
+    pub machine: String,
+    /// Whether standard input is a terminal and this is no CI.
+    pub interactive: bool,
+    /// Whether standard error is a terminal that can be drawn on.
+    pub screen: bool,
+    /// Whether the locale can show more than ASCII.
+    pub unicode: bool,
+    /// `GITHUB_STEP_SUMMARY`.
+    pub step_summary: Option<PathBuf>,
+}
+
+impl Environment {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When there is no home folder.
+    pub fn read() -> Result<Self, String> {
+        let base = etcetera::choose_base_strategy().map_err(|e| e.to_string())?;
+        let cache = base.cache_dir().join("nixdeploy");
+        let state = base.state_dir().unwrap_or_else(|| base.home_dir().join(".local/state"));
+        let runtime = base.runtime_dir().filter(|d| d.is_dir());
+        let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let ci = var("CI").is_some_and(|v| v != "false");
+        let dumb = var("TERM").is_none_or(|t| t == "dumb");
+        Ok(Self {
+            home: base.home_dir().to_path_buf(),
+            folder: std::env::current_dir().map_err(|e| format!("current folder: {e}"))?,
+            state: state.join("nixdeploy"),
+            sockets: runtime.map_or_else(|| cache.join("ssh"), |d| d.join("nixdeploy")),
+            cache,
+            operator: format!("{}@{machine}", var("USER").unwrap_or_else(|| "unknown".to_owned())),
+            machine,
+            interactive: std::io::stdin().is_terminal() && !ci,
+            screen: rustix::termios::isatty(rustix::stdio::stderr()) && !ci && !dumb,
+            unicode: ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|n| var(n)).is_some_and(|v| {
+                let v = v.to_ascii_lowercase();
+                v.contains("utf-8") || v.contains("utf8")
+            }),
+            step_summary: var("GITHUB_STEP_SUMMARY").map(PathBuf::from),
+        })
+    }
+
+    /// Replaces a leading `~/`, and counts relative paths from the given folder.
+    pub fn expand(&self, path: &str, from: &Path) -> PathBuf {
+        match path.strip_prefix("~/") {
+            Some(rest) => self.home.join(rest),
+            None if path == "~" => self.home.clone(),
+            None => from.join(path),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one door to the environment")]
+fn var(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|v| !v.is_empty())
+}
