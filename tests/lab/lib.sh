@@ -1,0 +1,170 @@
+# Shared by the lab's commands. Settings, all from the environment:
+#   LAB_DIR            state of one lab            (/tmp/nixdeploy-lab)
+#   LAB_CACHE          base tree and images, shared by every lab   (/tmp/nixdeploy-lab-cache)
+#   LAB_NIXPKGS_LIB    nixpkgs.lib to evaluate with, a directory with flake.nix or a git
+#                      directory (none: minilib, which gives the same derivations)
+#   LAB_SHARE          shown as /srv/share on the deployer ($LAB_DIR/share)
+#   LAB_DISK_MIB       disk of a machine: root changes and /nix (2048; sparse)
+#   LAB_BOOT_MIB       its /boot (96)
+#   LAB_SUITE, LAB_MIRROR, LAB_APT_OPTS   Debian suite and mirror for the base tree, options of apt-get update
+# shellcheck shell=bash disable=SC2034
+set -euo pipefail
+export LC_ALL=C
+
+LAB_HOME=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
+: "${LAB_DIR:=/tmp/nixdeploy-lab}" "${LAB_CACHE:=/tmp/nixdeploy-lab-cache}"
+: "${LAB_DISK_MIB:=2048}" "${LAB_BOOT_MIB:=96}" "${LAB_SUITE:=trixie}" "${LAB_MIRROR:=}" "${LAB_APT_OPTS:=}"
+: "${LAB_SHARE:=$LAB_DIR/share}"
+export LAB_DIR LAB_CACHE LAB_DISK_MIB LAB_BOOT_MIB LAB_SHARE
+
+TAG=$(printf %s "$LAB_DIR" | md5sum | cut -c1-6)   # one lab per LAB_DIR on a machine
+NET=lab-$TAG                                       # its network namespace
+MACHINES=$LAB_DIR/m                                # one directory a machine
+FACTORY=$LAB_DIR/factory                           # the images this lab's machines start from
+BASE=$LAB_DIR/base                                 # link to the base tree in the cache
+PREFIX=10.99                                       # machines are $PREFIX.0.0/16
+GATEWAY=$PREFIX.0.1                                # the bridge: default route and resolver
+
+die() { echo "lab: $*" >&2; exit 1; }
+note() { echo "lab: $*" >&2; }
+now() { date +%s.%N; }
+since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.2f", b - a }'; }
+need_root() { [ "$EUID" = 0 ] || die "needs root"; }
+need_lab() { [ -d "$MACHINES" ] || die "no lab is up in $LAB_DIR (LAB_DIR=... $LAB_HOME/up N)"; }
+
+# names and addresses -----------------------------------------------------------
+FLEET=(p620 p510 razer dex5550 samsung)
+host_name() { # 1.. -> name
+  if [ "$1" -le ${#FLEET[@]} ]; then echo "${FLEET[$1 - 1]}"; else printf 'h%02d\n' "$1"; fi
+}
+host_address() { # deployer: .0.2, host i: .0.(11+i), going on in the next /24s
+  case $1 in deployer) echo $PREFIX.0.2 ;; *) echo $PREFIX.$((($2 + 10) / 250)).$((($2 + 10) % 250 + 1)) ;; esac
+}
+ssh_user() { # whom the deployer logs in as; samsung has no root login
+  case $1 in samsung) echo admin ;; *) echo root ;; esac
+}
+all_machines() { need_lab; cat "$LAB_DIR/names"; }   # deployer first
+
+# machines ----------------------------------------------------------------------
+dir() { need_lab; [ -d "$MACHINES/$1" ] || die "no machine $1"; echo "$MACHINES/$1"; }
+alive() { # a zombie is dead
+  local s
+  [ -n "${1:-}" ] && read -r _ _ s _ < "/proc/$1/stat" 2>/dev/null && [ "$s" != Z ]
+}
+launcher_pid() { cat "$MACHINES/$1/pid" 2>/dev/null || true; }
+init_pid() { # the machine's PID 1 as seen here
+  local n p
+  n=$(cat "$MACHINES/$1/nspawn.pid" 2>/dev/null) || return 1
+  alive "$n" || return 1
+  for p in $(pgrep -P "$n"); do
+    [ "$(awk '/^NSpid/ { print $NF }' "/proc/$p/status" 2>/dev/null)" = 1 ] && { echo "$p"; return; }
+  done
+  return 1
+}
+in_net() { nsenter --net="/run/netns/$NET" -- "$@"; }
+link_of() { echo "vb-$1"; }
+
+# run a command in a machine, network or not
+inside() {
+  local p
+  p=$(init_pid "$1") || die "$1 is off"
+  shift
+  nsenter --target "$p" --mount --uts --ipc --net --pid --cgroup --root -- \
+    env -i -C /root HOME=/root USER=root LANG=C.UTF-8 TERM="${TERM:-dumb}" \
+    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/srv/share "$@"
+}
+
+# is sshd of the machine answering? (seen from the fleet's bridge)
+ssh_answers() { in_net timeout 1 bash -c "exec 3<>/dev/tcp/$(cat "$MACHINES/$1/address")/22 && read -r -t 1 _ <&3" 2>/dev/null; }
+wait_ssh() { # NAME SECONDS
+  local end=$(($(date +%s) + $2))
+  until ssh_answers "$1"; do
+    [ "$(date +%s)" -lt $end ] || return 1
+    alive "$(launcher_pid "$1")" || return 1
+    sleep 0.05
+  done
+}
+
+# start the launcher of a machine, detached
+power_on() {
+  local d=$MACHINES/$1
+  alive "$(launcher_pid "$1")" && die "$1 is already on"
+  rm -f "$d/nspawn.pid" "$d/panic"
+  setsid unshare --mount --propagation private \
+    nsenter --net="/run/netns/$NET" -- "$LAB_HOME/machine" "$1" > "$d/launcher.log" 2>&1 < /dev/null &
+  echo $! > "$d/pid"
+  disown
+}
+
+# pull the plug: no signal reaches the machine's processes but KILL
+power_off() {
+  local d=$MACHINES/$1 l n p end
+  l=$(launcher_pid "$1")
+  [ -n "$l" ] || return 0
+  if alive "$l"; then kill -STOP "$l" 2>/dev/null || true; fi
+  n=$(cat "$d/nspawn.pid" 2>/dev/null || true)
+  if p=$(init_pid "$1"); then kill -KILL "$p" 2>/dev/null || true; fi
+  if alive "$n"; then kill -KILL "$n" 2>/dev/null || true; fi
+  if alive "$l"; then kill -KILL "$l" 2>/dev/null || true; fi
+  end=$(($(date +%s) + 10))
+  while { alive "$l" || alive "$n"; } && [ "$(date +%s)" -lt $end ]; do sleep 0.02; done
+  rm -f "$d/pid" "$d/nspawn.pid"
+  # the host end of its cable goes with its network namespace
+  end=$(($(date +%s) + 5))
+  while ip -n "$NET" link show "$(link_of "$1")" >/dev/null 2>&1 && [ "$(date +%s)" -lt $end ]; do sleep 0.02; done
+}
+
+# every machine in a cgroup of its own, whichever layout this kernel was booted with
+enter_cgroup() {
+  local root
+  for root in /sys/fs/cgroup/unified /sys/fs/cgroup/systemd /sys/fs/cgroup; do
+    [ -e "$root/cgroup.procs" ] || continue
+    mkdir -p "$root/$NET/$1" && echo $$ > "$root/$NET/$1/cgroup.procs"
+  done
+}
+
+# disks -------------------------------------------------------------------------
+# the factory disk and /boot for a machine that is off, and its own part of the root
+factory_disk() { # NAME
+  local h=$1 d=$MACHINES/$1
+  cp --sparse=always "$FACTORY/disk.img" "$d/disk.img"
+  cp --sparse=always "$FACTORY/boot.img" "$d/boot.img"
+  rm -f "$d/cut" "$d/slow" "$d/panic"
+  if [ "$h" = deployer ]; then # room for every host's closures
+    truncate -s "$((LAB_DISK_MIB * 4))M" "$d/disk.img"
+    e2fsck -fp "$d/disk.img" >/dev/null 2>&1 || true
+    resize2fs "$d/disk.img" >/dev/null 2>&1
+  fi
+  unshare --mount --propagation private bash -euc '
+    h=$1 d=$2 lab=$3 base=$4 user=$5
+    mount -o loop "$d/disk.img" "$d/disk"
+    u=$d/disk/upper
+    mkdir -p "$u/etc/lab/sshd_config.d" "$u/etc/ssh" "$u/root/.ssh" "$u/home/admin/.ssh"
+    echo "$(cat "$d/address")/16" > "$u/etc/lab/address"
+    cp "$lab/hosts" "$u/etc/hosts"
+    tr -d - < "$d/uuid" > "$u/etc/machine-id"
+    cp "$d/host_key" "$u/etc/ssh/ssh_host_ed25519_key"; cp "$d/host_key.pub" "$u/etc/ssh/ssh_host_ed25519_key.pub"
+    chmod 600 "$u/etc/ssh/ssh_host_ed25519_key"
+    cp "$lab/key.pub" "$u/root/.ssh/authorized_keys"; cp "$lab/key.pub" "$u/home/admin/.ssh/authorized_keys"
+    chmod 700 "$u/root" "$u/root/.ssh" "$u/home/admin/.ssh"
+    chown -R --reference="$base/home/admin" "$u/home/admin"
+    [ "$user" = root ] || echo "PermitRootLogin no" > "$u/etc/lab/sshd_config.d/no-root.conf"
+    if [ "$h" = deployer ]; then
+      cp "$lab/key" "$u/root/.ssh/id_ed25519"; chmod 600 "$u/root/.ssh/id_ed25519"
+      cp "$lab/ssh_config" "$u/root/.ssh/config"
+      cp "$lab/known_hosts" "$u/root/.ssh/known_hosts"
+      printf "[user]\n\tname = lab\n\temail = lab@deployer\n[init]\n\tdefaultBranch = main\n[safe]\n\tdirectory = *\n" > "$u/root/.gitconfig"
+      mkdir -p "$u/root/flake"
+      cp -a "$lab/flake/." "$u/root/flake/"
+      chown -R root:root "$u/root"
+    fi' - "$h" "$d" "$LAB_DIR" "$BASE" "$(ssh_user "$h")"
+}
+
+# the deployer's flake becomes a git repository
+commit_flake() {
+  inside deployer bash -euc '
+    cd /root/flake
+    git init -q; git add -A
+    nix flake lock --offline 2>/dev/null; git add -A
+    git commit -qm "fleet"'
+}
