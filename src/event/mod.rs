@@ -8,6 +8,7 @@
 //! ([`state::RunState`]) alone: what is no event did not happen.
 
 pub mod facts;
+pub mod harmless;
 pub mod state;
 pub mod stream;
 
