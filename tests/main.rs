@@ -1,1 +1,3 @@
-//! The one test binary.
+//! The one test binary: every file beside this one is a module of it (tidy sees to that).
+
+mod check;
