@@ -44,7 +44,12 @@ pub struct Faulty {
 }
 
 impl Examined {
-    /// How many faults are at least that bad.
+    /// How bad the worst fault is; `None`: nothing is wrong.
+    pub fn worst(&self) -> Option<Severity> {
+        self.faulty.iter().flat_map(|f| &f.faults).map(|f| f.severity).max()
+    }
+
+    /// How many faults are just that bad.
     pub fn count(&self, severity: Severity) -> usize {
         self.faulty.iter().flat_map(|f| &f.faults).filter(|f| f.severity == severity).count()
     }

@@ -5,20 +5,60 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::world::{Invocation, StartError, World};
+use crate::world::{Invocation, World};
+
+/// Why it cannot be told what is tracked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Untold {
+    /// There is no git, or the folder belongs to no repository.
+    NoRepository,
+    /// Git's own last word.
+    Failed(String),
+}
 
 /// The tracked `.nix` files below a folder, counted from it, in git's order.
 ///
 /// # Errors
-/// When git is missing, or the folder belongs to no repository; the text is git's own last word.
-pub async fn nix_files(world: &World, folder: &Path) -> Result<Vec<PathBuf>, String> {
-    let listed = world.run(list(folder)).await.map_err(|e: StartError| e.to_string())?;
-    if !listed.ended.ok() {
-        return Err(listed.err_tail(1));
+/// When git is missing or refuses.
+pub async fn nix_files(world: &World, folder: &Path) -> Result<Vec<PathBuf>, Untold> {
+    let listed = match world.run(list(folder)).await {
+        Ok(listed) => listed,
+        Err(error) if error.missing => return Err(Untold::NoRepository),
+        Err(error) => return Err(Untold::Failed(error.to_string())),
+    };
+    let cause = listed.err_tail(1);
+    match listed.ended.ok() {
+        true => {}
+        false if listed.err.iter().any(|l| l.contains("not a git repository")) => {
+            return Err(Untold::NoRepository);
+        }
+        false => return Err(Untold::Failed(format!("{}: {cause}", listed.ended))),
     }
     let mut paths: Vec<PathBuf> = listed.out.iter().map(|line| unquote(line)).collect();
     paths.dedup(); // a file in conflict is listed once for each side
     Ok(paths)
+}
+
+/// The `.nix` files that lie below a folder, counted from it, by name; hidden folders and links
+/// are passed over, so neither `.git` nor a build's `result` is walked into.
+pub fn lying_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(below) = folders.pop() {
+        for entry in std::fs::read_dir(folder.join(&below)).into_iter().flatten().flatten() {
+            let path = below.join(entry.file_name());
+            let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() && !hidden => folders.push(path),
+                Ok(kind) if kind.is_file() && path.extension().is_some_and(|e| e == "nix") => {
+                    files.push(path);
+                }
+                _ => {}
+            }
+        }
+    }
+    files.sort();
+    files
 }
 
 /// One name a line: with `-z` the whole list would be a single line, and lines are cut at a
