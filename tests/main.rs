@@ -1,3 +1,6 @@
 //! The one test binary: every file beside this one is a module of it (tidy sees to that).
 
 mod check;
+mod process;
+mod support;
+mod tidy;
