@@ -96,6 +96,14 @@ power_on() {
   disown
 }
 
+attached() { # a loop device holds an image of this machine's directory
+  local f
+  for f in /sys/block/loop*/loop/backing_file; do
+    if [ -e "$f" ] && [[ $(< "$f") == "$1"/*.img* ]]; then return 0; fi
+  done 2>/dev/null
+  return 1
+}
+
 # pull the plug: no signal reaches the machine's processes but KILL
 power_off() {
   local d=$MACHINES/$1 l n p end
@@ -107,11 +115,13 @@ power_off() {
   if alive "$n"; then kill -KILL "$n" 2>/dev/null || true; fi
   if alive "$l"; then kill -KILL "$l" 2>/dev/null || true; fi
   end=$(($(date +%s) + 10))
-  while { alive "$l" || alive "$n"; } && [ "$(date +%s)" -lt $end ]; do sleep 0.02; done
+  # its mounts go after its processes: until then the kernel still writes to the images
+  # (and the host end of its cable goes with its network namespace)
+  while alive "$l" || alive "$n" || attached "$d" || ip -n "$NET" link show "$(link_of "$1")" >/dev/null 2>&1; do
+    [ "$(date +%s)" -lt $end ] || die "$1 does not stop"
+    sleep 0.02
+  done
   rm -f "$d/pid" "$d/nspawn.pid"
-  # the host end of its cable goes with its network namespace
-  end=$(($(date +%s) + 5))
-  while ip -n "$NET" link show "$(link_of "$1")" >/dev/null 2>&1 && [ "$(date +%s)" -lt $end ]; do sleep 0.02; done
 }
 
 # every machine in a cgroup of its own, whichever layout this kernel was booted with
@@ -127,6 +137,7 @@ enter_cgroup() {
 # the factory disk and /boot for a machine that is off, and its own part of the root
 factory_disk() { # NAME
   local h=$1 d=$MACHINES/$1
+  rm -f "$d/disk.img" "$d/boot.img"
   cp --sparse=always "$FACTORY/disk.img" "$d/disk.img"
   cp --sparse=always "$FACTORY/boot.img" "$d/boot.img"
   rm -f "$d/cut" "$d/slow" "$d/panic"
