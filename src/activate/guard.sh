@@ -88,7 +88,6 @@ expire() { rm -f "$roots/$tx-new" "$roots/$tx-old"; finish expired "$1"; }
 # intact: NEW is a system and its closure is whole.
 intact() {
   [ -x "$new/bin/switch-to-configuration" ] && [ -e "$new/nixos-version" ] || return 1
-  timeout 60 nix-store --check-validity "$new" 2> /dev/null || return 1
   timeout 120 nix-store -qR "$new" > "$d/closure" || return 1
   while IFS= read -r path; do [ -e "$path" ] || [ -L "$path" ] || return 1; done < "$d/closure"
 }
@@ -100,7 +99,6 @@ prepare() { # the new closure is here: nothing is changed, everything is kept
     rm -f "$d/req.go" "$d/req.stage"
     return 1
   fi
-  sync -f /nix/store
   dd if=/dev/zero of="$reserve" bs=1048576 count=8 2> /dev/null || rm -f "$reserve"
 }
 
@@ -108,8 +106,9 @@ arm() {
   prepare || return 1
   val activate; now
   put deadline $((uptime_s + v))
+  backstop_arm "$v" &
   phase armed
-  backstop_arm "$v"
+  val activate
   put started "$uptime_s"
   if ! timeout 30 systemd-run --quiet --collect --unit="$act_unit" --service-type=exec \
     --property=RuntimeMaxSec="$v" --property=TimeoutStopSec=5 --property=IgnoreOnIsolate=yes \
