@@ -397,6 +397,7 @@ request() { # go|stage|abort|commit [NEW]
     abort | commit) ;;
     *) echo 'error=bad-request'; exit 2 ;;
   esac
+  rm -f "$d/refused"
   put "req.$1" 1
   wake
 }
@@ -444,7 +445,7 @@ await() {
 
 # watched: a moment passed, there is no outcome, and somebody is at work on one.
 watched() {
-  [ ! -e "$d/outcome" ] || return 1
+  [ ! -e "$d/outcome" ] && [ ! -e "$d/refused" ] || return 1
   sleep 0.05
   watches=$((${watches:-0} + 1))
   [ $((watches % 40)) = 0 ] || return 0
@@ -458,8 +459,8 @@ guard_main() {
   case ${1:-} in
     run | post | ended | backstop | renew | show | follow | await) "$@" ;;
     commit-step) commit_step ;;
-    go | stage) request "$1" "${2:-}"; follow ;;
-    abort | commit) request "$1"; await ;;
+    go) request go "${2:-}"; follow ;;
+    stage | abort | commit) request "$1" "${2:-}"; await ;;
     *) echo 'error=bad-verb'; exit 2 ;;
   esac
   case $1 in renew | show | follow | await | go | stage | abort | commit) echo 'end=0' ;; esac

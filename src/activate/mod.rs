@@ -7,6 +7,7 @@ pub mod guard;
 pub mod hand;
 pub mod hold;
 pub mod journal;
+pub mod returned;
 
 use std::time::Duration;
 

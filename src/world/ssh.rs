@@ -201,3 +201,16 @@ pub fn diagnose(err: &[String]) -> Failure {
         Failure::Broken(last)
     }
 }
+
+impl Failure {
+    /// The last words behind it.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Unreachable(text)
+            | Self::HostKey(text)
+            | Self::Denied(text)
+            | Self::NoElevation(text)
+            | Self::Broken(text) => text,
+        }
+    }
+}
