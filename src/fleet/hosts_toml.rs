@@ -209,14 +209,8 @@ mod tests {
             ("[hosts.a]\n[hosts.b]\n[hosts.a]", "3:8 `a` is there twice"),
             ("[hosts.a]\nwave = 1\nwave = 2", "3:1 `wave` is there twice"),
             ("[hosts.check]", "1:8 a host cannot be named `check`: nixdeploy has that word itself"),
-            (
-                "[hosts.-x]",
-                "1:8 host name '-x' may hold letters, digits, '.', '_' and '-', and begin and end with a letter or digit",
-            ),
-            (
-                "[hosts.\"a\\u001bb\"]",
-                "1:8 host name 'a\\u{1b}b' may hold letters, digits, '.', '_' and '-', and begin and end with a letter or digit",
-            ),
+            ("[hosts.-x]", "1:8 host name '-x'"),
+            ("[hosts.\"a\\u001bb\"]", "1:8 host name 'a\\u{1b}b'"),
             (
                 "[hosts.\"a..b\"]",
                 "1:8 host `a..b` needs an `address`: 'a..b' must be a host name or an IP address",
@@ -229,10 +223,7 @@ mod tests {
                 "[hosts.a]\naddress = '-oProxyCommand=x'",
                 "2:11 `address` '-oProxyCommand=x' must be a host name or an IP address",
             ),
-            (
-                "[hosts.a]\nuser = 'a b'",
-                "2:8 `user` 'a b' may hold letters, digits, '.', '_' and '-', and begin and end with a letter or digit",
-            ),
+            ("[hosts.a]\nuser = 'a b'", "2:8 `user` 'a b'"),
             (
                 "[hosts.a]\nattr = 'a\"b'",
                 "2:8 `attr` 'a\\\"b' is no name of a configuration: letters, digits, '.', '_', '-'",
@@ -283,13 +274,12 @@ mod tests {
             ),
             ("[cache]", "1:2 `[cache]` needs a `url`"),
             ("[cache]\nurl = 'p620'", "2:7 `cache.url` is a URL such as http://p620:5000"),
-            (
-                "[builders.b]\nfeatures = ['a,b']",
-                "2:13 `features` 'a,b' may hold letters, digits, '.', '_' and '-', and begin and end with a letter or digit",
-            ),
+            ("[builders.b]\nfeatures = ['a,b']", "2:13 `features` 'a,b'"),
             ("[hosts.a", "1:9 this is no TOML: unclosed table, expected `]`"),
         ] {
-            assert_eq!(bad(text), [expected], "{text}");
+            let told = bad(text);
+            let ok = told.len() == 1 && told[0].starts_with(expected);
+            assert!(ok, "{text}\n{told:#?}\n{expected}");
         }
     }
 
@@ -318,6 +308,56 @@ mod tests {
     }
 
     #[test]
+    fn the_first_users_fleet_is_understood() {
+        let fleet = good(include_str!("../../hosts.toml"));
+        let names: Vec<&str> = fleet.hosts.iter().map(|h| h.name.as_str()).collect();
+        assert_eq!(names, ["p620", "razer", "p510", "dex5550", "samsung"]);
+        assert_eq!(fleet.flake.as_deref(), Some("~/.config/nixos"));
+        assert_eq!(fleet.cache.as_ref().map(|c| c.url.as_str()), Some("http://p620:5000"));
+        assert!(fleet.builders.contains_key("p620"));
+        let host = |name: &str| fleet.host(name).expect("a host");
+        for name in names {
+            assert!(host(name).accept_flake_config && host(name).build_on == BuildOn::Target);
+            let skipped = matches!(name, "dex5550" | "samsung");
+            assert_eq!(host(name).optional == Optional::Skip, skipped, "{name}");
+            assert_eq!(host(name).role == Role::Network, name == "dex5550");
+        }
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_is_understood() {
+        let text = include_str!("../docs/hosts.md");
+        let examples = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        for example in examples {
+            good(example);
+        }
+    }
+
+    #[test]
+    fn the_documentation_names_every_key() {
+        let text = include_str!("../docs/hosts.md");
+        let schema = schema::schema();
+        let top = &schema["properties"];
+        for keys in [
+            &top["defaults"]["properties"],
+            &top["hosts"]["additionalProperties"]["properties"],
+            &top["hosts"]["additionalProperties"]["properties"]["health"]["items"]["properties"],
+            &top["cache"]["properties"],
+            &top["builders"]["additionalProperties"]["properties"],
+        ] {
+            for key in keys.as_object().expect("keys").keys() {
+                let told = [
+                    format!("`{key}`"),
+                    format!(".{key}`"),
+                    format!("`{key}."),
+                    format!(".{key}]]`"),
+                ];
+                assert!(told.iter().any(|t| text.contains(t)), "{key}");
+            }
+        }
+    }
+
+    #[test]
     fn it_is_found_in_the_folder_or_above() {
         let exists = |path: &Path| path == Path::new("/home/me/nixos/hosts.toml");
         let found = find(Path::new("/home/me/nixos/hosts/p620"), exists);
@@ -328,7 +368,9 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_text_makes_it_panic(text in "\\PC*") {
-            let _ = parse(Path::new("x"), &text).map_err(|m| render(&m, Path::new("x"), &text, true));
+            if let Err(mistakes) = parse(Path::new("x"), &text) {
+                render(&mistakes, Path::new("x"), &text, true);
+            }
         }
 
         #[test]
@@ -337,11 +379,16 @@ mod tests {
                 "[", "]", "[[", "]]", "hosts", ".", "a", "\"é\"", "=", "\n", "health", "ssh",
                 "control", "'own'", "{", "}", ",", "1", "-", "true", "soak_s", "address",
                 "addresses", "defaults", "builders", "cache", "url", "canary", "\u{1b}", "\r", "#",
-                "build_on", "'b'", "unit", "tcp", "\"\"\"", "1979-05-27", "inf", "0x", "limits",
+                "build_on", "'b'", "\"\\u001b\"", "\u{202e}",
+                "unit", "tcp", "\"\"\"", "1979-05-27", "inf", "0x", "limits",
             ]), 0..40,
         )) {
             let text = words.concat();
-            let _ = parse(Path::new("x"), &text).map_err(|m| render(&m, Path::new("x"), &text, false));
+            if let Err(mistakes) = parse(Path::new("x"), &text) {
+                let drawn = render(&mistakes, Path::new("x"), &text, false);
+                let draws = drawn.contains(['\u{1b}', '\r', '\u{202e}']);
+                proptest::prop_assert!(!draws, "{:?}", drawn);
+            }
         }
     }
 }

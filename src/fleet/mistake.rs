@@ -24,7 +24,7 @@ pub struct Mistake {
 
 impl Mistake {
     pub(super) fn new(span: Range<usize>, message: impl Into<String>) -> Self {
-        Self { span, message: message.into(), nearest: None, note: None }
+        Self { span, message: harmless(&message.into()), nearest: None, note: None }
     }
 
     pub(super) fn nearest<'a>(
@@ -32,14 +32,25 @@ impl Mistake {
         word: &str,
         known: impl IntoIterator<Item = &'a str>,
     ) -> Self {
-        self.nearest = nearest(word, known).map(str::to_owned);
+        self.nearest = nearest(word, known).map(harmless);
         self
     }
 
     pub(super) fn note(mut self, note: impl Into<String>) -> Self {
-        self.note = Some(note.into());
+        self.note = Some(harmless(&note.into()));
         self
     }
+}
+
+/// A file from elsewhere may name its keys with escapes; none of them may reach a terminal.
+fn harmless(text: &str) -> String {
+    let mut shown = String::new();
+    for c in text.chars() {
+        let mark = matches!(c, '\u{200e}' | '\u{200f}');
+        let direction = mark || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c.is_control() || direction { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+    }
+    shown
 }
 
 /// Draws mistakes with file, line, column and the line itself, in the order of the file.

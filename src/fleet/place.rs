@@ -63,5 +63,5 @@ fn entry<'a, 'i>(
     table: &'a DeTable<'i>,
     name: &str,
 ) -> Option<(Range<usize>, &'a Spanned<DeValue<'i>>)> {
-    table.iter().find(|(k, _)| k.get_ref() == name).map(|(k, v)| (k.span(), v))
+    table.get_key_value(name).map(|(k, v)| (k.span(), v))
 }
