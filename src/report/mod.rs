@@ -1,1 +1,7 @@
-//! Renderers: they read the stream and its fold, and nothing else.
+//! Renderers; they know events and the fold only.
+
+/// Writes a result to standard output.
+#[expect(clippy::print_stdout, reason = "stub of the one door to standard output")]
+pub fn out(text: &str) {
+    print!("{text}");
+}
