@@ -14,6 +14,8 @@ pub mod probe;
 pub mod resources;
 pub mod script;
 pub mod session;
+#[cfg(test)]
+mod tests;
 pub mod units;
 
 use std::time::Duration;

@@ -18,7 +18,7 @@ use crate::world::{Conversation, Ended, Stream, World};
 const HELLO: Duration = Duration::from_secs(30);
 /// For questions that only read.
 const QUESTION: Duration = Duration::from_secs(30);
-/// Units and scripts with evidence, and lines of each.
+/// Units with evidence, and lines of each.
 const CAPTURED: usize = 10;
 const EVIDENCE_LINES: usize = 50;
 /// Lines of an answer of the guard, and of ssh's own complaints.
@@ -173,45 +173,45 @@ impl Session {
                 units::take(&mut observed.units, &mut observed.restarts, key, value);
             }
         }
-        let findings = judge(expect, &observed);
+        let mut findings = judge(expect, &observed);
+        // evidence that cannot be had changes nothing about what was found
+        let journals = self.journals(&observed, &findings).await.unwrap_or_default();
+        explain(&mut findings, &journals);
         if let Some(emitter) = &self.emitter {
             for finding in &findings {
                 let (host, finding) = (Some(self.host.clone()), finding.clone());
                 emitter.emit(Event::Found { host, phase: Phase::Verify, finding });
             }
         }
-        // evidence that cannot be had changes nothing about what was found
-        let _ = self.capture(&observed, &findings).await;
+        self.keep_all(&observed, journals);
         Ok(Examined { observed, findings })
     }
 
-    /// Emits the journal of each unit that condemns, and the output of each health check that
-    /// failed.
-    ///
-    /// # Errors
-    /// When the connection breaks.
-    pub async fn capture(&mut self, seen: &Observed, found: &[Finding]) -> Result<(), Lost> {
-        for result in seen.probes.iter().filter(|p| p.state != ProbeState::Healthy).take(CAPTURED) {
-            let (ProbeState::Failed(status) | ProbeState::Unknown(status)) = &result.state else {
-                continue;
-            };
-            let from = result.said.len().saturating_sub(EVIDENCE_LINES);
-            self.keep(&result.label, status, result.said[from..].to_vec());
-        }
+    /// The last journal lines of each unit that condemns.
+    async fn journals(&mut self, seen: &Observed, found: &[Finding]) -> Result<Journals, Lost> {
         let condemned = found.iter().filter(|f| f.severity == Severity::Block);
         let mut names: Vec<&str> = condemned.map(|f| f.subject.as_str()).collect();
         names.retain(|name| is_plain(name) && seen.units.contains_key(*name));
         names.truncate(CAPTURED);
         if names.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let words: Vec<&str> = [&["evidence"], names.as_slice()].concat();
         let answer = self.ask(&words, QUESTION).await?;
-        for (name, lines) in evidence(&answer.lines) {
+        Ok(evidence(&answer.lines))
+    }
+
+    fn keep_all(&self, seen: &Observed, journals: Journals) {
+        for (name, lines) in journals {
             let status = seen.units.get(&name).map_or(String::new(), units::Unit::status);
             self.keep(&name, &status, lines);
         }
-        Ok(())
+        for result in seen.probes.iter().take(probe::PROBES) {
+            if let ProbeState::Failed(status) | ProbeState::Unknown(status) = &result.state {
+                let from = result.said.len().saturating_sub(EVIDENCE_LINES);
+                self.keep(&result.label, status, result.said[from..].to_vec());
+            }
+        }
     }
 
     fn keep(&self, source: &str, status: &str, lines: Vec<String>) {
@@ -316,6 +316,21 @@ impl Budget {
     }
 }
 
+/// Units with their last journal lines.
+type Journals = Vec<(String, Vec<String>)>;
+
+/// A unit that loops is running again when one looks: how it ended is in its journal only.
+fn explain(findings: &mut [Finding], journals: &Journals) {
+    for finding in findings.iter_mut().filter(|f| f.code == "crash-loop") {
+        let journal = journals.iter().find(|(name, _)| *name == finding.subject);
+        let ends = journal.into_iter().flat_map(|(_, lines)| lines);
+        let last = ends.filter_map(|l| l.split_once("Main process exited, code=")).next_back();
+        if let Some((_, how)) = last {
+            finding.message = harmless::line(&format!("{}; last end: {how}", finding.message));
+        }
+    }
+}
+
 /// The same set as in session.sh.
 fn is_plain(word: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._:/+=@\\-".contains(&b);
@@ -323,8 +338,8 @@ fn is_plain(word: &str) -> bool {
 }
 
 /// The answer to `evidence`: each unit with its lines, the last fifty.
-fn evidence(lines: &[String]) -> Vec<(String, Vec<String>)> {
-    let mut units: Vec<(String, Vec<String>)> = Vec::new();
+fn evidence(lines: &[String]) -> Journals {
+    let mut units = Journals::new();
     for line in lines {
         if let Some(name) = line.strip_prefix("evidence=") {
             units.push((name.to_owned(), Vec::new()));
