@@ -279,3 +279,81 @@ fn one(probe: &Probe, before: Option<&ProbeResult>, now: &ProbeResult) -> Option
     };
     Some(finding("health", severity, &now.label, message))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_of(check: Check) -> Probe {
+        Probe { check, required: true, timeout_s: 30, from: From::Target }
+    }
+
+    #[test]
+    fn answers_of_health_checks_are_read() {
+        use ProbeState::{Failed, Unknown};
+        let script = || Check::Script("check.sh".into());
+        for (ending, said, check, expected) in [
+            ("success exited 0", "OK: all", script(), ProbeState::Healthy),
+            (
+                "exit-code exited 1",
+                "FAIL: db\u{1b}[2J",
+                script(),
+                Failed("exit status 1: FAIL: db\\u{1b}[2J".into()),
+            ),
+            (
+                "timeout killed KILL",
+                "start",
+                script(),
+                Failed("no result within 30 s: start".into()),
+            ),
+            ("signal killed XFSZ", "", script(), Failed("printed or wrote more than 8 MiB".into())),
+            (
+                "exit-code exited 203",
+                "",
+                script(),
+                Failed("cannot be executed: is its first line right?".into()),
+            ),
+            ("done exited 3", "failed", Check::Unit("a".into()), Failed("is failed".into())),
+            (
+                "done exited 1",
+                "disk full",
+                Check::Journal("full".into()),
+                Failed("found: disk full".into()),
+            ),
+            (
+                "unavailable no curl on the host",
+                "",
+                Check::Http("http://x".into()),
+                Unknown("no curl on the host".into()),
+            ),
+            ("", "", script(), Unknown("its end was not understood".into())),
+        ] {
+            let mut answers = Answers::default();
+            assert!(answers.take("probe", &format!("0 {ending}")));
+            assert!(answers.take("said", &format!("0 {said}")));
+            assert_eq!(answers.result(0, &check_of(check)).state, expected, "{ending}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_health_check_holds_no_password() {
+        let url = "https://me:secret@grafana.lan/api/health?token=secret#secret";
+        assert_eq!(label(&Check::Http(url.into())), "http https://grafana.lan/api/health");
+    }
+
+    #[test]
+    fn places_and_addresses_of_the_web_are_checked_before_anybody_sees_them() {
+        assert_eq!(split_place("[::1]:443"), Ok(("::1".to_owned(), 443)));
+        assert_eq!(split_place("p620.lan:22"), Ok(("p620.lan".to_owned(), 22)));
+        for bad in ["p620", "p620:x", "-oX:22", "a b:22", "p620:99999", "$(id):1"] {
+            assert!(split_place(bad).is_err(), "{bad}");
+        }
+        let config = curl_config("https://me:pw@x.lan/a?b=c", 5).expect("an address");
+        assert!(config.starts_with("url = \"https://me:pw@x.lan/a?b=c\"\n"));
+        for bad in
+            ["file:///etc/shadow", "http://x\"\noutput = \"/etc/passwd", "http://a b", "-K x"]
+        {
+            assert!(curl_config(bad, 5).is_err(), "{bad}");
+        }
+    }
+}

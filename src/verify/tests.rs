@@ -452,54 +452,6 @@ fn a_health_check_condemns_only_if_it_worked_before_and_is_required() {
 }
 
 #[test]
-fn answers_of_health_checks_are_read() {
-    use ProbeState::{Failed, Unknown};
-    let script = || Check::Script("check.sh".into());
-    for (ending, said, check, expected) in [
-        ("success exited 0", "OK: all", script(), ProbeState::Healthy),
-        (
-            "exit-code exited 1",
-            "FAIL: db\u{1b}[2J",
-            script(),
-            Failed("exit status 1: FAIL: db\\u{1b}[2J".into()),
-        ),
-        ("timeout killed KILL", "start", script(), Failed("no result within 30 s: start".into())),
-        ("signal killed XFSZ", "", script(), Failed("printed or wrote more than 8 MiB".into())),
-        (
-            "exit-code exited 203",
-            "",
-            script(),
-            Failed("cannot be executed: is its first line right?".into()),
-        ),
-        ("done exited 3", "failed", Check::Unit("a".into()), Failed("is failed".into())),
-        (
-            "done exited 1",
-            "disk full",
-            Check::Journal("full".into()),
-            Failed("found: disk full".into()),
-        ),
-        (
-            "unavailable no curl on the host",
-            "",
-            Check::Http("http://x".into()),
-            Unknown("no curl on the host".into()),
-        ),
-        ("", "", script(), Unknown("its end was not understood".into())),
-    ] {
-        let mut answers = Answers::default();
-        assert!(answers.take("probe", &format!("0 {ending}")));
-        assert!(answers.take("said", &format!("0 {said}")));
-        assert_eq!(answers.result(0, &probe(check, true)).state, expected, "{ending}");
-    }
-}
-
-#[test]
-fn the_name_of_a_health_check_holds_no_password() {
-    let url = "https://me:secret@grafana.lan/api/health?token=secret#secret";
-    assert_eq!(probe::label(&Check::Http(url.into())), "http https://grafana.lan/api/health");
-}
-
-#[test]
 fn a_hostile_answer_becomes_an_oddity() {
     let (seen, _) = read("boot_id=\u{1b}]52;c;x\u{7}\nrunning=/etc/passwd\nunit=a b\nrubbish\n");
     assert_eq!(seen.boot_id, "\\u{1b}]52;c;x\\u{7}");
