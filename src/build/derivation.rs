@@ -59,7 +59,8 @@ mod tests {
         let out = out_path(recorded).expect("a path");
         assert_eq!(out.name(), "nixos-system-p510-25.11.20261101.1ab2c3d");
         let path = "/nix/store/0c0d1f2g3h4i5j6k7l8m9n0p1q2r3s4v-x";
-        let two = format!("Derive([(\"dev\",\"{path}-dev\",\"\",\"\"),(\"out\",\"{path}\",\"\",\"\")],");
+        let two =
+            format!("Derive([(\"dev\",\"{path}-dev\",\"\",\"\"),(\"out\",\"{path}\",\"\",\"\")],");
         assert_eq!(out_path(&two).expect("a path").as_str(), path);
     }
 

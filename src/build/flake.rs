@@ -77,7 +77,9 @@ impl FlakeError {
             Self::NoFlakeNix(folder) => format!("ls -l {folder}"),
             Self::NotGit(folder) => format!("git -C {folder} init && git -C {folder} add ."),
             Self::Indirect(name) => {
-                format!("write ./{name} for the folder, or the whole reference: `github:OWNER/REPO`")
+                format!(
+                    "write ./{name} for the folder, or the whole reference: `github:OWNER/REPO`"
+                )
             }
             Self::Malformed(..) => "a folder, or `github:OWNER/REPO[/REV]`".to_owned(),
         };
@@ -95,14 +97,13 @@ impl FlakeRef {
     ///
     /// # Errors
     /// When it is none that a deploy can rely on.
-    pub fn parse(
-        text: &str,
-        from: &Path,
-        environment: &Environment,
-    ) -> Result<Self, FlakeError> {
+    pub fn parse(text: &str, from: &Path, environment: &Environment) -> Result<Self, FlakeError> {
         let shown: String = text.chars().take(200).flat_map(char::escape_debug).collect();
         if text.is_empty() || text.chars().any(|c| c.is_control() || c == '#') {
-            return Err(FlakeError::Malformed(shown, "it may hold no '#' and no control characters"));
+            return Err(FlakeError::Malformed(
+                shown,
+                "it may hold no '#' and no control characters",
+            ));
         }
         if let Some((scheme, _)) = text.split_once(':').filter(|(s, _)| is_scheme(s)) {
             return match SCHEMES.contains(&scheme) {
