@@ -3,6 +3,7 @@
 //! Nothing here changes the host: we ask the guard ([`guard`], `guard.sh`) and read what it
 //! answers. Once it was told to go, only its own record says what is true of the host.
 
+pub mod copy;
 pub mod guard;
 pub mod hand;
 pub mod hold;
