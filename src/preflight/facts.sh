@@ -2,7 +2,7 @@
 # bootloader.sh on the standard input of `sh -s`, as root. It changes nothing, takes no lock, and
 # what cannot be read is left out, never guessed.
 # Two parts: what "nothing to do" needs is printed before the shell has even read the rest, and
-# costs one fork; a bash (NixOS's sh) reads its script byte by byte, so length is time.
+# normally starts no program; a bash (NixOS's sh) reads its script byte by byte, so length is time.
 # $1: prefix of every path, for tests; empty on a host.
 # shellcheck shell=sh
 # shellcheck disable=SC3013 # dash, bash and busybox all know -ef
@@ -22,6 +22,20 @@ at() {
 word() {
   word=
   if [ -r "$1" ]; then IFS= read -r word < "$1" || true; fi
+}
+
+# profile_link: the name of the profile's generation link, in $link. Reading a link needs a program,
+# so that is done only when several generations are the same system.
+profile_link() {
+  link=
+  for file in "$root"/nix/var/nix/profiles/system-*-link; do
+    [ "$file" -ef "$root/nix/var/nix/profiles/system" ] || continue
+    if [ -n "$link" ]; then
+      link=$(readlink "$root/nix/var/nix/profiles/system" 2> /dev/null < /dev/null)
+      return 0
+    fi
+    link=${file##*/}
+  done
 }
 
 # own_uid: our user's number, in $uid.
@@ -68,7 +82,7 @@ early() {
   export PATH LC_ALL
   at /run/booted-system; booted=$at
   at /nix/var/nix/profiles/system; profile=$at
-  link=$(readlink "$root/nix/var/nix/profiles/system" 2> /dev/null < /dev/null)
+  profile_link
   etc_of_running
   CDPATH='' cd /
   boot_default_plain || boot_found=$(boot_default < /dev/null)
