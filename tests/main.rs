@@ -1,3 +1,4 @@
-//! The one test binary.
+//! The one test binary: every file beside this one is a module of it (tidy sees to that).
 
+mod check;
 mod scripts_verify;

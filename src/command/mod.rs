@@ -1,5 +1,6 @@
 //! One verb per file: arguments to a request, to a plan, to a run, to an exit code.
 
+pub mod check;
 pub mod completions;
 pub mod init;
 pub mod inventory;

@@ -1,1 +1,173 @@
 //! Slice 1: is this tree fit to be deployed?
+//!
+//! Every tracked `.nix` file is held against Nix's own grammar (2.26 and later) and its static
+//! rules: duplicate attributes and formals, undefined variables. The rule for all of them: what
+//! blocks never blocks good code, so whatever cannot be told for certain is a warning or silence.
+//! This slice reads files and nothing else; it knows no host.
+//!
+//! Its evidence is [`Clearance`]. It names the tree that was looked at, and a host is only
+//! admitted with the clearance of the very tree that was built:
+//!
+//! ```compile_fail
+//! use nixdeploy::validate::Clearance;
+//! fn give() -> Clearance { Clearance { tree: String::new(), files: 0, waiver: None } }
+//! ```
+//!
+//! Only [`run`] and [`waive`] make one; handing it on is all that others can do:
+//!
+//! ```
+//! use nixdeploy::validate::Clearance;
+//! fn give(clearance: Clearance) -> Clearance { clearance }
+//! ```
+
+mod attributes;
+mod examine;
+mod grammar;
+mod names;
+mod nesting;
+mod show;
+pub mod syntax;
+pub mod tracked;
+mod variables;
+
+use std::path::PathBuf;
+
+use crate::event::harmless;
+use crate::event::stream::Emitter;
+use crate::event::{Event, Finding, Phase, Severity};
+use crate::fleet::HostName;
+
+pub use examine::{Examined, Faulty, examine};
+pub use syntax::{Fault, Position};
+
+/// The tree that is evaluated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeView {
+    /// Name of its content; evidence of other phases carries the same.
+    pub id: String,
+    /// Its folder.
+    pub root: PathBuf,
+    /// Its `.nix` files, as tracked by git, counted from `root`.
+    pub nix_files: Vec<PathBuf>,
+}
+
+/// What a finding may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Strictness {
+    /// Findings from this severity on stop the deploy (`--deny warn` lowers it).
+    pub blocks_from: Severity,
+}
+
+impl Default for Strictness {
+    fn default() -> Self {
+        Self { blocks_from: Severity::Block }
+    }
+}
+
+/// This tree may be deployed: it was looked at, or a person said not to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clearance {
+    tree: String,
+    files: usize,
+    waiver: Option<Consent>,
+}
+
+impl Clearance {
+    /// Name of the tree's content.
+    pub fn tree(&self) -> &str {
+        &self.tree
+    }
+
+    /// How many files were looked at; 0 when that was waived.
+    pub fn files(&self) -> usize {
+        self.files
+    }
+
+    /// Who waived it and why; `None`: it was validated.
+    pub fn waiver(&self) -> Option<&Consent> {
+        self.waiver.as_ref()
+    }
+}
+
+/// A person typed the name of the host that is to be deployed unvalidated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consent {
+    reason: String,
+    who: String,
+}
+
+impl Consent {
+    /// Given only when what was typed is the host's name.
+    pub fn typed(host: &HostName, typed: &str, who: &str, reason: &str) -> Option<Self> {
+        (typed.trim() == host.as_str())
+            .then(|| Self { reason: harmless::line(reason), who: harmless::line(who) })
+    }
+
+    /// Why.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Who, as `user@machine`.
+    pub fn who(&self) -> &str {
+        &self.who
+    }
+}
+
+/// The tree is not fit; nothing was built or changed because of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} in the tree", findings.first().map_or("a finding", |f| f.message.as_str()))]
+pub struct Blocked {
+    /// Everything that was seen, warnings too.
+    pub findings: Vec<Finding>,
+}
+
+/// Looks at the whole tree on threads of its own; every finding becomes an event.
+///
+/// # Errors
+/// When a finding blocks.
+pub async fn run(
+    emitter: &Emitter,
+    tree: &TreeView,
+    strictness: Strictness,
+) -> Result<Clearance, Blocked> {
+    let (root, paths) = (tree.root.clone(), tree.nix_files.clone());
+    let examined = tokio::task::spawn_blocking(move || examine(&root, &paths)).await;
+    let (files, findings) = match examined {
+        Ok(examined) => (examined.files, examined.findings()),
+        Err(failure) => (0, vec![unfinished(&failure.to_string())]),
+    };
+    for finding in &findings {
+        let (phase, finding) = (Phase::Validate, finding.clone());
+        emitter.emit(Event::Found { host: None, phase, finding });
+    }
+    if findings.iter().any(|f| f.severity >= strictness.blocks_from) {
+        return Err(Blocked { findings });
+    }
+    Ok(cleared(emitter, Clearance { tree: tree.id.clone(), files, waiver: None }))
+}
+
+/// Clears a tree unseen, because a person said so; every report shows it.
+pub fn waive(emitter: &Emitter, tree: &TreeView, consent: Consent) -> Clearance {
+    cleared(emitter, Clearance { tree: tree.id.clone(), files: 0, waiver: Some(consent) })
+}
+
+fn cleared(emitter: &Emitter, clearance: Clearance) -> Clearance {
+    emitter.emit(Event::Cleared {
+        tree: clearance.tree.clone(),
+        waived: clearance.waiver.as_ref().map(|c| format!("{} ({})", c.reason, c.who)),
+        files: clearance.files,
+    });
+    clearance
+}
+
+/// The check itself broke: that clears nothing.
+fn unfinished(cause: &str) -> Finding {
+    Finding {
+        code: "check-failed".to_owned(),
+        severity: Severity::Block,
+        subject: "tree".to_owned(),
+        message: format!("the check itself failed: {}", harmless::line(cause)),
+        suggestion: Some("report this; `emergency` deploys without the check".to_owned()),
+    }
+}

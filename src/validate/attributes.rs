@@ -1,0 +1,167 @@
+//! Attributes defined twice, by Nix's own rule (2.26 and later). Pure.
+//!
+//! Sets written literally merge, at any depth and in any spelling (`a.b = 1; a = { c = 2; };`);
+//! everything else may be defined once. Older versions refused more (NixOS/nix#7897): their rule
+//! would block configurations that today's Nix takes.
+
+use std::collections::HashMap;
+
+use rnix::ast;
+use rnix::{SyntaxKind, SyntaxNode, TextRange, WalkEvent};
+use rowan::ast::AstNode;
+
+use super::names;
+use super::syntax::Fault;
+
+/// Faults of a tree that parsed, and the places where merging changes what is in scope: when one
+/// side of a merge is `rec`, its names reach into the other side, or no longer into its own.
+pub(super) fn faults(root: &SyntaxNode) -> (Vec<Fault>, Vec<TextRange>) {
+    let mut merge = Merge::default();
+    for event in root.preorder() {
+        // Inner sets first, as Nix's parser does.
+        if let WalkEvent::Leave(node) = event {
+            match node.kind() {
+                SyntaxKind::NODE_ATTR_SET
+                | SyntaxKind::NODE_LET_IN
+                | SyntaxKind::NODE_LEGACY_LET => merge.set(&node),
+                _ => {}
+            }
+        }
+    }
+    (merge.faults, merge.unclear)
+}
+
+/// Number of a set in [`Merge::sets`].
+type Id = usize;
+
+#[derive(Default)]
+struct Merge {
+    sets: Vec<Set>,
+    /// Which literal set of the text became which.
+    built: HashMap<TextRange, Id>,
+    faults: Vec<Fault>,
+    unclear: Vec<TextRange>,
+}
+
+#[derive(Default)]
+struct Set {
+    recursive: bool,
+    /// The literal it was written as; `None`: made by a path.
+    literal: Option<TextRange>,
+    attributes: HashMap<String, Definition>,
+}
+
+#[derive(Clone, Copy)]
+struct Definition {
+    at: TextRange,
+    /// The set it is, if it is one that merges.
+    set: Option<Id>,
+}
+
+/// What is being added: the value with its outermost range.
+#[derive(Clone, Copy)]
+struct Added {
+    definition: Definition,
+    whole: TextRange,
+}
+
+impl Merge {
+    fn set(&mut self, node: &SyntaxNode) {
+        let literal = Some(node.text_range());
+        let recursive = names::recursive(node);
+        let id = self.make(Set { recursive, literal, attributes: HashMap::new() });
+        for child in node.children() {
+            if let Some(value) = ast::AttrpathValue::cast(child.clone()) {
+                self.binding(id, &value);
+            } else if let Some(inherit) = ast::Inherit::cast(child) {
+                self.inherit(id, &inherit);
+            }
+        }
+        if node.kind() == SyntaxKind::NODE_ATTR_SET {
+            self.built.insert(node.text_range(), id);
+        }
+    }
+
+    fn make(&mut self, set: Set) -> Id {
+        self.sets.push(set);
+        self.sets.len() - 1
+    }
+
+    fn inherit(&mut self, id: Id, inherit: &ast::Inherit) {
+        for attr in inherit.attrs() {
+            let Some(name) = names::of_attribute(&attr) else { continue };
+            let definition = Definition { at: attr.syntax().text_range(), set: None };
+            let added = Added { definition, whole: inherit.syntax().text_range() };
+            self.add(id, name, added);
+        }
+    }
+
+    fn binding(&mut self, mut id: Id, binding: &ast::AttrpathValue) -> Option<()> {
+        let path = binding.attrpath()?;
+        let attrs: Vec<ast::Attr> = path.attrs().collect();
+        let (last, ways) = attrs.split_last()?;
+        let at = path.syntax().text_range();
+        let whole = binding.syntax().text_range();
+        for way in ways {
+            id = self.step(id, way, at, whole)?;
+        }
+        let value = names::unwrap(binding.value()?);
+        let set = self.built.get(&value.syntax().text_range()).copied();
+        let set = set.filter(|_| matches!(value, ast::Expr::AttrSet(_)));
+        let name = names::of_attribute(last)?;
+        self.add(id, name, Added { definition: Definition { at, set }, whole });
+        Some(())
+    }
+
+    /// One part of a path before its last: the set that is there, or a new one.
+    fn step(&mut self, id: Id, way: &ast::Attr, at: TextRange, whole: TextRange) -> Option<Id> {
+        let Some(name) = names::of_attribute(way) else { return Some(self.make(Set::default())) };
+        match self.sets[id].attributes.get(&name).copied() {
+            Some(Definition { set: Some(inner), .. }) => {
+                self.reaches_into(inner, whole);
+                Some(inner)
+            }
+            Some(first) => {
+                self.duplicate(&name, at, first.at);
+                None
+            }
+            None => {
+                let inner = self.make(Set::default());
+                let definition = Definition { at, set: Some(inner) };
+                self.sets[id].attributes.insert(name, definition);
+                Some(inner)
+            }
+        }
+    }
+
+    fn add(&mut self, id: Id, name: String, added: Added) {
+        let Some(first) = self.sets[id].attributes.get(&name).copied() else {
+            self.sets[id].attributes.insert(name, added.definition);
+            return;
+        };
+        let (Some(into), Some(from)) = (first.set, added.definition.set) else {
+            return self.duplicate(&name, added.definition.at, first.at);
+        };
+        self.reaches_into(into, added.whole);
+        let mut inner: Vec<_> =
+            std::mem::take(&mut self.sets[from].attributes).into_iter().collect();
+        inner.sort_by_key(|(_, definition)| definition.at.start());
+        for (name, definition) in inner {
+            self.add(into, name, Added { definition, whole: added.whole });
+        }
+    }
+
+    /// Something written elsewhere becomes part of a set.
+    fn reaches_into(&mut self, set: Id, whole: TextRange) {
+        if self.sets[set].recursive {
+            self.unclear.push(whole);
+            self.unclear.extend(self.sets[set].literal);
+        }
+    }
+
+    fn duplicate(&mut self, name: &str, at: TextRange, first: TextRange) {
+        let message = format!("attribute '{name}' already defined");
+        let fault = Fault::new("duplicate-attr", at, message);
+        self.faults.push(fault.other(first, "first defined here"));
+    }
+}

@@ -1,0 +1,165 @@
+//! How deep the parser would recurse on a text, told from its tokens alone. Pure.
+//!
+//! `rnix` bounds expressions inside expressions to 512, but lists in lists, chains of operators,
+//! `or` and signs recurse (or make trees whose release recurses) without a bound. Each such level
+//! costs at least one token, so the tokens of all open brackets, counted since the last separator
+//! of each, are an upper bound on the depth.
+
+use rnix::SyntaxKind;
+
+/// Deepest that is parsed: the time that `rnix` and `rowan` take grows with its square. Nix goes on
+/// to about 10,000 nested brackets, and longer chains of operators; nobody writes either.
+const LIMIT: usize = 2_000;
+/// Stack for a thread that parses: more than [`LIMIT`] levels need, also unoptimised. Only what
+/// is used becomes memory.
+pub(super) const STACK: usize = 64 << 20;
+
+/// What tokens mean at a level.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    /// Between a string's quotes: its parts stand side by side.
+    Text,
+    /// Between `[` and `]`: elements stand side by side, only `or` chains them.
+    List,
+    /// Anywhere else: any token may be one level deeper.
+    Plain,
+    /// Between `inherit` and `;`: names stand side by side.
+    Names,
+}
+
+/// Where a text becomes too deep to be parsed; `None`: nowhere.
+pub(super) fn too_deep(text: &str) -> Option<usize> {
+    if text.len() <= LIMIT {
+        return None; // no depth without a byte
+    }
+    let mut scan = Scan { levels: vec![(Level::Plain, 0)], depth: 0, linked: false };
+    let mut at = 0;
+    for (kind, word) in rnix::tokenize(text) {
+        if kind != SyntaxKind::TOKEN_WHITESPACE && kind != SyntaxKind::TOKEN_COMMENT {
+            scan.take(kind);
+        }
+        if scan.depth > LIMIT {
+            return Some(at);
+        }
+        at += word.len();
+    }
+    None
+}
+
+struct Scan {
+    /// Open brackets, and what stands chained in each; both add up to the depth.
+    levels: Vec<(Level, usize)>,
+    depth: usize,
+    /// The last token was `.` or `or`: the next belongs to the same element of a list.
+    linked: bool,
+}
+
+impl Scan {
+    fn take(&mut self, kind: SyntaxKind) {
+        use SyntaxKind::{
+            TOKEN_COMMA, TOKEN_DOT, TOKEN_ELSE, TOKEN_IN, TOKEN_INHERIT, TOKEN_INTERPOL_END,
+            TOKEN_INTERPOL_START, TOKEN_L_BRACE, TOKEN_L_BRACK, TOKEN_L_PAREN, TOKEN_OR,
+            TOKEN_R_BRACE, TOKEN_R_BRACK, TOKEN_R_PAREN, TOKEN_SEMICOLON, TOKEN_STRING_END,
+            TOKEN_STRING_START, TOKEN_THEN,
+        };
+        let chained = matches!(kind, TOKEN_DOT | TOKEN_OR);
+        match kind {
+            TOKEN_R_BRACE | TOKEN_R_BRACK | TOKEN_R_PAREN | TOKEN_INTERPOL_END
+            | TOKEN_STRING_END => self.close(),
+            TOKEN_SEMICOLON => {
+                if self.level() == Level::Names {
+                    self.close();
+                }
+                self.reset();
+            }
+            // What stands before these is complete; expressions that go on after them are counted
+            // by rnix itself.
+            TOKEN_COMMA | TOKEN_THEN | TOKEN_ELSE | TOKEN_IN => self.reset(),
+            _ => self.count(kind == TOKEN_OR, chained || self.linked),
+        }
+        match kind {
+            TOKEN_L_BRACK => self.open(Level::List),
+            TOKEN_L_BRACE | TOKEN_L_PAREN | TOKEN_INTERPOL_START => self.open(Level::Plain),
+            TOKEN_STRING_START => self.open(Level::Text),
+            TOKEN_INHERIT => self.open(Level::Names),
+            _ => {}
+        }
+        self.linked = chained;
+    }
+
+    fn level(&self) -> Level {
+        self.levels.last().map_or(Level::Plain, |(level, _)| *level)
+    }
+
+    fn count(&mut self, or: bool, same_element: bool) {
+        let level = self.level();
+        if level == Level::List && !same_element {
+            self.reset();
+        }
+        let deeper = level == Level::Plain || (level == Level::List && or);
+        if let Some((_, count)) = self.levels.last_mut().filter(|_| deeper) {
+            *count += 1;
+            self.depth += 1;
+        }
+    }
+
+    fn reset(&mut self) {
+        if let Some((_, count)) = self.levels.last_mut() {
+            self.depth -= std::mem::take(count);
+        }
+    }
+
+    fn open(&mut self, level: Level) {
+        self.levels.push((level, 0));
+        self.depth += 1;
+    }
+
+    fn close(&mut self) {
+        if self.levels.len() > 1 {
+            self.reset();
+            self.levels.pop();
+            self.depth -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LIMIT, too_deep};
+
+    #[test]
+    fn flat_texts_are_not_deep() {
+        let many = LIMIT * 2;
+        for text in [
+            format!("[ {} ]", "x ".repeat(many)),
+            format!("[ {} ]", "a.b or c ".repeat(many)),
+            format!("[ {} ]", "{ a = [ 1 ]; } ".repeat(many)),
+            format!("{{ {} }}", "a = b + c; ".repeat(many)),
+            format!("{{ inherit {}; }}", "x ".repeat(many)),
+            format!("''{}''", "${x} text ".repeat(many)),
+            format!("{{ {} }}: 1", "a ? 1 + 1, ".repeat(many)),
+            format!("{{ a = {}1; }}", "if a then b else ".repeat(many)),
+        ] {
+            assert_eq!(too_deep(&text), None, "{}", &text[..40]);
+        }
+    }
+
+    #[test]
+    fn deep_texts_are() {
+        let many = LIMIT + 1;
+        for text in [
+            "[".repeat(many),
+            "(".repeat(many),
+            "{a=".repeat(many),
+            format!("1{}", "+1".repeat(many)),
+            format!("1{}", "++1".repeat(many)),
+            format!("{}1", "-".repeat(many)),
+            format!("{}1", "!".repeat(many)),
+            format!("[ a{} ]", ".b or a".repeat(many)),
+            format!("f{}", " x".repeat(many)),
+            "\"${".repeat(many),
+        ] {
+            assert!(too_deep(&text).is_some(), "{}", &text[..40]);
+        }
+    }
+}
