@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::facts::{Changes, Evidence, Pointers, Vitals};
+use super::facts::{Changes, Evidence, Pointers, Step, Vitals};
 use super::{Event, Finding, HostReport, Phase, PhaseResult, Stamped};
-use crate::fleet::{HostName, StorePath};
+use crate::fleet::{Generation, HostName, StorePath};
 use crate::plan::Plan;
 
 /// Everything known of a run.
@@ -37,6 +37,8 @@ pub struct RunState {
     pub cleared: Option<(String, usize, Option<String>)>,
     /// Findings in the tree.
     pub tree_findings: Vec<Finding>,
+    /// Parts of phases that ended in the tree.
+    pub tree_steps: Vec<Step>,
     /// The signal that asked to stop.
     pub interrupted: Option<String>,
     /// Whether the last event was seen.
@@ -76,6 +78,10 @@ pub struct HostState {
     pub evidence: Vec<Evidence>,
     /// Times contact was lost and found again.
     pub reconnects: u32,
+    /// Parts of phases that ended.
+    pub steps: Vec<Step>,
+    /// Generations made or taken back: before, after.
+    pub moves: Vec<(Option<Generation>, Option<Generation>)>,
     /// Advice.
     pub recommendations: Vec<String>,
     /// The last word; `None`: still at it, or the run was cut off.
@@ -102,6 +108,8 @@ impl HostState {
             findings: Vec::new(),
             evidence: Vec::new(),
             reconnects: 0,
+            steps: Vec::new(),
+            moves: Vec::new(),
             recommendations: Vec::new(),
             report: None,
             finished_ms: None,
@@ -139,6 +147,7 @@ impl RunState {
                 self.cleared = Some((tree.clone(), *files, waived.clone()));
             }
             Event::Found { host: None, finding, .. } => self.tree_findings.push(finding.clone()),
+            Event::StepEnded { host: None, step } => self.tree_steps.push(step.clone()),
             Event::InterruptReceived { signal } => self.interrupted = Some(signal.clone()),
             Event::RunFinished { .. } => self.finished = true,
             Event::Unknown => {}
@@ -213,6 +222,8 @@ impl HostState {
                 self.armed = Some((transaction.clone(), *decides_by_ms));
             }
             Event::Found { phase, finding, .. } => self.findings.push((*phase, finding.clone())),
+            Event::StepEnded { step, .. } => self.steps.push(step.clone()),
+            Event::GenerationMoved { from, to, .. } => self.moves.push((*from, *to)),
             Event::Captured { evidence, .. } => self.evidence.push(evidence.clone()),
             Event::Reconnected { .. } => self.reconnects += 1,
             Event::ClosureKnown { toplevel, .. } => self.toplevel = Some(toplevel.clone()),
@@ -240,7 +251,7 @@ impl Event {
             | Self::ClosureKnown { host, .. }
             | Self::Recommended { host, .. }
             | Self::HostFinished { host, .. } => Some(host),
-            Self::Found { host, .. } => host.as_ref(),
+            Self::Found { host, .. } | Self::StepEnded { host, .. } => host.as_ref(),
             Self::RunStarted { .. }
             | Self::Planned { .. }
             | Self::Cleared { .. }
