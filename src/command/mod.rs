@@ -1,1 +1,5 @@
 //! One verb per file: arguments to a request, a plan, the pipeline, an exit code.
+
+pub mod history;
+pub mod logs;
+pub mod report;

@@ -52,10 +52,14 @@ pub struct HostState {
     pub name: HostName,
     /// The phase it is in.
     pub current: Option<(Phase, u64)>,
+    /// Phases that began and did not end, with the milliseconds they began at.
+    pub open: BTreeMap<Phase, u64>,
     /// Phases that ended: result, note, milliseconds.
     pub ended: BTreeMap<Phase, (PhaseResult, String, u64)>,
     /// What it is doing, done, total, unit.
     pub progress: Option<(String, u64, u64, String)>,
+    /// The phase that `progress` belongs to.
+    pub progress_of: Option<Phase>,
     /// The latest line of output.
     pub line: Option<String>,
     /// Pointers before.
@@ -86,6 +90,8 @@ pub struct HostState {
     pub recommendations: Vec<String>,
     /// The last word; `None`: still at it, or the run was cut off.
     pub report: Option<HostReport>,
+    /// Milliseconds into the run when its first phase began.
+    pub began_ms: Option<u64>,
     /// Milliseconds into the run when it finished.
     pub finished_ms: Option<u64>,
 }
@@ -95,8 +101,10 @@ impl HostState {
         Self {
             name,
             current: None,
+            open: BTreeMap::new(),
             ended: BTreeMap::new(),
             progress: None,
+            progress_of: None,
             line: None,
             pointers: None,
             latency_ms: None,
@@ -112,6 +120,7 @@ impl HostState {
             moves: Vec::new(),
             recommendations: Vec::new(),
             report: None,
+            began_ms: None,
             finished_ms: None,
         }
     }
@@ -184,21 +193,27 @@ impl RunState {
         match event {
             Event::PhaseStarted { phase, .. } => {
                 host.current = Some((*phase, elapsed_ms));
+                host.open.insert(*phase, elapsed_ms);
+                host.began_ms.get_or_insert(elapsed_ms);
                 host.progress = None;
             }
             Event::PhaseEnded { phase, result, note, took_ms, .. } => {
                 host.ended.insert(*phase, (result.clone(), note.clone(), *took_ms));
+                host.open.remove(phase);
                 if host.current.is_some_and(|(current, _)| current == *phase) {
-                    host.current = None;
+                    // Facts, checks and evaluation run side by side: another may still be open.
+                    host.current = host.open.iter().next_back().map(|(p, at)| (*p, *at));
                 }
             }
-            Event::Progress { what, done, total, unit, .. } => {
+            Event::Progress { phase, what, done, total, unit, .. } => {
+                host.progress_of = Some(*phase);
                 host.progress = Some((what.clone(), *done, *total, unit.clone()));
             }
             Event::Line { text, .. } => host.line = Some(text.clone()),
             Event::HostFinished { report, .. } => {
                 host.report = Some(report.clone());
                 host.current = None;
+                host.open.clear();
                 host.finished_ms = Some(elapsed_ms);
             }
             other => host.learn(other),
