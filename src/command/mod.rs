@@ -2,8 +2,11 @@
 
 pub mod check;
 pub mod completions;
+pub mod history;
 pub mod init;
 pub mod inventory;
+pub mod logs;
+pub mod report;
 pub mod schema;
 
 use crate::cli::{Cli, Command};
