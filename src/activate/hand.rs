@@ -4,7 +4,7 @@
 //! After `go` an ssh error says nothing about the host: we reconnect until the guard must have
 //! decided, and only then call the outcome unknown.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use crate::world::invocation::{Ended, Stream};
 use crate::world::ssh::{Failure, Link, Target, diagnose};
 use crate::world::{Invocation, World};
 
+/// Lines of the activation kept as evidence.
+const TAIL: usize = 50;
 /// Waits between attempts to reconnect; the last one repeats.
 const BACKOFF_S: [u64; 6] = [1, 2, 4, 8, 16, 30];
 
@@ -43,6 +45,7 @@ pub struct Hand {
     /// The transaction.
     pub tx: Tx,
     seen: Mutex<HashSet<String>>,
+    tail: Mutex<VecDeque<String>>,
 }
 
 impl Hand {
@@ -55,6 +58,7 @@ impl Hand {
             target: target.clone(),
             tx,
             seen: Mutex::default(),
+            tail: Mutex::default(),
         }
     }
 
@@ -102,9 +106,20 @@ impl Hand {
     fn pass_on(&self, cursor: String, text: String) {
         let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if seen.insert(cursor) {
+            let mut tail = self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if tail.len() == TAIL {
+                tail.pop_front();
+            }
+            tail.push_back(text.clone());
             let host = self.host.clone();
             self.emitter.emit(Event::Line { host, phase: Phase::Activate, text });
         }
+    }
+
+    /// The last lines of the activation, for the report.
+    pub fn last_lines(&self) -> Vec<String> {
+        let tail = self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        tail.iter().cloned().collect()
     }
 
     /// Asks until there is an answer or the limit is over; says when contact was found again.

@@ -47,6 +47,8 @@ pub struct WayBack {
     pub new: StorePath,
     /// All pointers before.
     pub before: Pointers,
+    /// The boot it was taken in.
+    pub boot_id: String,
     renewer: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -102,6 +104,7 @@ pub async fn hold(
     world: &World,
     hand: Hand,
     before: &Pointers,
+    boot_id: &str,
     new: &StorePath,
     policy: &Policy,
 ) -> Result<WayBack, HoldError> {
@@ -113,7 +116,8 @@ pub async fn hold(
     let output = world.run(command).await.map_err(|e| HoldError::Failed(e.to_string()))?;
     taken(&output)?;
     let renewer = Some(tokio::spawn(renew(world.clone(), renewal(&hand))));
-    Ok(WayBack { hand, old, new: new.clone(), before: before.clone(), renewer })
+    let (new, before, boot_id) = (new.clone(), before.clone(), boot_id.to_owned());
+    Ok(WayBack { hand, old, new, before, boot_id, renewer })
 }
 
 fn taken(output: &Output) -> Result<(), HoldError> {

@@ -48,6 +48,13 @@ pub enum Step {
     Done,
 }
 
+impl Record {
+    /// Whether the host decides by itself if nobody else does.
+    pub fn is_armed(&self) -> bool {
+        matches!(self.step, Step::Go | Step::Commit | Step::Abort)
+    }
+}
+
 fn path(state: &Path, host: &HostName) -> PathBuf {
     state.join("transactions").join(format!("{host}.json"))
 }

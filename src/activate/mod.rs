@@ -41,6 +41,11 @@ impl Activated {
     pub fn way_back(&self) -> &WayBack {
         &self.way_back
     }
+
+    /// Gives it up for its way back.
+    pub fn into_way_back(self) -> WayBack {
+        self.way_back
+    }
 }
 
 /// How `go` ended when not with an activation to be judged.

@@ -164,6 +164,9 @@ pub enum Event {
         flake: Option<String>,
         /// Issue number given with `--issue`.
         issue: Option<u64>,
+        /// Sentence given with `--message`, made harmless.
+        #[serde(default)]
+        message: Option<String>,
     },
     /// What will be done.
     Planned {

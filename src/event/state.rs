@@ -25,6 +25,8 @@ pub struct RunState {
     pub flake: Option<String>,
     /// Issue number.
     pub issue: Option<u64>,
+    /// The user's sentence.
+    pub message: Option<String>,
     /// When it began, milliseconds since the epoch.
     pub started_ms: i64,
     /// Milliseconds since then.
@@ -165,7 +167,7 @@ impl RunState {
     }
 
     fn begin(&mut self, stamped: &Stamped) {
-        let Event::RunStarted { run, version, command, operator, flake, issue, .. } =
+        let Event::RunStarted { run, version, command, operator, flake, issue, message, .. } =
             &stamped.event
         else {
             return;
@@ -176,6 +178,7 @@ impl RunState {
         self.operator.clone_from(operator);
         self.flake.clone_from(flake);
         self.issue = *issue;
+        self.message.clone_from(message);
         self.started_ms = stamped.at_ms - stamped.elapsed_ms.cast_signed();
     }
 

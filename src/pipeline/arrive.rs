@@ -103,8 +103,7 @@ fn arrived(
     emitter.emit(Event::GenerationMoved { host: host.clone(), from, to });
     let reboot_required = offered.admission.reboot_required;
     let note = if reboot_required { "committed; reboot wanted" } else { "committed" };
-    let mut report =
-        ending::report(Outcome::Committed { reboot_required }, Phase::Commit, note);
+    let mut report = ending::report(Outcome::Committed { reboot_required }, Phase::Commit, note);
     if after.boot_default.is_none() {
         report.note.push_str("; boot default could not be read back");
     }
@@ -166,7 +165,10 @@ pub async fn await_end(journey: &Journey<'_>, known: &Known, way_back: WayBack, 
 fn close(open: crate::event::stream::OpenPhase, what: &Returned) {
     match what {
         Returned::Restored(status) => {
-            let old = status.after.generation.map_or("the old system".to_owned(), |g| format!("generation {g}"));
+            let old = status
+                .after
+                .generation
+                .map_or("the old system".to_owned(), |g| format!("generation {g}"));
             open.ok(format!("back to {old}"));
         }
         Returned::Gone => open.skipped("the host has rebooted"),

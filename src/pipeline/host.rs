@@ -32,7 +32,7 @@ async fn travel(journey: &Journey<'_>) -> Result<HostReport, Halt> {
     }
     // What the host is, what it is to be, and whether the tree is fit: all at once.
     let known = match learn::learn(journey).await? {
-        learn::Learned::NothingToDo(report) => return Ok(report),
+        learn::Learned::NothingToDo(report) => return Ok(*report),
         learn::Learned::Known(known) => known,
     };
     if known.unchanged() {
@@ -53,6 +53,6 @@ async fn travel(journey: &Journey<'_>) -> Result<HostReport, Halt> {
     }
     // From `go` on the guard decides if we do not.
     let activated = trial::activate(journey, &known, way_back).await?;
-    let verified = trial::verify(journey, &known, activated).await?;
+    let verified = trial::verify(journey, &known, activated, &offered).await?;
     arrive::commit(journey, &known, verified, &offered).await
 }

@@ -11,9 +11,8 @@ use crate::event::stream::OpenPhase;
 use crate::event::{Decider, Event, HostReport, Outcome, Phase, Pointers};
 use crate::fleet::{Optional, StorePath};
 use crate::preflight::facts::{Early, Facts, Guard};
-use crate::preflight::pins::{Pin, Pins};
 use crate::preflight::read::{self, Answered};
-use crate::preflight::{Refused, admit_early, admit_facts};
+use crate::preflight::{Pin, Pins, Refused, admit_early, admit_facts};
 use crate::world::ssh::{Link, Target};
 
 /// What is known before anything is decided.
@@ -29,7 +28,7 @@ pub struct Known {
 /// How learning ended.
 pub enum Learned {
     /// Every pointer is the new closure, and nobody wants its health looked at.
-    NothingToDo(HostReport),
+    NothingToDo(Box<HostReport>),
     /// Go on.
     Known(Box<Known>),
 }
@@ -84,7 +83,7 @@ pub async fn learn(journey: &Journey<'_>) -> Result<Learned, Halt> {
         if let (Some(early), Some(evaluated)) = (&early, &evaluated)
             && let Some(report) = nothing_to_do(journey, early, evaluated, &mut open)
         {
-            return Ok(Learned::NothingToDo(report));
+            return Ok(Learned::NothingToDo(Box::new(report)));
         }
     }
     let (Some(answered), Some(evaluated)) = (answered, evaluated) else {
@@ -120,7 +119,7 @@ fn nothing_to_do(
     let toplevel = evaluated.toplevel.as_ref()?;
     let quick = !journey.step.policy.verify_unchanged && early.guard != Guard::Busy;
     let same = early.pointers.all_are(toplevel);
-    if !quick || !same || admit_early(early, journey.host, &pins(journey)).is_err() {
+    if !quick || !same || right_host(journey, early).is_err() {
         return None;
     }
     if let Some(open) = open.take() {
@@ -157,31 +156,62 @@ fn tell(journey: &Journey<'_>, open: Option<OpenPhase>, answered: &Answered) {
 
 /// Facts that forbid, and the record of which machine bears this name.
 fn admit(journey: &Journey<'_>, answered: &Answered) -> Result<(), Halt> {
-    let (facts, pins) = (&answered.facts, pins(journey));
-    admit_early(&facts.early, journey.host, &pins)
-        .and_then(|()| admit_facts(facts, journey.host, &journey.step.policy))
+    let facts = &answered.facts;
+    right_host(journey, &facts.early)?;
+    let found = admit_facts(facts, &journey.step.policy)
         .map_err(|refused| refuse(journey, None, &refused))?;
-    let pin = Pin::of(&facts.early);
-    if let Err(error) = pins.write(&journey.host.name, &pin) {
+    for finding in found {
+        let host = Some(journey.host.name.clone());
+        journey.run.emitter.emit(Event::Found { host, phase: Phase::Facts, finding });
+    }
+    let pin = Pin { machine_id: facts.early.machine_id.clone() };
+    if let Err(error) = pins(journey).write(&journey.host.name, &pin) {
         tracing::warn!(%error, "cannot record the machine-id");
     }
     Ok(())
+}
+
+/// Whether the machine is the one known under this name, and one that can be deployed.
+fn right_host(journey: &Journey<'_>, early: &Early) -> Result<(), Halt> {
+    let (pins, name) = (pins(journey), &journey.host.name);
+    let pin = pins.read(name).map_err(|e| {
+        let note = format!("cannot read {}: {e}", pins.file(name).display());
+        halt(Outcome::Internal, Phase::Facts, note)
+    })?;
+    admit_early(early, pin.as_ref(), &pins.file(name))
+        .map_err(|refused| refuse(journey, None, &refused))
 }
 
 /// Waits for the verdict on the tree.
 pub async fn clearance(journey: &Journey<'_>) -> Result<(), Halt> {
     let open = journey.run.emitter.phase(&journey.host.name, Phase::Validate);
     match journey.run.cleared.clone().await {
+        Ok(clearance) if changed_since(journey, clearance.tree()).await => {
+            open.failed("the tree changed while it was read");
+            let note = "the tree changed while it was read: nothing was done with either";
+            let mut halt = halt(Outcome::Blocked, Phase::Validate, note);
+            halt.next.push("run the same command again".to_owned());
+            Err(halt)
+        }
         Ok(clearance) => {
-            open.ok(clearance.note());
+            open.ok(format!("{} files", clearance.files()));
             Ok(())
         }
         Err(blocked) => {
-            open.failed(blocked.sentence());
-            let mut halt = halt(Outcome::Blocked, Phase::Validate, blocked.sentence());
+            open.failed(blocked.to_string());
+            let mut halt = halt(Outcome::Blocked, Phase::Validate, blocked.to_string());
             halt.next.push("nixdeploy check".to_owned());
             Err(halt)
         }
+    }
+}
+
+/// Whether the tree that was evaluated may not be the one that was looked at.
+async fn changed_since(journey: &Journey<'_>, cleared: &str) -> bool {
+    match build::tree(&journey.run.world, &journey.run.flake).await {
+        Ok(tree) => tree.id.as_str() != cleared,
+        Err(build::tree::TreeError::NotLocal(_)) => false,
+        Err(_) => true,
     }
 }
 

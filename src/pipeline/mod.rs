@@ -11,17 +11,18 @@ pub mod learn;
 pub mod offer;
 pub mod trial;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt, Shared};
 
+use crate::activate::{self, journal};
 use crate::build::FlakeRef;
 use crate::event::stream::{Emitter, Stopwatch};
-use crate::event::{Event, HostReport, Outcome};
+use crate::event::{Event, HostReport, Outcome, Phase};
 use crate::fleet::{Fleet, Host, HostName};
-use crate::plan::{HostPlan, Plan, Request};
+use crate::plan::{Finding, HostPlan, Plan, Request, Severity};
 use crate::validate::{Blocked, Clearance};
 use crate::world::World;
 use cancel::Stop;
@@ -49,20 +50,42 @@ pub struct Run {
     pub stop: Stop,
     /// Short name of the run.
     pub name: String,
+    /// Hosts that have had their last word.
+    pub done: Mutex<Vec<HostName>>,
 }
 
 impl Run {
+    /// The flake's own folder, when it is on this machine.
+    fn folder(&self) -> Option<PathBuf> {
+        match &self.flake {
+            FlakeRef::Local(local) => Some(local.path()),
+            FlakeRef::Other(_) => None,
+        }
+    }
+
     /// A host of the plan.
     fn host(&self, step: &HostPlan) -> Option<&Host> {
         self.fleet.hosts.iter().find(|h| h.name == step.host)
     }
 }
 
+/// A check that came to no end clears nothing.
+fn unfinished(error: &tokio::task::JoinError) -> Blocked {
+    let finding = Finding {
+        code: "internal".to_owned(),
+        severity: Severity::Block,
+        subject: "the tree".to_owned(),
+        message: format!("the check did not end: {error}"),
+        suggestion: None,
+    };
+    Blocked { findings: vec![finding] }
+}
+
 /// Runs every host to its last word. A second request to stop ends it at once.
 pub async fn run(run: &Run) {
     tokio::select! {
         () = waves(run) => {}
-        () = run.stop.twice() => {}
+        () = run.stop.twice() => abandon(run),
     }
 }
 
@@ -79,33 +102,39 @@ async fn finish(run: &Run, step: &HostPlan) {
         Some(host) => host::journey(run, step, host).await,
         None => ending::report(
             Outcome::Internal,
-            crate::event::Phase::Facts,
+            Phase::Facts,
             "the plan names a host that the fleet lacks",
         ),
     };
     run.emitter.emit(Event::HostFinished { host: step.host.clone(), report });
+    run.done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(step.host.clone());
 }
 
-/// Last words for hosts that have none, after the second request to stop.
-pub fn abandon(run: &Run, armed: &BTreeMap<HostName, (String, i64)>, done: &[HostName]) {
+/// Last words for hosts that have none, after the second request to stop: what we wrote down
+/// before each step says which of them decide by themselves.
+fn abandon(run: &Run) {
+    let done = run.done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
     for step in run.plan.hosts().filter(|s| !done.contains(&s.host)) {
-        let report = abandoned(&step.host, armed.get(&step.host), run.world.clock.epoch_ms());
+        let report = abandoned(run, step);
         run.emitter.emit(Event::HostFinished { host: step.host.clone(), report });
     }
 }
 
-fn abandoned(host: &HostName, armed: Option<&(String, i64)>, now_ms: i64) -> HostReport {
-    let Some((transaction, decides_by_ms)) = armed else {
-        return *ending::interrupted(crate::event::Phase::Facts);
+fn abandoned(run: &Run, step: &HostPlan) -> HostReport {
+    let record = journal::read(&run.world.environment.state, &step.host);
+    let Some(record) = record.filter(|r| r.run == run.name && r.is_armed()) else {
+        return *ending::interrupted(Phase::Facts);
     };
-    let left_s = (decides_by_ms - now_ms).max(0) / 1000;
-    let mut report = ending::report(
-        Outcome::Unknown { decides_by_ms: *decides_by_ms },
-        crate::event::Phase::Activate,
-        format!("left alone: transaction {transaction} decides by itself within {left_s} s"),
+    let left_s = activate::longest_s(&step.policy);
+    let decides_by_ms = run.world.clock.epoch_ms() + (left_s * 1000).cast_signed();
+    let note = format!(
+        "left alone: transaction {} decides by itself within {} min at most",
+        record.tx,
+        left_s.div_ceil(60)
     );
+    let mut report = ending::report(Outcome::Unknown { decides_by_ms }, Phase::Activate, note);
     report.decided_by = crate::event::Decider::Guard;
-    report.next = vec!["nixdeploy resume".to_owned(), format!("nixdeploy status {host}")];
+    report.next = vec!["nixdeploy resume".to_owned(), format!("nixdeploy status {}", step.host)];
     report
 }
 
@@ -118,7 +147,7 @@ pub fn clear(
         match task.await {
             Ok(Ok(clearance)) => Ok(Arc::new(clearance)),
             Ok(Err(blocked)) => Err(Arc::new(blocked)),
-            Err(error) => Err(Arc::new(Blocked::internal(&error.to_string()))),
+            Err(error) => Err(Arc::new(unfinished(&error))),
         }
     }
     .boxed()

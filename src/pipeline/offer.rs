@@ -79,9 +79,7 @@ pub async fn hold_and_build(
         let way_back = held(journey, known, &built.toplevel).await?;
         return Ok((way_back, built));
     };
-    let work = async {
-        tokio::join!(held(journey, known, &toplevel), built_for(journey, known))
-    };
+    let work = async { tokio::join!(held(journey, known, &toplevel), built_for(journey, known)) };
     let (way_back, built) = tokio::select! {
         both = work => both,
         () = journey.run.stop.once() => return Err(interrupted(Phase::Build)),
@@ -101,11 +99,7 @@ pub async fn let_go(journey: &Journey<'_>, way_back: WayBack, halt: Halt) -> Hal
     halt
 }
 
-async fn held(
-    journey: &Journey<'_>,
-    known: &Known,
-    toplevel: &StorePath,
-) -> Result<WayBack, Halt> {
+async fn held(journey: &Journey<'_>, known: &Known, toplevel: &StorePath) -> Result<WayBack, Halt> {
     let run = journey.run;
     let Some((tx, old)) = transaction(&run.name, &journey.host.name).zip(known.old()) else {
         return Err(halt(Outcome::Internal, Phase::Activate, "no transaction could be named"));
@@ -122,7 +116,8 @@ async fn held(
     journal::write(&run.world.environment.state, &entry)
         .map_err(|e| halt(Outcome::Internal, Phase::Activate, format!("cannot write: {e}")))?;
     let hand = Hand::new(&run.world, &run.emitter, &journey.host.name, &known.target, tx);
-    hold(&run.world, hand, known.before(), toplevel, &journey.step.policy)
+    let boot_id = &known.facts.early.boot_id;
+    hold(&run.world, hand, known.before(), boot_id, toplevel, &journey.step.policy)
         .await
         .map_err(|error| not_held(journey, error))
 }
@@ -170,7 +165,8 @@ pub fn record(journey: &Journey<'_>, way_back: &WayBack, step: Step) {
 }
 
 async fn built_for(journey: &Journey<'_>, known: &Known) -> Result<Built, Halt> {
-    let path = known.old().map_or("/run/current-system/sw/bin".to_owned(), |o| format!("{o}/sw/bin"));
+    let path =
+        known.old().map_or("/run/current-system/sw/bin".to_owned(), |o| format!("{o}/sw/bin"));
     built(journey, &known.evaluated, &known.target, &path).await
 }
 
@@ -264,7 +260,7 @@ async fn offering(
 }
 
 fn pinned(journey: &Journey<'_>) -> Result<Scripts, Halt> {
-    let Some(root) = journey.run.flake.folder() else { return Ok(Scripts::default()) };
+    let Some(root) = journey.run.folder() else { return Ok(Scripts::default()) };
     Scripts::pin(&root, journey.host).map_err(|why| {
         let mut halt = halt(Outcome::Blocked, Phase::Validate, why);
         halt.next.push("look at the health scripts in hosts.toml".to_owned());
@@ -289,12 +285,12 @@ async fn admission(
 ) -> Result<Admission, Halt> {
     let mut new = new_closure(built, paths);
     let policy = &journey.step.policy;
-    let mut sums = admit(&known.facts, journey.host, &new, policy);
+    let mut sums = admit(&known.facts, &journey.host.name, &new, policy);
     if matches!(sums, Err(Refused::NoSpace { .. })) {
         let all: Vec<StorePath> = paths.iter().map(|p| p.path.clone()).collect();
         let lacks = missing(&journey.run.world, &known.target, Link::Shared, &all).await;
         new.missing = Some(lacks.map_err(|r| refuse(journey, None, &r))?);
-        sums = admit(&known.facts, journey.host, &new, policy);
+        sums = admit(&known.facts, &journey.host.name, &new, policy);
     }
     let admission = sums.map_err(|refused| refuse(journey, None, &refused))?;
     for finding in &admission.findings {
@@ -402,7 +398,11 @@ async fn ask(journey: &Journey<'_>, changes: &Changes) -> Result<(), Halt> {
         return Ok(());
     }
     let question = question(&journey.host.name, changes);
-    let answer = tokio::task::spawn_blocking(move || prompt.confirm(&question, true)).await;
+    let asked = move || {
+        let _screen = crate::report::hold();
+        prompt.confirm(&question, true)
+    };
+    let answer = tokio::task::spawn_blocking(asked).await;
     match answer.ok().flatten() {
         Some(true) => Ok(()),
         Some(false) => Err(halt(Outcome::Declined, Phase::Admit, "the answer was no")),

@@ -2,20 +2,18 @@
 
 use std::time::Duration;
 
+use super::arrive;
 use super::ending::{self, Halt, Why, interrupted};
 use super::host::Journey;
 use super::learn::Known;
 use super::offer::{Offered, let_go, names, record};
-use super::arrive;
 use crate::activate::guard::ActEnd;
 use crate::activate::hold::WayBack;
 use crate::activate::journal::Step;
 use crate::activate::returned::Returned;
 use crate::activate::{self, Activated, WhyNot};
 use crate::event::stream::OpenPhase;
-use crate::event::{
-    Decider, Event, Evidence, Finding, HostReport, Outcome, Phase, Severity,
-};
+use crate::event::{Decider, Event, Evidence, Finding, HostReport, Outcome, Phase, Severity};
 use crate::fleet::StorePath;
 use crate::plan::verdict::{Verdict, verdict};
 use crate::rollback;
@@ -253,7 +251,7 @@ async fn examine(
 
 /// Restarts at the beginning of the soak; a host that cannot tell is judged from before.
 async fn sample(journey: &Journey<'_>, known: &Known) -> Option<Restarts> {
-    let script = format!("{}\nsample_units < /dev/null\n", verify::SAMPLE);
+    let script = format!("PATH=$1/sw/bin\n{}\nsample_units < /dev/null\n", verify::SAMPLE);
     let old = known.old()?.as_str();
     let invocation = known.target.script(Link::Shared, &script, &[old]);
     let invocation = invocation.timeout(Duration::from_secs(10));
@@ -290,10 +288,7 @@ fn units_before(known: &Known) -> Vec<UnitBefore> {
 }
 
 /// A host that needs nothing, looked at all the same; whatever is found, it is left alone.
-pub async fn examine_unchanged(
-    journey: &Journey<'_>,
-    known: &Known,
-) -> Result<HostReport, Halt> {
+pub async fn examine_unchanged(journey: &Journey<'_>, known: &Known) -> Result<HostReport, Halt> {
     let Some(running) = known.old().cloned() else {
         return Err(ending::halt(Outcome::Internal, Phase::Verify, "nothing runs"));
     };
@@ -308,7 +303,11 @@ pub async fn examine_unchanged(
         1 => "nothing to do, but 1 check fails".to_owned(),
         n => format!("nothing to do, but {n} checks fail"),
     };
-    if bad == 0 { open.ok(healthy(&findings)) } else { open.failed(note.clone()) }
+    if bad == 0 {
+        open.ok(healthy(&findings))
+    } else {
+        open.failed(note.clone())
+    }
     let mut report = ending::report(Outcome::Unchanged { verified: true }, Phase::Verify, note);
     report.before = Some(known.before().clone());
     report.after = Some(known.before().clone());
@@ -317,7 +316,7 @@ pub async fn examine_unchanged(
 
 async fn look_at(journey: &Journey<'_>, known: &Known, running: &StorePath) -> Vec<Finding> {
     let (names, units) = (names(journey), units_before(known));
-    let scripts = journey.run.flake.folder();
+    let scripts = journey.run.folder();
     let scripts = scripts.and_then(|r| Scripts::pin(&r, journey.host).ok()).unwrap_or_default();
     let request = verify::Request {
         host: journey.host,

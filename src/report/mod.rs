@@ -150,3 +150,11 @@ fn say(notes: &[String]) {
         door::err(&format!("warning: {note}\n"));
     }
 }
+
+/// Says why a command ended before any host was touched.
+pub fn complain(error: &dyn std::fmt::Display) {
+    let text = error.to_string();
+    let prefix =
+        if text.starts_with("error") || text.starts_with("\u{1b}") { "" } else { "error: " };
+    door::err(&format!("{prefix}{text}\n"));
+}

@@ -24,7 +24,7 @@ pub use judge::{Expectation, judge};
 pub use observe::{Baseline, Observed};
 pub use probe::{ProbeResult, ProbeState};
 pub use script::Scripts;
-pub use session::{GuardAnswer, Lost, Session};
+pub use session::{Examined, GuardAnswer, Lost, Session};
 pub use units::{Restarts, UnitBefore, parse_restarts};
 
 use crate::event::harmless;
