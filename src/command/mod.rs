@@ -1,1 +1,3 @@
 //! One verb per file: arguments to a request, a plan, the pipeline, an exit code.
+
+pub mod trust;
