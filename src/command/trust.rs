@@ -67,7 +67,10 @@ async fn one(world: &World, host: &Host, address: &Address, yes: bool) -> Result
     let shown = fingerprints(world, &offered).await?;
     match record(world, &place, &offered).await? {
         Record::Same => {
-            crate::report::out(&format!("{} is trusted already\n{shown}", place.name));
+            crate::report::out(&format!(
+                "{} ({}) is trusted already\n{shown}",
+                host.name, place.name
+            ));
             return Ok(true);
         }
         Record::Different(known) => {
