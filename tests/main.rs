@@ -1,4 +1,5 @@
 //! The one test binary: every file beside this one is a module of it (tidy sees to that).
 
 mod check;
+mod scripts_facts;
 mod scripts_verify;

@@ -10,6 +10,7 @@ pub mod launch;
 pub mod logs;
 pub mod report;
 pub mod schema;
+pub mod trust;
 
 use crate::cli::{Cli, Command};
 use crate::error::Error;

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::event::{Finding, Severity};
-use crate::fleet::{Generation, HostName, StorePath};
+use crate::fleet::{HostName, StorePath};
 use crate::plan::policy::Policy;
 
 use super::facts::{Facts, Loader};
@@ -379,11 +379,6 @@ fn warn(code: &str, subject: &str, message: &str) -> Finding {
         message: message.to_owned(),
         suggestion: None,
     }
-}
-
-/// The generation that a path is, the newest of several.
-pub fn generation_of(facts: &Facts, toplevel: &StorePath) -> Option<Generation> {
-    facts.generations.iter().rev().find(|g| g.toplevel == *toplevel).map(|g| g.generation)
 }
 
 /// "1.2 GiB".

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::event::facts::Disk;
+use crate::fleet::Generation;
 use crate::preflight::facts::{BootFile, Entry, Kept};
 use crate::preflight::tests::{other, policy, recorded};
 

@@ -258,7 +258,7 @@ pub struct Network {
     pub routes: Vec<String>,
     /// Of /etc/resolv.conf.
     pub nameservers: Vec<String>,
-    /// Tailscale's BackendState; `timeout`, or empty when it says nothing; `None`: not installed.
+    /// Tailscale's BackendState; `timeout` or `silent` when it says nothing; `None`: not installed.
     pub tailscale: Option<String>,
 }
 

@@ -10,7 +10,8 @@
 # shellcheck disable=SC2020 # sets of characters are meant
 # shellcheck disable=SC2015 # the last part is to run in either case
 
-say() { printf '%s=%s\n' "$1" "$2"; }
+# say KEY VALUE: nothing for an empty value.
+say() { if [ -n "$2" ]; then printf '%s=%s\n' "$1" "$2"; fi; }
 
 # at PATH: where the folder at PATH really is, in $at; empty when it is none.
 at() {
@@ -171,7 +172,7 @@ boot_limit() {
     limit=$(grep -hoE '(CONFIGURATION_LIMIT|configuration_limit) *= *(int\()?"?[0-9]+' -- $(grep -aoE '/nix/store/[0-9a-z]{32}-[-+._?=A-Za-z0-9]*boot[-+._?=A-Za-z0-9/]*' "$root$installer" 2> /dev/null | sort -u | head -n 8) 2> /dev/null < /dev/null | head -n 1)
   fi
   limit=${limit##*[!0-9]}
-  if [ -n "$limit" ]; then say boot_limit "$limit"; fi
+  say boot_limit "$limit"
 }
 
 # system_links: what is running and what was booted, where a reboot would make a difference.
@@ -218,7 +219,7 @@ transactions() {
     if [ "$dir" -ef "$root/run/nixdeploy/current" ]; then say tx_current 1; fi
     for name in owner phase deadline outcome; do
       word "$dir/$name"
-      if [ -n "$word" ]; then say "tx_$name" "$word"; fi
+      say "tx_$name" "$word"
     done
     say tx_decision "$(readlink "$dir/decision" 2> /dev/null)"
     say tx_since "$(stat -c %Y "$dir/owner" 2> /dev/null || stat -c %Y "$dir" 2> /dev/null)"
@@ -266,9 +267,9 @@ network() {
   done < "$root/etc/resolv.conf"
   if has tailscale; then
     answer=$(timeout 2 tailscale status --json --peers=false 2> /dev/null)
-    if [ $? = 124 ]; then say tailscale timeout; else
-      say tailscale "$(printf '%s\n' "$answer" | sed -n 's/^ *"BackendState": *"\([A-Za-z]*\)".*/\1/p' | head -n 1)"
-    fi
+    if [ $? = 124 ]; then answer='"BackendState":"timeout"'; fi
+    answer=$(printf '%s\n' "$answer" | sed -n 's/^ *"BackendState": *"\([A-Za-z]*\)".*/\1/p' | head -n 1)
+    say tailscale "${answer:-silent}"
   fi
 }
 
