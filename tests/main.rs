@@ -1,5 +1,6 @@
 //! The one test binary: every file beside this one is a module of it (tidy sees to that).
 
 mod check;
+mod report;
 mod scripts_facts;
 mod scripts_verify;

@@ -3,7 +3,6 @@
 //! Every verb that works on hosts goes through here, so each has the same log, the same screens,
 //! the same answer to Ctrl-C and the same exit code from the fold.
 
-use std::future::Future;
 use std::sync::{Arc, Mutex};
 
 use super::inventory;
@@ -139,11 +138,7 @@ pub async fn launch(
 }
 
 /// Looks at the tree that is being evaluated; a flake that is not on this machine has none.
-async fn verdict(
-    world: World,
-    emitter: Emitter,
-    flake: FlakeRef,
-) -> Result<Clearance, Blocked> {
+async fn verdict(world: World, emitter: Emitter, flake: FlakeRef) -> Result<Clearance, Blocked> {
     let view = match (&flake, build::tree(&world, &flake).await) {
         (FlakeRef::Local(local), Ok(tree)) => TreeView {
             id: tree.id.as_str().to_owned(),

@@ -57,6 +57,17 @@ async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, 
         }
         Command::History(args) => history::run(state, args.limit, setting.format, &look),
         Command::Check(args) | Command::CheckSyntax(args) => checked(world, cli, args).await,
+        Command::Trust(args) => {
+            let fleet = inventory::load(&world.environment, &cli.global)?;
+            let words = std::slice::from_ref(&args.host);
+            for host in inventory::hosts(&fleet, words, &[], None)? {
+                let exit = trust::run(world, host, cli.global.yes).await?;
+                if exit != Exit::Done {
+                    return Ok(exit);
+                }
+            }
+            Ok(Exit::Done)
+        }
         Command::Schema => Ok(schema::run()),
         Command::Completions(args) => Ok(completions::run(args)),
         Command::Init(args) => init::run(world, &cli.global, args).await,

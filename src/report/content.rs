@@ -9,7 +9,13 @@ use super::words;
 use super::{recap, words::Tone};
 use crate::event::facts::Step;
 use crate::event::state::{HostState, RunState};
-use crate::event::{Changes, Decider, Finding, Phase, PhaseResult, Pointers, Severity, Vitals};
+use crate::event::{
+    Changes, Decider, Finding, Outcome, PackageChange, Phase, PhaseResult, Pointers, Severity,
+    Vitals,
+};
+
+/// Packages named; a new nixpkgs moves thousands.
+const PACKAGES: usize = 100;
 
 /// One thing that is said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +65,8 @@ pub fn run(state: &RunState, look: &Look) -> Vec<Item> {
 pub fn host(state: &RunState, host: &HostState, look: &Look) -> Vec<Section> {
     let sections = [
         ("Status", status(state, host, look)),
-        ("Changes applied", host.changes.iter().flat_map(|c| changes(host, c, look)).collect()),
-        ("Before the deployment", phases(state, host, |p| p < Phase::Copy)),
+        (changes_title(host), host.changes.iter().flat_map(|c| changes(host, c, look)).collect()),
+        ("Before the deployment", before(state, host)),
         ("Deployment", phases(state, host, deploying)),
         ("After the deployment", health(state, host)),
         ("Failure", failure(host)),
@@ -71,6 +77,31 @@ pub fn host(state: &RunState, host: &HostState, look: &Look) -> Vec<Section> {
     ];
     let filled = sections.into_iter().filter(|(_, items): &(_, Vec<Item>)| !items.is_empty());
     filled.map(|(title, items)| Section { title: title.to_owned(), items }).collect()
+}
+
+/// What was not kept must not be called applied.
+fn changes_title(host: &HostState) -> &'static str {
+    match words::tone(host) {
+        Tone::Good => "Changes applied",
+        Tone::Quiet | Tone::Open => "Changes",
+        Tone::Bad => "Changes, not kept",
+    }
+}
+
+fn before(state: &RunState, host: &HostState) -> Vec<Item> {
+    let mut items = phases(state, host, |p| p < Phase::Copy);
+    let unchanged = host.report.as_ref().is_some_and(|r| {
+        matches!(r.outcome, Outcome::Unchanged { .. } | Outcome::Planned { changes: false })
+    });
+    let told = if host.changes.is_some() {
+        "change detection: configuration changed"
+    } else if unchanged {
+        "change detection: nothing changed"
+    } else {
+        return items;
+    };
+    items.push(Item::Line(Mark::Ok, told.to_owned(), vec![]));
+    items
 }
 
 fn deploying(phase: Phase) -> bool {
@@ -145,8 +176,12 @@ fn changes(host: &HostState, changes: &Changes, look: &Look) -> Vec<Item> {
         None => bullet("Packages: unknown".to_owned(), vec![]),
         Some([]) => bullet("Packages: none".to_owned(), vec![]),
         Some(packages) => {
-            let rows = packages.iter().map(|p| format!("{} {}", p.name, recap::versions(p, look)));
-            bullet(format!("Packages: {}", recap::volume(changes)), rows.collect())
+            let row = |p: &PackageChange| format!("{} {}", p.name, recap::versions(p, look));
+            let mut rows: Vec<String> = packages.iter().take(PACKAGES).map(row).collect();
+            if packages.len() > PACKAGES {
+                rows.push(format!("{} more, in --format json", packages.len() - PACKAGES));
+            }
+            bullet(format!("Packages: {}", recap::volume(changes)), rows)
         }
     });
     items.extend(units(host, changes));

@@ -68,9 +68,10 @@ pub(super) fn register(screen: Option<MultiProgress>) {
     live().screen = screen;
 }
 
-/// Whether the screen must not be drawn now.
-pub(super) fn held() -> bool {
-    live().holds > 0
+/// Draws, unless somebody holds the screen; nobody can take it meanwhile.
+pub(super) fn unless_held<T>(draw: impl FnOnce() -> T) -> Option<T> {
+    let live = live();
+    (live.holds == 0).then(draw)
 }
 
 /// Takes the screen away until it is dropped: for a question to the person.
@@ -79,12 +80,9 @@ pub struct Hold(());
 
 /// Takes the live screen away.
 pub fn hold() -> Hold {
-    let screen = {
-        let mut live = live();
-        live.holds += 1;
-        live.screen.clone()
-    };
-    if let Some(screen) = screen {
+    let mut live = live();
+    live.holds += 1;
+    if let Some(screen) = &live.screen {
         let _ = screen.clear();
     }
     Hold(())

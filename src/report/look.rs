@@ -254,6 +254,15 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
+/// `212/340 MiB`, or `900 KiB/3.0 MiB` where the units differ.
+pub fn bytes_of(done: u64, total: u64) -> String {
+    let (done, total) = (bytes(done), bytes(total));
+    match (done.split_once(' '), total.split_once(' ')) {
+        (Some((number, unit)), Some((_, of))) if unit == of => format!("{number}/{total}"),
+        _ => format!("{done}/{total}"),
+    }
+}
+
 /// `+120 MiB`, `-3 KiB`.
 pub fn growth(delta: i64) -> String {
     let sign = if delta < 0 { '-' } else { '+' };

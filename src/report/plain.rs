@@ -175,16 +175,17 @@ fn value(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// `working on p620 (build 72s), razer (copy 3s)`: at most five hosts.
+/// `working="p620 build 72s, razer copy 3s"`: at most five hosts.
 fn alive(state: &RunState, now_ms: u64) -> String {
     let busy: Vec<String> = state
         .hosts
         .iter()
         .filter_map(|h| h.current.map(|(phase, began)| (h, phase, began)))
         .map(|(h, phase, began)| {
-            let doing = h.progress.as_ref().map_or(String::new(), |p| format!(" {}", p.0));
+            let doing = h.progress.as_ref().filter(|p| !p.0.is_empty());
+            let doing = doing.map_or(String::new(), |p| format!(" ({})", p.0));
             let time = ticking(now_ms.saturating_sub(began));
-            format!("{} ({}{doing} {time})", h.name, phase.word())
+            format!("{} {} {time}{doing}", h.name, phase.word())
         })
         .collect();
     let more = busy.len().saturating_sub(5);

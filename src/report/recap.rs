@@ -2,7 +2,7 @@
 //!
 //! The table is the same on a terminal, in a pipe and in CI, and is ASCII always: scripts read it.
 
-use super::look::{Ink, Look, Mark, columns_of, count, growth, short};
+use super::look::{Ink, Look, Mark, columns_of, growth, short};
 use super::words::{self, Tone};
 use crate::event::state::{HostState, RunState};
 use crate::event::{Changes, Finding, Outcome, PackageChange, Phase, PhaseResult, Severity};
@@ -24,15 +24,19 @@ pub fn text(state: &RunState, look: &Look) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Hosts that did not end well, in the order of the plan.
+/// Hosts that did not end well, and those that began and have no ending, in the order of the
+/// plan.
 pub fn failed(state: &RunState) -> impl Iterator<Item = &HostState> {
-    state.hosts.iter().filter(|h| matches!(words::tone(h), Tone::Bad | Tone::Open))
+    state.hosts.iter().filter(|h| match words::tone(h) {
+        Tone::Bad => true,
+        Tone::Open => h.began_ms.is_some() || h.armed.is_some(),
+        Tone::Good | Tone::Quiet => false,
+    })
 }
 
 /// One row per host between a head and a count.
 pub fn table(state: &RunState, look: &Look) -> Vec<String> {
-    let name = state.hosts.iter().map(|h| columns_of(h.name.as_str())).max().unwrap_or(0);
-    let name = name.clamp(8, 24);
+    let name = words::name_width(state);
     let goal = words::goal(state);
     let mut lines = Vec::new();
     if !state.hosts.is_empty() {
@@ -51,11 +55,16 @@ pub fn table(state: &RunState, look: &Look) -> Vec<String> {
             spent(host, Phase::Copy),
             spent(host, Phase::Activate),
             spent(host, Phase::Verify),
-            look.fit(&note(host), look.width.saturating_sub(name + 51).max(8)),
+            look.fit(&note(host), look.width.saturating_sub(name + 51)),
         );
         lines.push(row.trim_end().to_owned());
     }
-    lines.push(look.edges(&words::tally(state), &short(state.elapsed_ms)));
+    let room = Look { width: look.width.saturating_sub(9), ..look.clone() };
+    let mut tally = room.wrap("", "  ", &words::tally(state));
+    if let Some(last) = tally.pop() {
+        tally.push(look.edges(&last, &short(state.elapsed_ms)));
+    }
+    lines.extend(tally);
     lines
 }
 
@@ -246,7 +255,9 @@ fn tail_line(state: &RunState, host: &HostState, look: &Look) -> Option<String> 
 
 /// The line that stays on the screen when one of several hosts is done.
 pub fn done_line(state: &RunState, host: &HostState, look: &Look) -> String {
+    let word = words::result(host, words::goal(state));
     let (sign, ink) = match words::tone(host) {
+        Tone::Quiet if word == "skipped" => (Mark::Skip, Ink::Dim),
         Tone::Good | Tone::Quiet => (Mark::Ok, Ink::Good),
         Tone::Bad => (Mark::Fail, Ink::Bad),
         Tone::Open => (Mark::Skip, Ink::Warn),
@@ -254,18 +265,12 @@ pub fn done_line(state: &RunState, host: &HostState, look: &Look) -> String {
     let sign = look.mark(sign);
     let arrow = format!(" {} ", look.mark(Mark::Arrow));
     let generation = words::generations(host).text(&arrow, " <- ");
-    let word = words::spaced(words::result(host, words::goal(state)));
-    let note = if words::tone(host) == Tone::Bad { words::why(host) } else { own_note(host) };
+    let note = note(host);
     let changed = host.changes.as_ref().filter(|_| words::tone(host) == Tone::Good).map(volume);
     let note = changed.unwrap_or(note);
-    let left = format!("{sign:4} {:8} {word:11}  gen {generation}  {note}", host.name);
+    let name = look.left(host.name.as_str(), words::name_width(state));
+    let word = words::spaced(word);
+    let left = format!("{sign:4} {name} {word:11}  gen {generation}  {note}");
     let line = look.edges(&left, &short(words::took(host, state.elapsed_ms)));
     line.replacen(sign, &look.ink(ink, sign), 1)
-}
-
-/// `494 files, 0 errors, 2 warnings`, when no phase said so itself.
-pub fn counts(findings: &[Finding]) -> String {
-    let of = |severity| findings.iter().filter(|f| f.severity == severity).count();
-    let errors = count(of(Severity::Block), "error", "errors");
-    format!("{errors}, {}", count(of(Severity::Warn), "warning", "warnings"))
 }

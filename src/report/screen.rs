@@ -3,7 +3,7 @@
 //! One host gets a row per phase; several get a row each, the running and the failed first, and
 //! a count of those for which there is no row.
 
-use super::look::{Ink, Look, Mark, bytes, columns_of, count, exact, short, ticking};
+use super::look::{Ink, Look, Mark, bytes, bytes_of, count, exact, short, ticking};
 use super::words::{self, Tone};
 use crate::event::state::{HostState, RunState};
 use crate::event::{Phase, PhaseResult};
@@ -111,13 +111,8 @@ fn progress(what: &str, (done, total): (u64, u64), unit: &str, ms: u64, look: &L
         ("seconds", _) => format!("{} s left", total.saturating_sub(done)),
         ("bytes", 0) => format!("{}{}", bytes(done), speed(done, ms)),
         ("bytes", _) => {
-            format!(
-                "{} {}/{}{}",
-                bar(done, total, look),
-                bytes(done),
-                bytes(total),
-                speed(done, ms)
-            )
+            let (bar, speed) = (bar(done, total, look), speed(done, ms));
+            format!("{bar} {}{speed}", bytes_of(done, total))
         }
         (_, 0) => format!("{done} {unit}"),
         _ => format!("{done}/{total} {unit}"),
@@ -196,8 +191,7 @@ fn fleet_head(state: &RunState, look: &Look, now_ms: u64) -> String {
 }
 
 fn host_row(state: &RunState, host: &HostState, look: &Look, now_ms: u64) -> String {
-    let name = state.hosts.iter().map(|h| columns_of(h.name.as_str())).max().unwrap_or(0);
-    let name = look.left(host.name.as_str(), name.clamp(8, 20));
+    let name = look.left(host.name.as_str(), words::name_width(state));
     match (rank(host), host.current) {
         (0 | 1, Some((phase, began))) => {
             let doing = doing(host, phase, now_ms.saturating_sub(began), look);

@@ -87,7 +87,8 @@ fn list(items: &[Item]) -> String {
                 more.iter().for_each(|m| text.push_str(&format!("   - {}\n", escape(m))));
             }
             Item::Quote(caption, lines) => {
-                text.push_str(&format!("\n{}\n\n{}", escape(caption), fence(lines)));
+                let gap = if text.is_empty() { "" } else { "\n" };
+                text.push_str(&format!("{gap}{}\n\n{}", escape(caption), fence(lines)));
             }
             Item::Command(command) => text.push_str(&fence(std::slice::from_ref(command))),
         }

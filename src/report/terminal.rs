@@ -9,7 +9,7 @@ use std::io;
 use console::Term;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::look::Look;
+use super::look::{Look, short};
 use super::words::{self, Tone};
 use super::{Sink, door, recap, screen};
 use crate::event::state::{HostState, RunState};
@@ -24,6 +24,8 @@ pub struct Terminal {
     /// Fixed in tests; otherwise the terminal is asked at each tick.
     rows: Option<usize>,
     verbose: bool,
+    /// Final lines that wait for the screen.
+    kept: Vec<String>,
 }
 
 impl Terminal {
@@ -31,35 +33,49 @@ impl Terminal {
     pub fn new(look: Look, verbose: bool) -> Self {
         let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(20));
         door::register(Some(multi.clone()));
-        Self { multi, bar: None, look, rows: None, verbose }
+        Self { multi, bar: None, look, rows: None, verbose, kept: Vec::new() }
     }
 
     /// On a terminal in memory, of so many rows.
     pub fn on(target: ProgressDrawTarget, look: Look, rows: usize, verbose: bool) -> Self {
         let multi = MultiProgress::with_draw_target(target);
-        Self { multi, bar: None, look, rows: Some(rows), verbose }
+        Self { multi, bar: None, look, rows: Some(rows), verbose, kept: Vec::new() }
     }
 
-    fn above(&self, lines: &[String]) -> io::Result<()> {
-        if lines.is_empty() {
+    /// Prints final lines above the live ones, or keeps them while a question stands there.
+    fn above(&mut self, lines: &[String]) -> io::Result<()> {
+        self.kept.extend_from_slice(lines);
+        if self.kept.is_empty() {
             return Ok(());
         }
-        self.multi.println(lines.join("\n"))
+        let text = self.kept.join("\n");
+        match door::unless_held(|| self.multi.println(text)) {
+            Some(said) => {
+                self.kept.clear();
+                said
+            }
+            None => Ok(()),
+        }
     }
 
     fn draw(&mut self, state: &RunState, now_ms: u64) {
-        if door::held() {
-            // A question stands where the lines were; they come back with a new bar.
-            self.wipe();
-            return;
-        }
         let rows = self.measure();
         let lines = screen::frame(state, &self.look, now_ms, rows);
-        let bar = self.bar.get_or_insert_with(|| {
-            let bar = ProgressBar::new_spinner().with_style(style());
-            self.multi.add(bar)
+        // What could not be printed now is tried again with the next event.
+        let _ = self.above(&[]);
+        if lines.is_empty() {
+            return;
+        }
+        let (bar, multi) = (&mut self.bar, &self.multi);
+        let drawn = door::unless_held(|| {
+            let bar = bar
+                .get_or_insert_with(|| multi.add(ProgressBar::new_spinner().with_style(style())));
+            bar.set_message(lines.join("\n"));
         });
-        bar.set_message(lines.join("\n"));
+        if drawn.is_none() {
+            // A question stands where the lines were; they come back with a new bar.
+            self.bar = None;
+        }
     }
 
     fn wipe(&mut self) {
@@ -79,12 +95,15 @@ impl Terminal {
         usize::from(rows)
     }
 
-    fn host_done(&self, state: &RunState, name: &HostName) -> io::Result<()> {
+    fn host_done(&mut self, state: &RunState, name: &HostName) -> io::Result<()> {
         let Some(host) = state.host(name) else { return Ok(()) };
         // A failed host stays in the live part; its line comes at the end.
         match (state.hosts.len(), words::tone(host)) {
             (1, _) | (_, Tone::Bad | Tone::Open) => Ok(()),
-            _ => self.above(&[recap::done_line(state, host, &self.look)]),
+            _ => {
+                let line = recap::done_line(state, host, &self.look);
+                self.above(&[line])
+            }
         }
     }
 
@@ -120,15 +139,17 @@ impl Sink for Terminal {
         match &stamped.event {
             Event::HostFinished { host, .. } => self.host_done(state, host),
             Event::Line { host, text, .. } if self.verbose => {
-                let line = format!("{host}| {text}");
-                self.above(&self.look.wrap("", "    ", &line))
+                let lines = self.look.wrap("", "    ", &format!("{host}| {text}"));
+                self.above(&lines)
             }
             Event::InterruptReceived { signal } => {
                 self.above(&[format!("{signal}: stopping; once more leaves at once")])
             }
             Event::Reconnected { host, gap_ms } => {
-                let gap = super::look::short(*gap_ms);
-                self.above(&[self.look.fit(&format!("{host}: contact again after {gap}"), 80)])
+                let gap = short(*gap_ms);
+                let line = format!("{host}: contact again after {gap}");
+                let line = self.look.fit(&line, self.look.width);
+                self.above(&[line])
             }
             Event::Line { .. }
             | Event::RunStarted { .. }

@@ -1,6 +1,6 @@
 //! Words for outcomes, phases and hosts: every renderer takes them from here, so no two disagree.
 
-use super::look::{Ink, Mark, count};
+use super::look::{Ink, Mark, columns_of, count};
 use crate::event::state::{HostState, RunState};
 use crate::event::{Finding, Outcome, Phase, PhaseResult, Severity};
 use crate::exit::{self, Exit};
@@ -79,7 +79,7 @@ pub fn truth(host: &HostState, goal: Option<Goal>, clock: &dyn Fn(i64) -> String
     let Some(report) = &host.report else {
         return match decides {
             Some(by) => format!("unknown: the host decided by itself by {}", clock(by)),
-            None => "the run was cut off; nothing was activated on this host".to_owned(),
+            None => "the log ends before its last word; ask the host".to_owned(),
         };
     };
     let told = match &report.outcome {
@@ -226,6 +226,12 @@ pub fn warnings<'a>(
     own.chain(tree).filter(|(_, f)| f.severity >= Severity::Warn)
 }
 
+/// Columns for the names of hosts in a table.
+pub fn name_width(state: &RunState) -> usize {
+    let longest = state.hosts.iter().map(|h| columns_of(h.name.as_str())).max();
+    longest.unwrap_or(0).clamp(8, 20)
+}
+
 /// The sign of a severity.
 pub fn severity_mark(severity: Severity) -> Mark {
     match severity {
@@ -245,6 +251,9 @@ pub fn next(state: &RunState, host: &HostState) -> Vec<String> {
     let own = host.report.as_ref().map(|r| r.next.clone()).unwrap_or_default();
     if !own.is_empty() || matches!(tone(host), Tone::Good | Tone::Quiet) {
         return own;
+    }
+    if host.report.is_none() {
+        return vec![format!("nixdeploy status {}", host.name)];
     }
     vec![format!("nixdeploy logs {} --run {}", host.name, state.run)]
 }
