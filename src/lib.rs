@@ -50,6 +50,10 @@ fn serve(cli: &Cli) -> Result<Exit, Error> {
     report::log::init(cli.global.verbose);
     let internal = |e: String| Error::new(Exit::Internal, e).hint("nixdeploy --help");
     let environment = Environment::read().map_err(internal)?;
+    // Without this folder ssh works, but each command logs in anew.
+    if let Err(error) = world::files::private_folder(&environment.sockets) {
+        tracing::warn!(%error, "no folder for ssh's sockets");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| internal(e.to_string()))?;
     let exit = runtime.block_on(async {
