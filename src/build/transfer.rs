@@ -2,8 +2,8 @@
 //!
 //! `max-connections` stays 1, because more than one over a shared master hangs Nix 2.26 and fails
 //! in 2.34 (NixOS/nix #8329, #14132). Nix has no timeout of its own: a cut cable is noticed by
-//! ssh's keep-alive (three times five seconds), and 180 s without a word end it in any case. What broke is tried
-//! once more over a connection of its own; whole paths that had arrived are kept. Signatures are
+//! ssh's keep-alive (three times five seconds), and 90 s without a word end it in any case. What
+//! broke is tried once more over a connection of its own; whole paths that had arrived are kept. Signatures are
 //! not asked for on our side: whether the other side does is its own configuration, which is
 //! never touched.
 
@@ -17,7 +17,7 @@ use crate::world::ssh::{self, Failure, Link, Target};
 use crate::world::{Ended, Invocation, StartError};
 
 /// Without a word for this long, nothing moves any more. A cut cable ends it long before.
-const SILENCE: Duration = Duration::from_secs(180);
+const SILENCE: Duration = Duration::from_secs(90);
 /// Longest transfer.
 const LIMIT: Duration = Duration::from_secs(8 * 3600);
 
@@ -121,10 +121,14 @@ fn invocation(what: &Transfer<'_>, attempt: Attempt) -> Invocation {
     }
     args.extend(["--log-format", if attempt.detailed { "internal-json" } else { "raw" }]);
     args.push(what.path.as_str());
-    nix(args)
-        .env("NIX_SSHOPTS", what.target.nix_sshopts(attempt.link))
-        .timeout(LIMIT)
-        .silence(SILENCE)
+    nix(args).env("NIX_SSHOPTS", sshopts(what.target, attempt.link)).timeout(LIMIT).silence(SILENCE)
+}
+
+/// Options for Nix's own ssh. Where no master runs, Nix waits for a line that it makes ssh's
+/// `LocalCommand` print (`echo started`, its own and harmless); if that is forbidden, it waits
+/// for ever (seen with 2.26: both ends sat in `read`).
+fn sshopts(target: &Target, link: Link) -> String {
+    target.nix_sshopts(link).replace("-o PermitLocalCommand=no ", "")
 }
 
 /// A host's store as Nix names it. A login user that is not root talks to a daemon started
@@ -224,6 +228,7 @@ mod tests {
         assert!(shared.to_string().contains("--substitute-on-destination"));
         let fresh = invocation(&what, Attempt { link: Link::Fresh, detailed: true });
         assert!(fresh.env[0].1.contains("ControlPath=none"), "{:?}", fresh.env);
+        assert!(!fresh.env[0].1.contains("LocalCommand"), "{:?}", fresh.env);
     }
 
     #[test]

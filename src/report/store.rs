@@ -103,6 +103,11 @@ fn is_run(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+/// Whether a name is in use: names are short, so whoever makes one asks first.
+pub fn taken(state_dir: &Path, run: &str) -> bool {
+    log_of(state_dir, run).symlink_metadata().is_ok()
+}
+
 /// Kept runs, newest first.
 pub fn list(state_dir: &Path) -> Vec<Entry> {
     let mut entries: Vec<Entry> =
@@ -227,6 +232,10 @@ impl Writer {
     fn open(&mut self, run: &str) -> io::Result<()> {
         if !is_run(run) {
             return Err(io::Error::other(format!("'{run}' is no name of a run")));
+        }
+        if taken(&self.state_dir, run) {
+            // Two runs in one log would make both untrue.
+            return Err(io::Error::other(format!("a run {run} is kept already")));
         }
         let folder = folder(&self.state_dir, run);
         files::private_folder(&self.state_dir)?;
