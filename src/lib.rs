@@ -19,8 +19,53 @@ pub mod verify;
 pub mod world;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use cli::Cli;
+use error::Error;
+use exit::Exit;
+use world::prompt::Prompt;
+use world::{Clock, Environment, World};
 
 /// Parses, runs, and turns the result into an exit code.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match serve(&cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            report::complain(&error);
+            error.exit.into()
+        }
+    }
+}
+
+/// One thread is enough: nearly all of our time is spent waiting for nix and ssh.
+fn serve(cli: &Cli) -> Result<Exit, Error> {
+    report::log::init(cli.global.verbose);
+    let internal = |e: String| Error::new(Exit::Internal, e).hint("nixdeploy --help");
+    let environment = Environment::read().map_err(internal)?;
+    // Without this folder ssh works, but each command logs in anew.
+    if let Err(error) = world::files::private_folder(&environment.sockets) {
+        tracing::warn!(%error, "no folder for ssh's sockets");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| internal(e.to_string()))?;
+    let exit = runtime.block_on(async {
+        let world = World {
+            runner: Arc::new(world::process::System),
+            clock: Clock::start(),
+            prompt: Arc::new(Prompt::new(environment.interactive && !cli.global.no_input)),
+            environment: Arc::new(environment),
+        };
+        command::run(&world, cli).await
+    });
+    // A question nobody answered must not keep the process.
+    runtime.shutdown_background();
+    exit
 }

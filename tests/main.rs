@@ -2,5 +2,8 @@
 
 mod check;
 mod process;
+mod report;
+mod scripts_facts;
+mod scripts_verify;
 mod support;
 mod tidy;

@@ -1,1 +1,120 @@
 //! Slice 3: an admitted closure under the guard, from hold to the end of the activation.
+//!
+//! Nothing here changes the host: we ask the guard ([`guard`], `guard.sh`) and read what it
+//! answers. Once it was told to go, only its own record says what is true of the host.
+
+pub mod copy;
+pub mod guard;
+pub mod hand;
+pub mod hold;
+pub mod journal;
+pub mod returned;
+
+use std::time::Duration;
+
+use guard::{ActEnd, Status, Verb};
+use hand::Answer;
+use hold::WayBack;
+
+use crate::event::Event;
+use crate::plan::policy::Policy;
+use crate::world::ssh::Failure;
+
+/// Evidence that switch-to-configuration has run, with its way back.
+pub struct Activated {
+    way_back: WayBack,
+    status: Status,
+}
+
+impl Activated {
+    /// How it ended.
+    pub fn end(&self) -> ActEnd {
+        self.status.act.unwrap_or(ActEnd::Cut)
+    }
+
+    /// Where the transaction stands.
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// The way back.
+    pub fn way_back(&self) -> &WayBack {
+        &self.way_back
+    }
+
+    /// Gives it up for its way back.
+    pub fn into_way_back(self) -> WayBack {
+        self.way_back
+    }
+}
+
+/// How `go` ended when not with an activation to be judged.
+pub struct NotActivated {
+    /// The way back, still ours.
+    pub way_back: WayBack,
+    /// What is true of the host.
+    pub why: WhyNot,
+}
+
+/// What is true of a host whose activation is not ours to judge.
+pub enum WhyNot {
+    /// It would not go: the closure is not whole there. Nothing was changed.
+    Untouched(String),
+    /// The guard has decided by itself; its outcome is to be awaited.
+    Decided(Box<Status>),
+    /// No contact; the guard decides by itself within so many seconds.
+    Unknown(Failure, u64),
+    /// The transaction is gone: the host has rebooted.
+    Gone,
+}
+
+/// How long the guard can take in all from `go`, in seconds: activation, observation, commit with
+/// its undo, and three attempts to go back.
+pub fn longest_s(policy: &Policy) -> u64 {
+    let observe = policy.soak_s + policy.verify_timeout_s;
+    let commit = policy.commit_timeout_s + 250;
+    u64::from(policy.activate_timeout_s * 4 + observe + commit + 240)
+}
+
+/// Tells the guard to activate and follows it to the end of the activation.
+///
+/// # Errors
+/// See [`WhyNot`].
+pub async fn go(mut way_back: WayBack, policy: &Policy) -> Result<Activated, Box<NotActivated>> {
+    way_back.settle();
+    let longest = longest_s(policy);
+    announce(&way_back, longest);
+    let new = way_back.new.to_string();
+    let answer = way_back.hand.insist(Verb::Go, Some(&new), Duration::from_secs(longest)).await;
+    let why = match answer {
+        Answer::Lost(failure) => WhyNot::Unknown(failure, longest),
+        Answer::Gone => WhyNot::Gone,
+        Answer::Told(status) => match why_not(status) {
+            Ok(status) => return Ok(Activated { way_back, status: *status }),
+            Err(why) => why,
+        },
+    };
+    Err(Box::new(NotActivated { way_back, why }))
+}
+
+fn why_not(status: Box<Status>) -> Result<Box<Status>, WhyNot> {
+    if let Some(refused) = status.refused.clone().filter(|_| !status.started) {
+        return Err(WhyNot::Untouched(refused));
+    }
+    if status.ending.is_some() || status.decision.is_some() || status.act.is_none() {
+        return Err(WhyNot::Decided(status));
+    }
+    Ok(status)
+}
+
+/// From here on the guard decides if we do not: said before it is true.
+fn announce(way_back: &WayBack, longest_s: u64) {
+    use crate::event::stream::Stopwatch;
+    let hand = &way_back.hand;
+    let now = hand.world.clock.epoch_ms();
+    hand.emitter.emit(Event::Armed {
+        host: hand.host.clone(),
+        transaction: hand.tx.as_str().to_owned(),
+        decides_by_ms: now + (longest_s * 1000).cast_signed(),
+    });
+}

@@ -1,3 +1,90 @@
-//! One verb per file: arguments to a request, a plan, the pipeline, an exit code.
+//! One verb per file: arguments to a request, to a plan, to a run, to an exit code.
 
 pub mod check;
+pub mod completions;
+pub mod deploy;
+pub mod history;
+pub mod init;
+pub mod inventory;
+pub mod launch;
+pub mod logs;
+pub mod report;
+pub mod schema;
+pub mod trust;
+
+use crate::cli::{Cli, Command};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::fleet::HostName;
+use crate::world::World;
+
+/// Does what was typed.
+///
+/// # Errors
+/// When it ended before any host was touched.
+pub async fn run(world: &World, cli: &Cli) -> Result<Exit, Error> {
+    let typed = deploy::Typed { global: &cli.global, bare: cli.bare.as_deref() };
+    match &cli.command {
+        Command::QuickDeploy(a) => deploy::run(world, &typed, "quick-deploy", None, a).await,
+        Command::Deploy(a) => deploy::run(world, &typed, "deploy", None, a).await,
+        Command::DeployFast(a) => deploy::run(world, &typed, "deploy-fast", None, a).await,
+        Command::DeployLocalBuild(a) => {
+            deploy::run(world, &typed, "deploy-local-build", None, a).await
+        }
+        Command::DeployCached(a) => deploy::run(world, &typed, "deploy-cached", None, a).await,
+        Command::DeployVia(a) => {
+            let args =
+                crate::cli::DeployArgs { selection: a.selection.clone(), flags: a.flags.clone() };
+            deploy::run(world, &typed, "deploy-via", Some(&a.builder), &args).await
+        }
+        Command::TestHost(a) => deploy::build(world, &typed, "test-host", a).await,
+        Command::Build(a) => deploy::build(world, &typed, "build", a).await,
+        Command::Diff(a) => deploy::diff(world, &typed, a).await,
+        other => elsewhere(world, cli, other).await,
+    }
+}
+
+/// Verbs that deploy nothing.
+async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, Error> {
+    let (state, setting) = (&world.environment.state, launch::setting(&cli.global));
+    let look = crate::report::choice::look(&setting, &world.environment);
+    match command {
+        Command::Report(args) => report::run(state, args.run.as_deref(), setting.format, &look),
+        Command::Logs(args) => {
+            let host = HostName::new(args.host.clone())
+                .map_err(|e| Error::usage(e.to_string()).hint("nixdeploy history"))?;
+            logs::run(state, &host, args.run.as_deref(), &look)
+        }
+        Command::History(args) => history::run(state, args.limit, setting.format, &look),
+        Command::Check(args) | Command::CheckSyntax(args) => checked(world, cli, args).await,
+        Command::Trust(args) => {
+            let fleet = inventory::load(&world.environment, &cli.global)?;
+            let words = std::slice::from_ref(&args.host);
+            for host in inventory::hosts(&fleet, words, &[], None)? {
+                let exit = trust::run(world, host, cli.global.yes).await?;
+                if exit != Exit::Done {
+                    return Ok(exit);
+                }
+            }
+            Ok(Exit::Done)
+        }
+        Command::Schema => Ok(schema::run()),
+        Command::Completions(args) => Ok(completions::run(args)),
+        Command::Init(args) => init::run(world, &cli.global, args).await,
+        other => Err(Error::new(Exit::Internal, format!("not connected: {other:?}"))
+            .hint("nixdeploy --help")),
+    }
+}
+
+async fn checked(world: &World, cli: &Cli, args: &crate::cli::CheckArgs) -> Result<Exit, Error> {
+    let check = check::Check {
+        paths: args.paths.clone(),
+        json: cli.global.json,
+        colour: cli.global.color == crate::cli::Color::Always
+            || (cli.global.color == crate::cli::Color::Auto && world.environment.screen),
+        deny_warnings: false,
+    };
+    let answer = check::run(world, &check).await?;
+    report::show(&answer.text)?;
+    Ok(answer.exit)
+}

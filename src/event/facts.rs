@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::PhaseResult;
 use crate::fleet::{Generation, StorePath};
+use crate::plan::Phase;
 
 /// The pointers that say what a NixOS host is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -113,6 +115,22 @@ impl UnitChanges {
     pub fn is_empty(&self) -> bool {
         [&self.stop, &self.start, &self.restart, &self.reload].iter().all(|l| l.is_empty())
     }
+}
+
+/// A part of a phase, with its own result and time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The phase it belongs to.
+    pub phase: Phase,
+    /// Its name in the report: "syntax", "restart prometheus.service", "DNS resolving".
+    pub name: String,
+    /// How it ended.
+    #[serde(flatten)]
+    pub result: PhaseResult,
+    /// What was seen: "494 files, 0 errors"; may be empty.
+    pub note: String,
+    /// How long; 0 when it was not measured.
+    pub took_ms: u64,
 }
 
 /// Output kept because it explains a failure; made harmless and redacted.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::fleet::{Generation, HostName, StorePath};
 use crate::plan::Plan;
 pub use crate::plan::{Finding, Phase, Severity};
-pub use facts::{Changes, Evidence, PackageChange, Pointers, UnitChanges, Vitals};
+pub use facts::{Changes, Evidence, PackageChange, Pointers, Step, UnitChanges, Vitals};
 
 /// Version of the log format; raised when a reader must know.
 pub const VERSION: u32 = 1;
@@ -164,6 +164,9 @@ pub enum Event {
         flake: Option<String>,
         /// Issue number given with `--issue`.
         issue: Option<u64>,
+        /// Sentence given with `--message`, made harmless.
+        #[serde(default)]
+        message: Option<String>,
     },
     /// What will be done.
     Planned {
@@ -190,6 +193,14 @@ pub enum Event {
         note: String,
         /// How long.
         took_ms: u64,
+    },
+    /// A part of a phase ended that the report names with its own time: a check that passed, a
+    /// unit that was restarted, a collection of garbage.
+    StepEnded {
+        /// Where; `None`: in the tree.
+        host: Option<HostName>,
+        /// What.
+        step: Step,
     },
     /// How far a phase is; may be thinned.
     Progress {

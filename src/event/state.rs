@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::facts::{Changes, Evidence, Pointers, Vitals};
+use super::facts::{Changes, Evidence, Pointers, Step, Vitals};
 use super::{Event, Finding, HostReport, Phase, PhaseResult, Stamped};
-use crate::fleet::{HostName, StorePath};
+use crate::fleet::{Generation, HostName, StorePath};
 use crate::plan::Plan;
 
 /// Everything known of a run.
@@ -25,6 +25,8 @@ pub struct RunState {
     pub flake: Option<String>,
     /// Issue number.
     pub issue: Option<u64>,
+    /// The user's sentence.
+    pub message: Option<String>,
     /// When it began, milliseconds since the epoch.
     pub started_ms: i64,
     /// Milliseconds since then.
@@ -37,6 +39,8 @@ pub struct RunState {
     pub cleared: Option<(String, usize, Option<String>)>,
     /// Findings in the tree.
     pub tree_findings: Vec<Finding>,
+    /// Parts of phases that ended in the tree.
+    pub tree_steps: Vec<Step>,
     /// The signal that asked to stop.
     pub interrupted: Option<String>,
     /// Whether the last event was seen.
@@ -50,10 +54,14 @@ pub struct HostState {
     pub name: HostName,
     /// The phase it is in.
     pub current: Option<(Phase, u64)>,
+    /// Phases that began and did not end, with the milliseconds they began at.
+    pub open: BTreeMap<Phase, u64>,
     /// Phases that ended: result, note, milliseconds.
     pub ended: BTreeMap<Phase, (PhaseResult, String, u64)>,
     /// What it is doing, done, total, unit.
     pub progress: Option<(String, u64, u64, String)>,
+    /// The phase that `progress` belongs to.
+    pub progress_of: Option<Phase>,
     /// The latest line of output.
     pub line: Option<String>,
     /// Pointers before.
@@ -76,10 +84,16 @@ pub struct HostState {
     pub evidence: Vec<Evidence>,
     /// Times contact was lost and found again.
     pub reconnects: u32,
+    /// Parts of phases that ended.
+    pub steps: Vec<Step>,
+    /// Generations made or taken back: before, after.
+    pub moves: Vec<(Option<Generation>, Option<Generation>)>,
     /// Advice.
     pub recommendations: Vec<String>,
     /// The last word; `None`: still at it, or the run was cut off.
     pub report: Option<HostReport>,
+    /// Milliseconds into the run when its first phase began.
+    pub began_ms: Option<u64>,
     /// Milliseconds into the run when it finished.
     pub finished_ms: Option<u64>,
 }
@@ -89,8 +103,10 @@ impl HostState {
         Self {
             name,
             current: None,
+            open: BTreeMap::new(),
             ended: BTreeMap::new(),
             progress: None,
+            progress_of: None,
             line: None,
             pointers: None,
             latency_ms: None,
@@ -102,8 +118,11 @@ impl HostState {
             findings: Vec::new(),
             evidence: Vec::new(),
             reconnects: 0,
+            steps: Vec::new(),
+            moves: Vec::new(),
             recommendations: Vec::new(),
             report: None,
+            began_ms: None,
             finished_ms: None,
         }
     }
@@ -139,6 +158,7 @@ impl RunState {
                 self.cleared = Some((tree.clone(), *files, waived.clone()));
             }
             Event::Found { host: None, finding, .. } => self.tree_findings.push(finding.clone()),
+            Event::StepEnded { host: None, step } => self.tree_steps.push(step.clone()),
             Event::InterruptReceived { signal } => self.interrupted = Some(signal.clone()),
             Event::RunFinished { .. } => self.finished = true,
             Event::Unknown => {}
@@ -147,7 +167,7 @@ impl RunState {
     }
 
     fn begin(&mut self, stamped: &Stamped) {
-        let Event::RunStarted { run, version, command, operator, flake, issue, .. } =
+        let Event::RunStarted { run, version, command, operator, flake, issue, message, .. } =
             &stamped.event
         else {
             return;
@@ -158,6 +178,7 @@ impl RunState {
         self.operator.clone_from(operator);
         self.flake.clone_from(flake);
         self.issue = *issue;
+        self.message.clone_from(message);
         self.started_ms = stamped.at_ms - stamped.elapsed_ms.cast_signed();
     }
 
@@ -175,21 +196,27 @@ impl RunState {
         match event {
             Event::PhaseStarted { phase, .. } => {
                 host.current = Some((*phase, elapsed_ms));
+                host.open.insert(*phase, elapsed_ms);
+                host.began_ms.get_or_insert(elapsed_ms);
                 host.progress = None;
             }
             Event::PhaseEnded { phase, result, note, took_ms, .. } => {
                 host.ended.insert(*phase, (result.clone(), note.clone(), *took_ms));
+                host.open.remove(phase);
                 if host.current.is_some_and(|(current, _)| current == *phase) {
-                    host.current = None;
+                    // Facts, checks and evaluation run side by side: another may still be open.
+                    host.current = host.open.iter().next_back().map(|(p, at)| (*p, *at));
                 }
             }
-            Event::Progress { what, done, total, unit, .. } => {
+            Event::Progress { phase, what, done, total, unit, .. } => {
+                host.progress_of = Some(*phase);
                 host.progress = Some((what.clone(), *done, *total, unit.clone()));
             }
             Event::Line { text, .. } => host.line = Some(text.clone()),
             Event::HostFinished { report, .. } => {
                 host.report = Some(report.clone());
                 host.current = None;
+                host.open.clear();
                 host.finished_ms = Some(elapsed_ms);
             }
             other => host.learn(other),
@@ -213,6 +240,8 @@ impl HostState {
                 self.armed = Some((transaction.clone(), *decides_by_ms));
             }
             Event::Found { phase, finding, .. } => self.findings.push((*phase, finding.clone())),
+            Event::StepEnded { step, .. } => self.steps.push(step.clone()),
+            Event::GenerationMoved { from, to, .. } => self.moves.push((*from, *to)),
             Event::Captured { evidence, .. } => self.evidence.push(evidence.clone()),
             Event::Reconnected { .. } => self.reconnects += 1,
             Event::ClosureKnown { toplevel, .. } => self.toplevel = Some(toplevel.clone()),
@@ -240,7 +269,7 @@ impl Event {
             | Self::ClosureKnown { host, .. }
             | Self::Recommended { host, .. }
             | Self::HostFinished { host, .. } => Some(host),
-            Self::Found { host, .. } => host.as_ref(),
+            Self::Found { host, .. } | Self::StepEnded { host, .. } => host.as_ref(),
             Self::RunStarted { .. }
             | Self::Planned { .. }
             | Self::Cleared { .. }

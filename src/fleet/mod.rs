@@ -5,12 +5,20 @@
 //! This module knows no phase, no process and no file but the text it is given.
 
 pub mod hosts_toml;
+mod meaning;
+mod mistake;
 pub mod names;
+mod place;
+mod probe;
+mod raw;
+pub mod schema;
 pub mod select;
+mod structure;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use names::{Address, AttrName, Generation, HostName, NameError, StorePath, UserName};
@@ -103,7 +111,7 @@ pub struct Host {
 }
 
 /// What other hosts depend on this one for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Nothing special.
@@ -123,7 +131,7 @@ pub struct Limits {
 }
 
 /// `sudo = "auto" | "always" | "never"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Sudo {
     /// Through sudo unless the login user is root.
@@ -144,12 +152,14 @@ pub enum BuildOn {
     Local,
     /// On the host itself, from the derivation.
     Target,
-    /// On another host, by its name in hosts.toml or in ssh's configuration.
+    /// On another host, by its name in hosts.toml: a host or a builder.
     Host(HostName),
 }
 
 /// How much is checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Everything.
@@ -162,7 +172,7 @@ pub enum Mode {
 }
 
 /// `on_revert_failure`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnRevertFailure {
     /// Reboot into the untouched boot default.
@@ -172,7 +182,7 @@ pub enum OnRevertFailure {
 }
 
 /// `on_inhibitor`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnInhibitor {
     /// Refuse, nothing changed.
@@ -183,7 +193,7 @@ pub enum OnInhibitor {
 }
 
 /// `reboot`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Reboot {
     /// Only say that one is wanted.
@@ -194,7 +204,7 @@ pub enum Reboot {
 }
 
 /// `optional`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Optional {
     /// A host that does not answer fails the run.
@@ -207,7 +217,7 @@ pub enum Optional {
 }
 
 /// `ssh.control`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SshControl {
     /// A master of our own that outlives the run by ten minutes.
@@ -257,7 +267,7 @@ pub struct Probe {
 }
 
 /// Where a probe runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum From {
     /// On the host that was deployed.
@@ -284,6 +294,13 @@ pub enum Check {
     Http(String),
     /// `HOST:PORT` that must accept a connection.
     Tcp(String),
+}
+
+impl Fleet {
+    /// A host by its name.
+    pub fn host(&self, name: &str) -> Option<&Host> {
+        self.hosts.iter().find(|host| host.name.as_str() == name)
+    }
 }
 
 impl Host {

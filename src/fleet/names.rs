@@ -7,6 +7,61 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Words that mean something on the command line or in hosts.toml, so that no host may carry
+/// them: every command (also those still to come, or a fleet would break when they do), and the
+/// places and selections that stand where a host's name can stand.
+pub const RESERVED: &[&str] = &[
+    "abort",
+    "all",
+    "bench-host",
+    "build",
+    "build-all-parallel",
+    "check",
+    "check-syntax",
+    "completions",
+    "deploy",
+    "deploy-all",
+    "deploy-all-parallel",
+    "deploy-cached",
+    "deploy-fast",
+    "deploy-local-build",
+    "deploy-via",
+    "diff",
+    "emergency",
+    "emergency-deploy",
+    "help",
+    "history",
+    "hooks",
+    "init",
+    "issues",
+    "local",
+    "logs",
+    "man",
+    "metrics",
+    "perf-cache",
+    "perf-memory",
+    "perf-parallel",
+    "ping-hosts",
+    "quick-all",
+    "quick-deploy",
+    "quick-test",
+    "report",
+    "resume",
+    "retry",
+    "rollback",
+    "schema",
+    "status",
+    "target",
+    "test-all",
+    "test-all-parallel",
+    "test-host",
+    "trust",
+    "update",
+    "validate",
+    "validate-quick",
+    "watch",
+];
+
 /// Why a name was refused; a sentence fragment for the user.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]

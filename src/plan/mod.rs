@@ -79,6 +79,8 @@ pub struct Request {
     pub no_cache: bool,
     /// Issue number for the report.
     pub issue: Option<u64>,
+    /// A sentence for the report.
+    pub message: Option<String>,
 }
 
 /// Where a journey ends.

@@ -124,6 +124,13 @@ impl Target {
         self.command(link, remote.trim_end()).stdin(script)
     }
 
+    /// Runs a program on the host, as root; each word is quoted.
+    pub fn remote(&self, link: Link, words: &[&str]) -> Invocation {
+        let elevate = if self.elevates() { "sudo -n -- " } else { "" };
+        let words: Vec<String> = words.iter().map(|w| quote(w)).collect();
+        self.command(link, &format!("{elevate}{}", words.join(" ")))
+    }
+
     /// Runs a constant command on the host, as the login user.
     pub fn command(&self, link: Link, remote: &str) -> Invocation {
         let mut args = vec!["-T".to_owned()];
@@ -192,5 +199,18 @@ pub fn diagnose(err: &[String]) -> Failure {
         Failure::Unreachable(last)
     } else {
         Failure::Broken(last)
+    }
+}
+
+impl Failure {
+    /// The last words behind it.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Unreachable(text)
+            | Self::HostKey(text)
+            | Self::Denied(text)
+            | Self::NoElevation(text)
+            | Self::Broken(text) => text,
+        }
     }
 }

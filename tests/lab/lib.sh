@@ -85,15 +85,34 @@ wait_ssh() { # NAME SECONDS
   done
 }
 
+# is it on? An answer comes when it is one or the other: a machine that reboots or has just
+# died is neither, until it runs again or the kernel has let go of its images
+is_on() {
+  local end=$(($(date +%s) + 30))
+  until init_pid "$1" >/dev/null; do
+    if ! alive "$(launcher_pid "$1")" && ! attached "$MACHINES/$1"; then return 1; fi
+    [ "$(date +%s)" -lt $end ] || die "$1 is neither on nor off"
+    sleep 0.02
+  done
+}
+
 # start the launcher of a machine, detached
 power_on() {
   local d=$MACHINES/$1
-  alive "$(launcher_pid "$1")" && die "$1 is already on"
+  if is_on "$1"; then die "$1 is already on"; fi
   rm -f "$d/nspawn.pid" "$d/panic"
   setsid unshare --mount --propagation private \
     nsenter --net="/run/netns/$NET" -- "$LAB_HOME/machine" "$1" > "$d/launcher.log" 2>&1 < /dev/null &
   echo $! > "$d/pid"
   disown
+}
+
+attached() { # a loop device holds an image of this machine's directory
+  local f
+  for f in /sys/block/loop*/loop/backing_file; do
+    if [ -e "$f" ] && [[ $(< "$f") == "$1"/*.img* ]]; then return 0; fi
+  done 2>/dev/null
+  return 1
 }
 
 # pull the plug: no signal reaches the machine's processes but KILL
@@ -107,11 +126,13 @@ power_off() {
   if alive "$n"; then kill -KILL "$n" 2>/dev/null || true; fi
   if alive "$l"; then kill -KILL "$l" 2>/dev/null || true; fi
   end=$(($(date +%s) + 10))
-  while { alive "$l" || alive "$n"; } && [ "$(date +%s)" -lt $end ]; do sleep 0.02; done
+  # its mounts go after its processes: until then the kernel still writes to the images
+  # (and the host end of its cable goes with its network namespace)
+  while alive "$l" || alive "$n" || attached "$d" || ip -n "$NET" link show "$(link_of "$1")" >/dev/null 2>&1; do
+    [ "$(date +%s)" -lt $end ] || die "$1 does not stop"
+    sleep 0.02
+  done
   rm -f "$d/pid" "$d/nspawn.pid"
-  # the host end of its cable goes with its network namespace
-  end=$(($(date +%s) + 5))
-  while ip -n "$NET" link show "$(link_of "$1")" >/dev/null 2>&1 && [ "$(date +%s)" -lt $end ]; do sleep 0.02; done
 }
 
 # every machine in a cgroup of its own, whichever layout this kernel was booted with
@@ -124,16 +145,18 @@ enter_cgroup() {
 }
 
 # disks -------------------------------------------------------------------------
+# what mounts an image unmounts it too; left to the end of its process, the kernel does it some time later
 # the factory disk and /boot for a machine that is off, and its own part of the root
 factory_disk() { # NAME
   local h=$1 d=$MACHINES/$1
+  rm -f "$d/disk.img" "$d/boot.img"
   cp --sparse=always "$FACTORY/disk.img" "$d/disk.img"
   cp --sparse=always "$FACTORY/boot.img" "$d/boot.img"
   rm -f "$d/cut" "$d/slow" "$d/panic"
   if [ "$h" = deployer ]; then # room for every host's closures
     truncate -s "$((LAB_DISK_MIB * 4))M" "$d/disk.img"
-    e2fsck -fp "$d/disk.img" >/dev/null 2>&1 || true
-    resize2fs "$d/disk.img" >/dev/null 2>&1
+    local log
+    log=$(e2fsck -fp "$d/disk.img" 2>&1 && resize2fs "$d/disk.img" 2>&1) || die "disk of $h: $log"
   fi
   unshare --mount --propagation private bash -euc '
     h=$1 d=$2 lab=$3 base=$4 user=$5
@@ -157,7 +180,8 @@ factory_disk() { # NAME
       mkdir -p "$u/root/flake"
       cp -a "$lab/flake/." "$u/root/flake/"
       chown -R root:root "$u/root"
-    fi' - "$h" "$d" "$LAB_DIR" "$BASE" "$(ssh_user "$h")"
+    fi
+    umount "$d/disk"' - "$h" "$d" "$LAB_DIR" "$BASE" "$(ssh_user "$h")"
 }
 
 # the deployer's flake becomes a git repository

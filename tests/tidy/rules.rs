@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::source::Source;
 use super::tables::{
-    BANNED_MODULES, COLUMNS, FILE_LIMIT, FUNCTION_LIMIT, LONG_FUNCTIONS, LONG_LINES, MEDIAN_LIMIT,
-    P95_LIMIT, RINGS,
+    BANNED_MODULES, COLUMNS, EARLY_STARTS, FILE_LIMIT, FUNCTION_LIMIT, LONG_FUNCTIONS, LONG_LINES,
+    MEDIAN_LIMIT, P95_LIMIT, RINGS, SHELL_COLUMNS,
 };
 
 /// A path into the crate that the table of rings does not have.
@@ -112,7 +112,8 @@ pub(super) fn words(source: &Source) -> Vec<String> {
 pub(super) fn columns(source: &Source) -> Vec<String> {
     let table =
         |line: &str| source.path.ends_with(".md") && line.trim_start().starts_with(['|', '[', '<']);
-    let long = |(_, line): &(usize, &str)| line.chars().count() > COLUMNS && !table(line);
+    let limit = if source.path.ends_with(".sh") { SHELL_COLUMNS } else { COLUMNS };
+    let long = |(_, line): &(usize, &str)| line.chars().count() > limit && !table(line);
     let lines: Vec<usize> = (1..).zip(source.text.lines()).filter(long).map(|(n, _)| n).collect();
     let allowed = LONG_LINES.iter().find(|(path, _)| *path == source.path).map_or(0, |(_, n)| *n);
     if lines.len() <= allowed {
@@ -120,7 +121,7 @@ pub(super) fn columns(source: &Source) -> Vec<String> {
     }
     let lines: Vec<String> = lines.iter().map(usize::to_string).collect();
     let (path, lines) = (&source.path, lines.join(", "));
-    vec![format!("{path}: longer than {COLUMNS} columns: {lines} (allowed: {allowed})")]
+    vec![format!("{path}: longer than {limit} columns: {lines} (allowed: {allowed})")]
 }
 
 /// Paths that exist on one machine only.
@@ -143,22 +144,27 @@ pub(super) fn machine_paths(source: &Source) -> Vec<String> {
     told
 }
 
-/// A script that is sent must be complete: what is cut off on its way must not run half. Either it
-/// only defines, or its very last line starts it.
+/// A script that is sent must be complete: what is cut off on its way must not run half. Outside
+/// of functions it may set things; only its very last line may start something.
 pub(super) fn complete_script(source: &Source) -> Vec<String> {
+    let excused = |line: &str| EARLY_STARTS.contains(&(source.path.as_str(), line));
     let lines: Vec<&str> = source.text.lines().collect();
-    if lines.iter().rev().find(|l| !l.is_empty()).is_some_and(|l| *l == "main \"$@\"") {
-        return Vec::new();
-    }
-    let defines = |line: &&str| {
-        let name = line.split("()").next().unwrap_or_default();
-        let head = line.contains("() {") && !name.contains(' ');
-        line.is_empty() || head || *line == "}" || line.starts_with(['#', ' ', '\t'])
-    };
-    let acts = lines.iter().position(|line| !defines(line));
-    acts.map(|n| format!("{}:{}: acts before its last line, main \"$@\"", source.path, n + 1))
-        .into_iter()
-        .collect()
+    let starts = |n: &usize| !sets(lines[*n]) && !excused(lines[*n]);
+    let last = lines.iter().rposition(|line| !line.is_empty());
+    let ends = |n: &usize| Some(*n) == last && lines[*n].contains("main \"$@\"");
+    let early = (0..lines.len()).filter(starts).filter(|n| !ends(n));
+    early.map(|n| format!("{}:{}: starts before the last line", source.path, n + 1)).collect()
+}
+
+/// Whether a line of a script is within a function, defines one, or sets something.
+fn sets(line: &str) -> bool {
+    let first = line.split([' ', '=']).next().unwrap_or_default();
+    let word = !first.is_empty() && first.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let assigns = word && line[first.len()..].starts_with('=') && !line.contains("$(");
+    let function = first.ends_with("()") && line[first.len()..].trim_start().starts_with('{');
+    let setting = matches!(first, "set" | "umask" | "export" | "unset" | "readonly");
+    let inner = line.is_empty() || line == "}" || line.starts_with(['#', ' ', '\t']);
+    inner || function || setting || assigns
 }
 
 /// Test files that no list names: they would never run.
@@ -280,6 +286,11 @@ mod planted {
         assert!(!broken("# x\na() {\n  b\n}\n"));
         assert!(broken("# x\na() {\n  b\n}\na\n"));
         assert!(broken("set -eu\nmain() {\n  a\n}\nmain\n"));
+        assert!(broken("main() {\n  a\n}\nmain \"$@\"\nb\n"));
+        assert!(broken("a=$(reboot)\n"));
+        assert!(!broken(
+            "set -eu\na=b\nput() { c; }\nput_main() {\n  a\n}\nput_main \"$@\"; exit\n"
+        ));
     }
 
     #[test]

@@ -8,6 +8,8 @@ export PATH=/usr/bin:/bin
 profiles=/nix/var/nix/profiles
 # every run is counted, also one that fails
 echo "$default $(date -u +%FT%TZ)" >> /var/log/lab-bootloader.log || true
+hook() { [ ! -x /etc/lab/hook ] || /etc/lab/hook "$1" "${NIXOS_ACTION:-}" "$default"; } # as in switch-to-configuration
+hook boot-write
 [ "$HANGS" = 0 ] || sleep "$HANGS"
 if [ -n "$FAILS" ]; then echo "install-systemd-boot: lab.bootloaderFails" >&2; exit 1; fi
 mkdir -p "$ESP/EFI/nixos" "$ESP/loader/entries"
@@ -47,10 +49,12 @@ for g in "${gens[@]}"; do
   mv -f "$ESP/loader/entries/nixos-generation-$g.conf.tmp" "$ESP/loader/entries/nixos-generation-$g.conf"
   if [ "$top" = "$default" ]; then is=$g; fi
 done
+hook boot-default
 [ "$SLOW" = 0 ] || { sync -f "$ESP"; sleep "$SLOW"; }
 if [ -n "$is" ]; then
   printf 'timeout 5\ndefault nixos-generation-%s.conf\nconsole-mode keep\n' "$is" > "$ESP/loader/loader.conf.tmp"
   mv -f "$ESP/loader/loader.conf.tmp" "$ESP/loader/loader.conf"
 fi
 sync -f "$ESP"
+hook boot-done
 [ "$LATE" = 0 ] || sleep "$LATE"

@@ -1,0 +1,232 @@
+//! The closure to the target, before anything there changes.
+//!
+//! Copying adds store paths and nothing else, so every failure here leaves the host untouched.
+//! How it is done, with Nix's traps, is `build::transfer`; here is what it means for a deploy.
+
+use crate::build::relay::Relay;
+use crate::build::transfer::{Direction, Transfer, TransferError, transfer};
+use crate::event::Phase;
+use crate::event::stream::Emitter;
+use crate::fleet::{HostName, StorePath};
+use crate::world::World;
+use crate::world::ssh::{Failure, Target};
+
+/// How a closure is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyOptions {
+    /// The target fetches from its own substituters what it can.
+    pub substitute_on_destination: bool,
+    /// The target has it whole already, as its facts or its own build say.
+    pub present: bool,
+}
+
+impl Default for CopyOptions {
+    fn default() -> Self {
+        Self { substitute_on_destination: true, present: false }
+    }
+}
+
+/// What went over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Copied {
+    /// Store paths.
+    pub paths: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
+
+/// Why the closure is not whole on the target. The host is untouched in every case.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CopyError {
+    /// Its disk is full.
+    #[error("no space left on {0} for the closure")]
+    NoSpace(HostName),
+    /// Its store wants signatures, and we are not trusted there.
+    #[error("{host} accepts only signed store paths: {why}")]
+    Unsigned {
+        /// Which.
+        host: HostName,
+        /// What Nix said.
+        why: String,
+    },
+    /// sudo there wants a password, or refuses.
+    #[error("cannot become root on {host}: {why}")]
+    NoElevation {
+        /// Which.
+        host: HostName,
+        /// What sudo said.
+        why: String,
+    },
+    /// No contact, no login, or a host key that is not the recorded one.
+    #[error("no contact with {host}: {}", words(.failure))]
+    Unreachable {
+        /// Which.
+        host: HostName,
+        /// What ssh said.
+        failure: Failure,
+    },
+    /// It began, and then nothing moved any more; twice.
+    #[error("the copy to {0} stopped moving")]
+    Stalled(HostName),
+    /// The user stopped it.
+    #[error("stopped")]
+    Cancelled,
+    /// Nix is not installed here, or fails otherwise.
+    #[error("nix copy to {host} failed: {why}")]
+    Other {
+        /// Which.
+        host: HostName,
+        /// What Nix said.
+        why: String,
+    },
+}
+
+fn words(failure: &Failure) -> &str {
+    match failure {
+        Failure::Unreachable(w)
+        | Failure::HostKey(w)
+        | Failure::Denied(w)
+        | Failure::NoElevation(w)
+        | Failure::Broken(w) => w,
+    }
+}
+
+impl CopyError {
+    /// Stable name for the log and for `Outcome::Refused`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoSpace(_) => "no-space",
+            Self::Unsigned { .. } => "unsigned",
+            Self::NoElevation { .. } => "no-elevation",
+            Self::Unreachable { failure: Failure::HostKey(_), .. } => "host-key",
+            Self::Unreachable { failure: Failure::Denied(_), .. } => "denied",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Stalled(_) => "stalled",
+            Self::Cancelled => "cancelled",
+            Self::Other { .. } => "nix",
+        }
+    }
+
+    /// What to type next, most likely first.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::NoSpace(host) => {
+                vec![format!(
+                    "ssh {host} 'df -h /nix; nix-collect-garbage --delete-older-than 60d'"
+                )]
+            }
+            Self::Unsigned { host, .. } => vec![
+                format!("set `user = \"root\"` for {host} in hosts.toml, or give its user sudo"),
+                "nix store sign --recursive --key-file KEY PATH, and trust the key on the host"
+                    .to_owned(),
+            ],
+            Self::NoElevation { host, .. } => vec![format!("ssh {host} sudo -n true")],
+            Self::Unreachable { host, failure: Failure::HostKey(_) } => {
+                vec![format!("nixdeploy trust {host}")]
+            }
+            Self::Unreachable { host, .. } | Self::Stalled(host) => {
+                vec![format!("nixdeploy ping-hosts {host}"), format!("nixdeploy deploy {host}")]
+            }
+            Self::Cancelled => vec!["run the same command again".to_owned()],
+            Self::Other { host, .. } => vec![format!("nix store info --store ssh-ng://{host}")],
+        }
+    }
+
+    /// Whether the same copy may succeed later, as it is.
+    pub fn passes(&self) -> bool {
+        let gone = |f: &Failure| matches!(f, Failure::Unreachable(_) | Failure::Broken(_));
+        match self {
+            Self::Stalled(_) => true,
+            Self::Unreachable { failure, .. } => gone(failure),
+            _ => false,
+        }
+    }
+}
+
+/// Copies; begins and ends the phase.
+///
+/// # Errors
+/// When the closure is not whole on the target; the target is unchanged.
+pub async fn copy(
+    world: &World,
+    emitter: &Emitter,
+    host: &HostName,
+    target: &Target,
+    top: &StorePath,
+    options: CopyOptions,
+) -> Result<Copied, CopyError> {
+    let open = emitter.phase(host, Phase::Copy);
+    if options.present {
+        open.skipped("the closure is there");
+        return Ok(Copied::default());
+    }
+    let what = Transfer {
+        target,
+        direction: Direction::To,
+        path: top,
+        derivation: false,
+        substitute: options.substitute_on_destination,
+    };
+    let moved = transfer(Relay { world, emitter, host, phase: Phase::Copy }, what).await;
+    match moved.map_err(|e| explain(host, e)) {
+        Ok(moved) => {
+            open.ok(note(moved.paths, moved.bytes));
+            Ok(Copied { paths: moved.paths, bytes: moved.bytes })
+        }
+        Err(error) => {
+            open.failed(error.to_string());
+            Err(error)
+        }
+    }
+}
+
+fn note(paths: u64, bytes: u64) -> String {
+    match (paths, bytes) {
+        (0, _) => "everything was there".to_owned(),
+        (1, bytes) => format!("1 path, {} KiB", bytes.div_ceil(1024)),
+        (paths, bytes) if bytes < 10 << 20 => {
+            format!("{paths} paths, {} KiB", bytes.div_ceil(1024))
+        }
+        (paths, bytes) => format!("{paths} paths, {} MiB", bytes.div_ceil(1 << 20)),
+    }
+}
+
+fn explain(host: &HostName, error: TransferError) -> CopyError {
+    let host = host.clone();
+    match error {
+        TransferError::NoSpace => CopyError::NoSpace(host),
+        TransferError::Unsigned(why) => CopyError::Unsigned { host, why },
+        TransferError::Link(Failure::NoElevation(why)) => CopyError::NoElevation { host, why },
+        TransferError::Link(failure) => CopyError::Unreachable { host, failure },
+        TransferError::Stalled => CopyError::Stalled(host),
+        TransferError::Cancelled => CopyError::Cancelled,
+        TransferError::NoNix(error) => CopyError::Other { host, why: error.to_string() },
+        TransferError::Other(why) => CopyError::Other { host, why },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_has_a_sentence_a_code_and_something_to_type() {
+        let host = HostName::new("p620").expect("name");
+        let why = || "x".to_owned();
+        for error in [
+            TransferError::NoSpace,
+            TransferError::Unsigned(why()),
+            TransferError::Link(Failure::NoElevation(why())),
+            TransferError::Link(Failure::HostKey(why())),
+            TransferError::Link(Failure::Unreachable(why())),
+            TransferError::Stalled,
+            TransferError::Cancelled,
+            TransferError::Other(why()),
+        ] {
+            let error = explain(&host, error);
+            assert!(!error.hints().is_empty() && !error.code().is_empty(), "{error}");
+        }
+        let broken = explain(&host, TransferError::Link(Failure::Broken(why())));
+        assert!(broken.passes() && !explain(&host, TransferError::NoSpace).passes());
+    }
+}

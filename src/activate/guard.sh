@@ -1,0 +1,468 @@
+# The guard: the state machine on the target, and the only thing there that changes state.
+#
+# It lives as /run/nixdeploy/TX/guard and runs as the transient unit nixdeploy-guard, whose name
+# is the lock of the host. The deployer only drops requests beside it and reads what it writes.
+# Every step is on disk before it is done, so a guard that is killed goes on where it stopped
+# (Restart=on-failure), and one that is stopped by hand goes back at once (ExecStopPost).
+# Deadlines are seconds of /proc/uptime: neither a wall clock nor a daemon-reload moves them.
+# Runs with PATH=OLD/sw/bin alone; paths of NEW are used for nothing but its activation.
+#
+# Files beside it: owner old new profile0 link0 boot0 (what was); lease_s activate observe commit
+# (budgets in seconds); baseline failed0 (units); lease deadline phase started act observing
+# decision reason step boot_begun committed outcome trace (what happened); bell (a pipe that wakes
+# it); req.go req.stage req.abort req.commit (requests).
+set -u
+umask 077
+d=${0%/*}
+tx=${d##*/}
+roots=/nix/var/nix/gcroots/nixdeploy
+profile=/nix/var/nix/profiles/system
+reserve=/nix/var/nix/nixdeploy-reserve
+act_unit=nixdeploy-act-$tx.service
+IFS= read -r old < "$d/old"
+PATH=$old/sw/bin
+export PATH
+unset NIXOS_NO_CHECK NIXOS_INSTALL_BOOTLOADER LD_PRELOAD LD_LIBRARY_PATH
+
+now() { IFS='. ' read -r uptime_s _ < /proc/uptime; }
+# val KEY: its value in $v; empty when there is none.
+val() { v=; [ ! -r "$d/$1" ] || IFS= read -r v < "$d/$1" || :; }
+# put KEY VALUE: whole or not at all.
+put() { printf '%s\n' "$2" > "$d/.$1.$$" && mv -f "$d/.$1.$$" "$d/$1"; }
+decision() { readlink "$d/decision" 2> /dev/null; }
+pointer() { readlink -f "$1" 2> /dev/null || :; }
+running() { pointer /run/current-system; }
+# A byte in the guard's pipe wakes it, and waits there if it is busy.
+wake() { [ ! -p "$d/bell" ] || printf x 1<> "$d/bell"; }
+stopping() { [ "$(timeout 5 systemctl is-system-running 2> /dev/null)" = stopping ]; }
+
+tell() { # PHASE TEXT: to the trace, and to the journal with fields
+  now
+  printf '%s %s %s\n' "$uptime_s" "$1" "$2" >> "$d/trace"
+  printf 'SYSLOG_IDENTIFIER=nixdeploy\nPRIORITY=5\nMESSAGE=%s: %s %s\nNIXDEPLOY_TX=%s\nNIXDEPLOY_PHASE=%s\nNIXDEPLOY_OWNER=%s\n' \
+    "$tx" "$1" "$2" "$tx" "$1" "$owner" | timeout 5 logger --journald 2> /dev/null || :
+}
+phase() { put phase "$1"; tell "$1" "${2:-}"; }
+
+# nap: until a request or half a second.
+nap() { timeout 0.5 dd bs=64 count=1 <&3 > /dev/null 2>&1 || :; }
+
+finish() { # OUTCOME REASON [KEY=VALUE...]: the last word
+  finish_outcome=$1 finish_reason=$2
+  shift 2
+  {
+    printf 'outcome=%s\nreason=%s\ndecision=%s\n' "$finish_outcome" "$finish_reason" "$(decision)"
+    for word in "$@"; do printf '%s\n' "$word"; done
+    pointers
+  } > "$d/.outcome.$$"
+  mv -f "$d/.outcome.$$" "$d/outcome"
+  phase "$finish_outcome" "$finish_reason"
+  case $finish_outcome in reverted | expired | committed | staged) rm -f "$roots/$tx-new" ;; esac
+  rm -f "$reserve"
+  timeout 10 systemctl stop nixdeploy-backstop.timer 2> /dev/null || :
+  exit 0
+}
+
+pointers() {
+  printf 'running=%s\nprofile=%s\nlink=%s\nboot=%s\n' "$(running)" "$(pointer "$profile")" \
+    "$(readlink "$profile" 2> /dev/null)" "$(boot_default)"
+}
+
+# --- hold ---------------------------------------------------------------------
+
+lapsed() { val lease; now; [ "$uptime_s" -ge "${v:-0}" ]; }
+
+hold() {
+  phase hold
+  while :; do
+    [ ! -e "$d/req.abort" ] || expire 'aborted by the deployer'
+    [ ! -e "$d/req.stage" ] || stage
+    [ ! -e "$d/req.go" ] || { arm && return; }
+    ! lapsed || expire 'the deployer did not renew its lease'
+    nap
+  done
+}
+
+expire() { rm -f "$roots/$tx-new" "$roots/$tx-old"; finish expired "$1"; }
+
+# intact: NEW is a system and its closure is whole.
+intact() {
+  [ -x "$new/bin/switch-to-configuration" ] && [ -e "$new/nixos-version" ] || return 1
+  timeout 120 nix-store -qR "$new" > "$d/closure" || return 1
+  while IFS= read -r path; do [ -e "$path" ] || [ -L "$path" ] || return 1; done < "$d/closure"
+}
+
+prepare() { # the new closure is here: nothing is changed, everything is kept
+  val new; new=$v
+  if ! intact; then
+    put refused 'the closure is not whole on the host'
+    rm -f "$d/req.go" "$d/req.stage"
+    return 1
+  fi
+  dd if=/dev/zero of="$reserve" bs=1048576 count=8 2> /dev/null || rm -f "$reserve"
+}
+
+arm() {
+  prepare || return 1
+  val activate; now
+  put deadline $((uptime_s + v))
+  backstop_arm "$v" &
+  phase armed
+  val activate
+  put started "$uptime_s"
+  if ! timeout 30 systemd-run --quiet --collect --unit="$act_unit" --service-type=exec \
+    --property=RuntimeMaxSec="$v" --property=TimeoutStopSec=5 --property=IgnoreOnIsolate=yes \
+    --property=LogRateLimitIntervalSec=0 --property=ExecStopPost="$old/sw/bin/sh $d/guard ended" \
+    -- "$new/bin/switch-to-configuration" test < /dev/null; then
+    put act 'result=unstarted code= status='
+  fi
+}
+
+# A timer by the time since boot, which no daemon-reload re-bases; it only wakes a hung guard.
+backstop_arm() {
+  val observe; now
+  timeout 30 systemd-run --quiet --collect --unit=nixdeploy-backstop \
+    --on-boot=$((uptime_s + $1 + v + 60)) --timer-property=AccuracySec=1s \
+    -- "$old/sw/bin/sh" "$d/guard" backstop < /dev/null > /dev/null 2>&1 || tell armed 'no backstop timer'
+}
+
+backstop() {
+  [ ! -e "$d/outcome" ] || exit 0
+  val deadline; now
+  [ "$uptime_s" -ge "${v:-0}" ] && [ "$(decision)" != commit ] || exit 0
+  tell backstop 'the guard is late: starting it anew'
+  timeout 10 systemctl kill --signal=KILL nixdeploy-guard.service
+}
+
+# Called by systemd when the activation unit has ended, with its result in the environment.
+ended() {
+  put act "result=${SERVICE_RESULT:-} code=${EXIT_CODE:-} status=${EXIT_STATUS:-}"
+  wake
+}
+
+# --- observe ------------------------------------------------------------------
+
+observe() {
+  [ -e "$d/started" ] || decide revert 'interrupted before the activation began'
+  beats=0
+  while :; do
+    [ ! -e "$d/act" ] || activated
+    [ ! -e "$d/req.abort" ] || decide revert 'aborted by the deployer'
+    val deadline; now
+    [ "$uptime_s" -lt "${v:-0}" ] || decide revert "$(overdue)"
+    [ ! -e "$d/req.commit" ] || [ ! -e "$d/observing" ] || decide commit 'verified by the deployer'
+    beats=$((beats + 1))
+    if [ $((beats % 8)) = 0 ] && [ ! -e "$d/act" ] && vanished; then
+      decide revert 'the activation ended without a record'
+    fi
+    nap
+  done
+}
+
+# The activation is over: from here the deployer has its time to verify, once.
+activated() {
+  [ ! -e "$d/observing" ] || return 0
+  val observe; now
+  put deadline $((uptime_s + v))
+  put observing "$uptime_s"
+  val act
+  phase observe "$v"
+  case $v in result=timeout*) decide revert 'the activation took too long' ;; esac
+  case $v in result=unstarted*) decide revert 'the activation could not be started' ;; esac
+}
+
+overdue() {
+  if [ -e "$d/observing" ]; then echo 'no commit before the deadline'; else echo 'the activation took too long'; fi
+}
+
+vanished() {
+  v=$(timeout 10 systemctl show -P ActiveState "$act_unit" 2> /dev/null) || return 1
+  case $v in inactive | failed) [ ! -e "$d/act" ] ;; *) return 1 ;; esac
+}
+
+# One link, made once, is the decision; whoever comes second obeys the first.
+decide() {
+  put reason "$2"
+  ln -s "$1" "$d/decision" 2> /dev/null || :
+  carry_out
+}
+
+carry_out() {
+  case $(decision) in
+    commit) committing ;;
+    *) revert ;;
+  esac
+}
+
+# --- commit -------------------------------------------------------------------
+
+committing() {
+  [ ! -e "$d/step" ] || undo 'interrupted while committing'
+  put step begun
+  phase committing
+  val commit
+  { timeout -k 5 "$v" "$old/sw/bin/sh" "$d/guard" commit-step; put committed $?; wake; } \
+    < /dev/null >> "$d/commit.log" 2>&1 &
+  while [ ! -e "$d/committed" ] && kill -0 $! 2> /dev/null; do nap; done
+  val committed
+  case $v in
+    0) finish "$done_word" "$(reason)" "boot_default=$(boot_word)" ;;
+    20) undo 'the running system is not the new one' ;;
+    21) finish foreign 'profile or boot default were changed by somebody else' ;;
+    22) undo 'the profile could not be set' ;;
+    23) undo 'the boot loader could not be installed' ;;
+    24) undo 'the boot default is not the new system' ;;
+    124) undo 'setting the profile and the boot default took too long' ;;
+    *) undo 'setting the profile and the boot default was cut off' ;;
+  esac
+}
+
+reason() { val reason; printf '%s' "$v"; }
+boot_word() { if [ -n "$(boot_default)" ]; then echo verified; else echo unverified; fi; }
+
+# Runs in a process of its own, so that a hung boot loader can be ended.
+commit_step() {
+  val new; new=$v
+  if [ ! -e "$d/req.stage" ]; then
+    [ "$(running)" = "$new" ] && [ "$(pointer /etc/static)" = "$(pointer "$new/etc")" ] || exit 20
+  fi
+  val profile0; [ "$(pointer "$profile")" = "$v" ] || exit 21
+  val boot0; boot0=$v; [ "$(boot_default)" = "$boot0" ] || exit 21
+  put step set
+  nix-env -p "$profile" --set "$new" || exit 22
+  put boot_begun 1
+  "$new/bin/switch-to-configuration" boot || exit 23
+  sync -f "$(boot_mount || echo /)"
+  sync -f /nix/var/nix/profiles
+  [ "$(pointer "$profile")" = "$new" ] || exit 22
+  case $(boot_default) in
+    "$new") ;;
+    '') [ -z "$boot0" ] || exit 24 ;;
+    *) exit 24 ;;
+  esac
+  exit 0
+}
+
+stage() {
+  prepare || return 1
+  ln -s commit "$d/decision" 2> /dev/null || :
+  put reason 'staged for the next boot'
+  done_word=staged
+  committing
+}
+
+# Takes back what the commit did: the profile first, then its generation, then the boot default.
+undo() {
+  put step undo
+  put reason "$1"
+  phase undo "$1"
+  rm -f "$reserve"
+  val link0; link0=$v
+  made=$(readlink "$profile" 2> /dev/null)
+  if [ -n "$made" ] && [ "$made" != "$link0" ]; then undo_profile; fi
+  val boot0
+  if [ -e "$d/boot_begun" ]; then
+    NIXOS_NO_CHECK=1 timeout 120 "$old/bin/switch-to-configuration" boot >> "$d/commit.log" 2>&1
+  fi
+  [ "$(boot_default)" = "$v" ] || put undone 'boot default is not what it was'
+  if [ -e "$d/req.stage" ]; then
+    [ ! -e "$d/undone" ] || finish revert_failed "$1; the boot default is not what it was"
+    finish reverted "$1"
+  fi
+  revert
+}
+
+undo_profile() {
+  if [ -z "$link0" ]; then
+    rm -f "$profile" "${profile%/*}/$made"
+    return
+  fi
+  number=${link0#system-} made=${made#system-}
+  timeout 60 nix-env -p "$profile" --switch-generation "${number%-link}" >> "$d/commit.log" 2>&1
+  timeout 60 nix-env -p "$profile" --delete-generations "${made%-link}" >> "$d/commit.log" 2>&1
+}
+
+# --- revert -------------------------------------------------------------------
+
+revert() {
+  val reason; why=$v
+  val new; new=$v
+  [ -e "$d/started" ] || finish reverted "$why" rung=0
+  phase reverting "$why"
+  timeout 30 systemctl stop "$act_unit" 2> /dev/null
+  mkdir -p /run/nixos
+  flock -w 60 /run/nixos/switch-to-configuration.lock true 2> /dev/null || :
+  case $(running) in
+    "$old" | "$new") ;;
+    *) finish foreign "$why; the running system is neither the old nor the new one" ;;
+  esac
+  for try in 1 2 3; do
+    revert_once
+    ! back || finish reverted "$why" rung=1 "tries=$try" "revert_status=$code"
+  done
+  set --
+  for unit in $(missing); do set -- "$@" "missing=$unit"; done
+  finish revert_failed "$why; the way back failed" rung=1 "revert_status=$code" "$@"
+}
+
+# Pre-switch checks must not refuse the way back; the exit code is noted, not trusted: lists left
+# by the killed activation make it 4. Units that failed under NEW come back by being started.
+revert_once() {
+  val activate
+  NIXOS_NO_CHECK=1 timeout -k 5 "$v" "$old/bin/switch-to-configuration" test \
+    < /dev/null >> "$d/revert.log" 2>&1
+  code=$?
+  for unit in $(missing); do
+    timeout 60 systemctl start "$unit" 2>> "$d/revert.log" || :
+  done
+}
+
+back() {
+  [ "$(running)" = "$old" ] && [ "$(pointer /etc/static)" = "$(pointer "$old/etc")" ] || return 1
+  val boot0
+  [ "$(boot_default)" = "$v" ] || return 1
+  settle
+  [ -z "$(missing)" ] || return 1
+  clean_failed
+}
+
+# Units that were active before and belong to OLD's targets, with their state now.
+states() {
+  [ -s "$d/baseline" ] || return 0
+  # shellcheck disable=SC2046 # unit names are words
+  timeout 30 systemctl show -p Id -p ActiveState $(cat "$d/baseline") 2> /dev/null \
+    | awk -F= '/^Id=/ { id = $2 } /^ActiveState=/ { state = $2 }
+        /^$/ { print id, state } END { print id, state }'
+}
+missing() { states | awk '$2 != "active" { print $1 }'; }
+
+# settle: until no unit is on its way, half a minute at most.
+settle() {
+  settled=0
+  while [ $settled -lt 60 ] && states | grep -qE ' (activating|deactivating|reloading)$'; do
+    settled=$((settled + 1))
+    nap
+  done
+}
+
+# Marks of failure that NEW's units left behind are not the old system's.
+clean_failed() {
+  timeout 10 systemctl list-units --failed --plain --no-legend --full 2> /dev/null \
+    | while read -r unit _; do
+      grep -qxF "$unit" "$d/failed0" || timeout 10 systemctl reset-failed "$unit" 2> /dev/null
+    done
+  return 0
+}
+
+# --- the unit -----------------------------------------------------------------
+
+run() {
+  [ -p "$d/bell" ] || mkfifo "$d/bell"
+  exec 3<> "$d/bell"
+  [ ! -e "$d/outcome" ] || exit 0
+  if [ -L "$d/decision" ]; then
+    tell resumed "decision $(decision)"
+    [ ! -e "$d/req.stage" ] || done_word=staged
+    carry_out
+  fi
+  [ -e "$d/deadline" ] || hold
+  observe
+}
+
+# After the unit's end: only an explicit stop is answered here; a crash is systemd's to restart.
+post() {
+  [ ! -e "$d/outcome" ] || exit 0
+  ! stopping || exit 0
+  [ "${SERVICE_RESULT:-}" = success ] || exit 0
+  [ -e "$d/deadline" ] || expire 'the guard was stopped'
+  decide revert 'the guard was stopped'
+}
+
+# --- requests of the deployer ---------------------------------------------------
+
+valid_store_path() {
+  case $1 in
+    /nix/store/*[!0-9A-Za-z+._?=-]*) return 1 ;;
+    /nix/store/????????????????????????????????-?*) return 0 ;;
+    *) return 1 ;;
+  esac
+}
+
+request() { # go|stage|abort|commit [NEW]
+  case $1 in
+    go | stage)
+      valid_store_path "$2" || { echo 'error=bad-path'; exit 2; }
+      val new; [ "$v" = "$2" ] || { echo 'error=another-path'; exit 2; }
+      ;;
+    abort | commit) ;;
+    *) echo 'error=bad-request'; exit 2 ;;
+  esac
+  rm -f "$d/refused"
+  put "req.$1" 1
+  wake
+}
+
+renew() {
+  val lease_s; lease_s=$v
+  now
+  put lease $((uptime_s + lease_s))
+}
+
+# show: where the transaction stands.
+show() {
+  for key in owner phase deadline started observing act reason refused; do
+    val $key
+    [ -z "$v" ] || printf '%s=%s\n' "$key" "$v"
+  done
+  now
+  printf 'tx=%s\nold=%s\nuptime=%s\ndecision=%s\n' "$tx" "$old" "$uptime_s" "$(decision)"
+  val new; printf 'new=%s\n' "$v"
+  printf 'boot_id='
+  while IFS= read -r line; do printf '%s\n' "$line"; done < /proc/sys/kernel/random/boot_id
+  printf 'guard=%s\n' "$(timeout 10 systemctl show -P ActiveState nixdeploy-guard.service 2> /dev/null)"
+  [ ! -e "$d/outcome" ] || while IFS= read -r line; do printf '%s\n' "$line"; done < "$d/outcome"
+}
+
+# follow: the activation's lines from the journal as they come, each a JSON object; then all of
+# them once more (the reader drops what it has, by the cursor); then where the transaction stands.
+follow() {
+  set -- --output=json --output-fields=MESSAGE --all --quiet --no-pager _SYSTEMD_UNIT="$act_unit"
+  journalctl --follow --lines=all "$@" < /dev/null &
+  reader=$!
+  until [ -e "$d/act" ] || [ -L "$d/decision" ] || [ -e "$d/refused" ]; do watched || break; done
+  timeout 10 journalctl --sync 2> /dev/null || :
+  kill "$reader" 2> /dev/null
+  wait "$reader" 2> /dev/null
+  [ ! -e "$d/started" ] || journalctl "$@" < /dev/null
+  show
+}
+
+# await: until there is an outcome.
+await() {
+  while watched; do :; done
+  show
+}
+
+# watched: a moment passed, there is no outcome, and somebody is at work on one.
+watched() {
+  [ ! -e "$d/outcome" ] && [ ! -e "$d/refused" ] || return 1
+  sleep 0.05
+  watches=$((${watches:-0} + 1))
+  [ $((watches % 40)) = 0 ] || return 0
+  v=$(timeout 10 systemctl show -P ActiveState nixdeploy-guard.service 2> /dev/null) || return 0
+  case $v in inactive | failed) return 1 ;; esac
+}
+
+guard_main() {
+  val owner; owner=$v
+  done_word=committed
+  case ${1:-} in
+    run | post | ended | backstop | renew | show | follow | await) "$@" ;;
+    commit-step) commit_step ;;
+    go) request go "${2:-}"; follow ;;
+    stage | abort | commit) request "$1" "${2:-}"; await ;;
+    *) echo 'error=bad-verb'; exit 2 ;;
+  esac
+  case $1 in renew | show | follow | await | go | stage | abort | commit) echo 'end=0' ;; esac
+}
+guard_main "$@"

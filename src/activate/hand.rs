@@ -1,0 +1,154 @@
+//! Our hand on a guard: asking it, hearing it, finding it again after contact was lost.
+//!
+//! Every request is idempotent by transaction, so an answer that was lost is asked for again.
+//! After `go` an ssh error says nothing about the host: we reconnect until the guard must have
+//! decided, and only then call the outcome unknown.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::guard::{Said, Status, Tx, Verb, read};
+use crate::event::stream::Emitter;
+use crate::event::{Event, Phase};
+use crate::fleet::HostName;
+use crate::world::invocation::{Ended, Stream};
+use crate::world::ssh::{Failure, Link, Target, diagnose};
+use crate::world::{Invocation, World};
+
+/// Lines of the activation kept as evidence.
+const TAIL: usize = 50;
+/// Waits between attempts to reconnect; the last one repeats.
+const BACKOFF_S: [u64; 6] = [1, 2, 4, 8, 16, 30];
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// A complete answer.
+    Told(Box<Status>),
+    /// No such transaction there: the host has rebooted, or another run has swept it away.
+    Gone,
+    /// The connection broke or could not be made.
+    Lost(Failure),
+}
+
+/// A transaction on a host, and how to reach it.
+pub struct Hand {
+    /// Effects.
+    pub world: World,
+    /// Where events go.
+    pub emitter: Emitter,
+    /// Whose name they carry.
+    pub host: HostName,
+    /// How it is reached.
+    pub target: Target,
+    /// The transaction.
+    pub tx: Tx,
+    seen: Mutex<HashSet<String>>,
+    tail: Mutex<VecDeque<String>>,
+}
+
+impl Hand {
+    /// A hand on a transaction.
+    pub fn new(world: &World, emitter: &Emitter, host: &HostName, target: &Target, tx: Tx) -> Self {
+        Self {
+            world: world.clone(),
+            emitter: emitter.clone(),
+            host: host.clone(),
+            target: target.clone(),
+            tx,
+            seen: Mutex::default(),
+            tail: Mutex::default(),
+        }
+    }
+
+    /// The request as a command.
+    pub fn request(&self, link: Link, verb: Verb, argument: Option<&str>) -> Invocation {
+        let guard = self.tx.guard();
+        let mut words = vec!["/bin/sh", guard.as_str(), verb.word()];
+        words.extend(argument);
+        self.target.remote(link, &words)
+    }
+
+    /// Asks once.
+    pub async fn ask(&self, link: Link, verb: Verb, arg: Option<&str>, limit: Duration) -> Answer {
+        let request = self.request(link, verb, arg).timeout(limit);
+        let mut talk = match self.world.start(request).await {
+            Ok(talk) => talk,
+            Err(error) => return Answer::Lost(Failure::Broken(error.to_string())),
+        };
+        let (mut status, mut complete, mut err) = (Status::default(), false, Vec::new());
+        while let Some(line) = talk.line().await {
+            match line.stream {
+                Stream::Err => err.push(line.text),
+                Stream::Out => complete |= self.hear(&line.text, &mut status),
+            }
+        }
+        match (talk.end().await, complete) {
+            (_, true) => Answer::Told(Box::new(status)),
+            (Ended::Exited(2 | 126 | 127), false) => Answer::Gone,
+            (_, false) => Answer::Lost(diagnose(&err)),
+        }
+    }
+
+    /// Takes in a line; true when it was the last of a complete answer.
+    fn hear(&self, line: &str, status: &mut Status) -> bool {
+        match read(line) {
+            Said::Line { cursor, text } => self.pass_on(cursor, text),
+            Said::Fact(key, value) => status.learn(&key, &value),
+            Said::End(code) => return code == 0,
+            Said::Noise => {}
+        }
+        false
+    }
+
+    /// The follower repeats the journal at its end, so that no line can be lost; each is shown once.
+    fn pass_on(&self, cursor: String, text: String) {
+        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if seen.insert(cursor) {
+            let mut tail = self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if tail.len() == TAIL {
+                tail.pop_front();
+            }
+            tail.push_back(text.clone());
+            let host = self.host.clone();
+            self.emitter.emit(Event::Line { host, phase: Phase::Activate, text });
+        }
+    }
+
+    /// The last lines of the activation, for the report.
+    pub fn last_lines(&self) -> Vec<String> {
+        let tail = self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        tail.iter().cloned().collect()
+    }
+
+    /// Asks until there is an answer or the limit is over; says when contact was found again.
+    pub async fn insist(&self, verb: Verb, arg: Option<&str>, limit: Duration) -> Answer {
+        let began = self.world.clock.elapsed();
+        let mut lost_at: Option<Duration> = None;
+        let mut waits = BACKOFF_S.into_iter().chain(std::iter::repeat(BACKOFF_S[5]));
+        loop {
+            let left = limit.saturating_sub(self.world.clock.elapsed() - began);
+            let link = if lost_at.is_none() { Link::Shared } else { Link::Fresh };
+            let answer = self.ask(link, verb, arg, left.max(Duration::from_secs(1))).await;
+            let Answer::Lost(failure) = answer else {
+                self.found_again(lost_at);
+                return answer;
+            };
+            tracing::debug!(?failure, "contact lost");
+            lost_at = lost_at.or_else(|| Some(self.world.clock.elapsed()));
+            let wait = Duration::from_secs(waits.next().unwrap_or(BACKOFF_S[5]));
+            if self.world.clock.elapsed() - began + wait >= limit {
+                return Answer::Lost(failure);
+            }
+            self.world.clock.sleep(wait).await;
+        }
+    }
+
+    fn found_again(&self, lost_at: Option<Duration>) {
+        let Some(at) = lost_at else { return };
+        let gap = self.world.clock.elapsed().saturating_sub(at);
+        let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
+        self.emitter.emit(Event::Reconnected { host: self.host.clone(), gap_ms });
+    }
+}

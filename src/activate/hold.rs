@@ -1,0 +1,151 @@
+//! The lock: taking a host before anything is changed on it, and keeping it.
+
+use std::time::Duration;
+
+use super::guard::{HOLD, Tx, Verb};
+use super::hand::Hand;
+use crate::event::{Pointers, harmless};
+use crate::fleet::StorePath;
+use crate::plan::policy::Policy;
+use crate::world::ssh::{Failure, Link, Target, diagnose};
+use crate::world::{Output, World};
+
+/// Seconds a guard waits for `go` without a sign of life from us.
+const LEASE_S: u32 = 120;
+/// Seconds between signs of life.
+const RENEW: Duration = Duration::from_secs(30);
+/// A hold that takes longer has failed.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Why a host could not be taken; nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HoldError {
+    /// Somebody else has it.
+    Locked {
+        /// Who.
+        owner: String,
+        /// What they are doing.
+        phase: String,
+        /// Since how many seconds.
+        age_s: u64,
+    },
+    /// It is no longer what the facts said.
+    Changed(String),
+    /// No contact.
+    Lost(Failure),
+    /// The script could not do its work.
+    Failed(String),
+}
+
+/// Proof that the host is ours: what it was, and what it is to become.
+pub struct WayBack {
+    /// Our hand on the guard.
+    pub hand: Hand,
+    /// What ran, and what a revert brings back.
+    pub old: StorePath,
+    /// What is to run.
+    pub new: StorePath,
+    /// All pointers before.
+    pub before: Pointers,
+    /// The boot it was taken in.
+    pub boot_id: String,
+    renewer: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl WayBack {
+    /// Stops the signs of life: the guard was told to go, or to stop.
+    pub fn settle(&mut self) {
+        if let Some(renewer) = self.renewer.take() {
+            renewer.abort();
+        }
+    }
+}
+
+impl Drop for WayBack {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+/// The command that takes the lock.
+pub fn invocation(
+    target: &Target,
+    tx: &Tx,
+    before: &Pointers,
+    new: &StorePath,
+    policy: &Policy,
+    owner: &str,
+) -> crate::world::Invocation {
+    let path = |p: &Option<StorePath>| p.as_ref().map_or("-", StorePath::as_str).to_owned();
+    let link = before.generation.map_or("-".to_owned(), |g| format!("system-{g}-link"));
+    let observe_s = policy.soak_s + policy.verify_timeout_s;
+    let words = [
+        tx.as_str().to_owned(),
+        path(&before.running),
+        new.to_string(),
+        path(&before.profile),
+        link,
+        path(&before.boot_default),
+        LEASE_S.to_string(),
+        policy.activate_timeout_s.to_string(),
+        observe_s.to_string(),
+        policy.commit_timeout_s.to_string(),
+        owner.to_owned(),
+    ];
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    target.script(Link::Shared, HOLD, &words).timeout(LIMIT)
+}
+
+/// Takes the lock and keeps it alive.
+///
+/// # Errors
+/// See [`HoldError`]; in each case the host is unchanged.
+pub async fn hold(
+    world: &World,
+    hand: Hand,
+    before: &Pointers,
+    boot_id: &str,
+    new: &StorePath,
+    policy: &Policy,
+) -> Result<WayBack, HoldError> {
+    let Some(old) = before.running.clone() else {
+        return Err(HoldError::Failed("the host runs no NixOS system".to_owned()));
+    };
+    let owner = &world.environment.operator;
+    let command = invocation(&hand.target, &hand.tx, before, new, policy, owner);
+    let output = world.run(command).await.map_err(|e| HoldError::Failed(e.to_string()))?;
+    taken(&output)?;
+    let renewer = Some(tokio::spawn(renew(world.clone(), renewal(&hand))));
+    let (new, before, boot_id) = (new.clone(), before.clone(), boot_id.to_owned());
+    Ok(WayBack { hand, old, new, before, boot_id, renewer })
+}
+
+fn taken(output: &Output) -> Result<(), HoldError> {
+    let value = |key: &str| {
+        let found = output.out.iter().find_map(|l| l.strip_prefix(key)?.strip_prefix('='));
+        found.map(harmless::line)
+    };
+    match value("end").as_deref() {
+        Some("0") => Ok(()),
+        Some("1") => Err(HoldError::Locked {
+            owner: value("owner").unwrap_or_else(|| value("cause").unwrap_or_default()),
+            phase: value("phase").unwrap_or_default(),
+            age_s: value("age_s").and_then(|v| v.parse().ok()).unwrap_or(0),
+        }),
+        Some("2") => Err(HoldError::Changed(value("changed").unwrap_or_default())),
+        Some(_) => Err(HoldError::Failed(value("error").unwrap_or_default())),
+        None => Err(HoldError::Lost(diagnose(&output.err))),
+    }
+}
+
+fn renewal(hand: &Hand) -> crate::world::Invocation {
+    hand.request(Link::Shared, Verb::Renew, None).timeout(RENEW)
+}
+
+/// A renewal that fails is tried again by the next one; the lease holds for four of them.
+async fn renew(world: World, request: crate::world::Invocation) {
+    loop {
+        world.clock.sleep(RENEW).await;
+        let _ = world.run(request.clone()).await;
+    }
+}

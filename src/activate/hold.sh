@@ -1,0 +1,97 @@
+# hold: takes the host's lock and leaves the guard there, waiting for go; changes nothing else.
+# Sent behind a function write_guard FILE, which carries the guard itself.
+# Arguments: TX OLD NEW PROFILE0 LINK0 BOOT0 LEASE_S ACTIVATE_S OBSERVE_S COMMIT_S OWNER; an empty
+# pointer is "-". Answers: key=value lines, held=TX or locked=TX or changed=WHAT, then end=RC.
+set -u
+umask 077
+base=/run/nixdeploy
+roots=/nix/var/nix/gcroots/nixdeploy
+
+answer() { printf '%s=%s\n' "$1" "$2"; }
+or_empty() { [ "$1" = - ] || printf '%s' "$1"; }
+put() { printf '%s\n' "$2" > "$d/$1"; }
+
+private_base() { # a folder of root's that nobody else can enter; anything else is refused
+  [ ! -L "$base" ] || return 1
+  mkdir -m 700 "$base" 2> /dev/null || :
+  [ "$(stat -c '%u %a %F' "$base")" = '0 700 directory' ]
+}
+
+# Units that were active and that some target of OLD wants: they must be back after a revert.
+baseline() {
+  find "$old/etc/systemd/system/" -mindepth 2 -maxdepth 2 \( -path '*.wants/*' -o -path '*.requires/*' \) \
+    -printf '%f\n' | sort -u > "$d/wanted"
+  timeout 30 systemctl list-units --state=active --plain --no-legend --full \
+    --type=service,socket,timer,path,mount < /dev/null | while read -r unit _; do
+    printf '%s\n' "$unit"
+  done | sort -u > "$d/active"
+  comm -12 "$d/wanted" "$d/active" > "$d/baseline"
+  timeout 30 systemctl list-units --failed --plain --no-legend --full < /dev/null \
+    | while read -r unit _; do printf '%s\n' "$unit"; done > "$d/failed0"
+}
+
+unchanged() { # what the preflight saw still holds
+  [ "$(readlink -f /run/current-system)" = "$old" ] || { answer changed running; return 1; }
+  [ "$(readlink -f /nix/var/nix/profiles/system)" = "$profile0" ] || { answer changed profile; return 1; }
+  [ "$(boot_default)" = "$boot0" ] || { answer changed boot-default; return 1; }
+}
+
+guard_unit() {
+  timeout 60 systemd-run --quiet --collect --unit=nixdeploy-guard --service-type=exec \
+    --description="nixdeploy $tx" --property=Restart=on-failure --property=RestartSec=500ms \
+    --property=StartLimitIntervalSec=0 --property=TimeoutStopSec=900 --property=RuntimeMaxSec=21600 \
+    --property=IgnoreOnIsolate=yes --property=OOMScoreAdjust=-1000 \
+    --property=LogRateLimitIntervalSec=0 --property=ExecStopPost="$old/sw/bin/sh $d/guard post" \
+    -- "$old/sw/bin/sh" "$d/guard" run < /dev/null 2> "$d/unit.log"
+}
+
+# Everything that is not ours is over: whoever had it lost the lock, or the host went down.
+sweep() {
+  for stale in "$base"/*; do
+    case ${stale##*/} in "$tx" | current) ;; *) rm -rf "$stale" ;; esac
+  done
+  for stale in "$roots"/*; do
+    case ${stale##*/} in "$tx"-*) ;; *) rm -f "$stale" ;; esac
+  done
+}
+
+take() {
+  mkdir -p "$roots"
+  ln -s "$new" "$roots/$tx-new"
+  ln -s "$old" "$roots/$tx-old"
+  if guard_unit; then
+    ln -sfn "$tx" "$base/current"
+    sweep
+    answer held "$tx"
+    return 0
+  fi
+  answer locked "$(readlink "$base/current" 2> /dev/null)"
+  for key in owner phase; do
+    IFS= read -r v < "$base/current/$key" 2> /dev/null && answer "$key" "$v"
+  done
+  since=$(stat -c %Y "$base/current/owner" 2> /dev/null) && answer age_s $(($(date +%s) - since))
+  answer cause "$(head -n 1 "$d/unit.log")"
+  rm -rf "$d" "$roots/$tx-new" "$roots/$tx-old"
+  return 1
+}
+
+main() {
+  tx=$1 old=$2 new=$3 d=$base/$1
+  PATH=$old/sw/bin
+  export PATH
+  answer nixdeploy-hold 1
+  profile0=$(or_empty "$4") boot0=$(or_empty "$6")
+  private_base || { answer error "$base is not root's own folder"; answer end 3; return; }
+  unchanged || { answer end 2; return; }
+  mkdir -m 700 "$d" || { answer error "$d is there already"; answer end 3; return; }
+  write_guard "$d/guard"
+  put old "$old"; put new "$new"; put profile0 "$profile0"; put link0 "$(or_empty "$5")"
+  put boot0 "$boot0"; put lease_s "$7"; put activate "$8"; put observe "$9"; put commit "${10}"
+  put owner "${11}"
+  IFS='. ' read -r uptime_s _ < /proc/uptime
+  put lease $((uptime_s + $7))
+  baseline
+  if take; then answer end 0; else answer end 1; fi
+}
+
+main "$@" < /dev/null

@@ -1,0 +1,46 @@
+//! How a transaction ended, as what is true of the host.
+
+use std::time::Duration;
+
+use super::guard::{Ending, Status, Verb};
+use super::hand::{Answer, Hand};
+use crate::world::ssh::Failure;
+
+/// What became of a host whose transaction is over, or should be.
+#[derive(Debug)]
+pub enum Returned {
+    /// As before, and proven so.
+    Restored(Box<Status>),
+    /// The way back failed.
+    Stranded(Box<Status>),
+    /// Somebody else changed it.
+    Foreign(Box<Status>),
+    /// It had been committed already.
+    Kept(Box<Status>),
+    /// It was never told to go.
+    Untouched(Box<Status>),
+    /// The transaction is gone: the host has rebooted.
+    Gone,
+    /// No contact; it decides within so many seconds.
+    Unknown(Failure, u64),
+}
+
+/// Asks, and waits for the end.
+pub async fn ask(hand: &Hand, verb: Verb, limit_s: u64) -> Returned {
+    match hand.insist(verb, None, Duration::from_secs(limit_s)).await {
+        Answer::Told(status) => of(status),
+        Answer::Gone => Returned::Gone,
+        Answer::Lost(failure) => Returned::Unknown(failure, limit_s),
+    }
+}
+
+/// What an answer with an outcome means; one without is a guard that died for good.
+pub fn of(status: Box<Status>) -> Returned {
+    match status.ending {
+        Some(Ending::Reverted) => Returned::Restored(status),
+        Some(Ending::Foreign) => Returned::Foreign(status),
+        Some(Ending::Committed | Ending::Staged) => Returned::Kept(status),
+        Some(Ending::Expired) => Returned::Untouched(status),
+        Some(Ending::RevertFailed) | None => Returned::Stranded(status),
+    }
+}

@@ -1,0 +1,80 @@
+//! The output path of a derivation, read from its own file (ATerm), so that one program less is
+//! started. Pure, total and bounded; knows as much of the format as that takes.
+//!
+//! The format is `Derive([("out","/nix/store/...","",""),...],...)` (Nix manual, "Derivation
+//! ATerm format"); a content-addressed derivation has an empty path there.
+
+use crate::fleet::StorePath;
+
+/// Longest string read; a path is at most 211 characters longer than the store's.
+const LIMIT: usize = 4096;
+
+/// The path of output `out`; `None`: not known before it is built, or no derivation at all.
+pub fn out_path(text: &str) -> Option<StorePath> {
+    let mut rest = text.strip_prefix("Derive([")?;
+    loop {
+        let mut fields = ["", "", "", ""].map(str::to_owned);
+        rest = rest.strip_prefix('(')?;
+        for (n, field) in fields.iter_mut().enumerate() {
+            if n > 0 {
+                rest = rest.strip_prefix(',')?;
+            }
+            (*field, rest) = string(rest)?;
+        }
+        rest = rest.strip_prefix(')')?;
+        if fields[0] == "out" {
+            return StorePath::new(fields[1].as_str()).ok();
+        }
+        rest = rest.strip_prefix(',')?;
+    }
+}
+
+/// One quoted string and what follows it.
+fn string(text: &str) -> Option<(String, &str)> {
+    let inner = text.strip_prefix('"')?;
+    let mut read = String::new();
+    let mut chars = inner.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((read, &inner[at + 1..])),
+            '\\' => read.push(chars.next()?.1),
+            other => read.push(other),
+        }
+        if at > LIMIT {
+            return None;
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_path_of_out_is_found_among_the_outputs() {
+        let recorded = include_str!("../../tests/fixtures/nix/toplevel.drv");
+        let out = out_path(recorded).expect("a path");
+        assert_eq!(out.name(), "nixos-system-p510-25.11.20261101.1ab2c3d");
+        let path = "/nix/store/0c0d1f2g3h4i5j6k7l8m9n0p1q2r3s4v-x";
+        let two =
+            format!("Derive([(\"dev\",\"{path}-dev\",\"\",\"\"),(\"out\",\"{path}\",\"\",\"\")],");
+        assert_eq!(out_path(&two).expect("a path").as_str(), path);
+    }
+
+    #[test]
+    fn a_path_that_is_not_known_yet_is_none() {
+        assert_eq!(out_path("Derive([(\"out\",\"\",\"r:sha256\",\"\")],[],[]"), None);
+        assert_eq!(out_path("DrvWithVersion(\"xp-dyn-drv\",[])"), None);
+        assert_eq!(out_path(""), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(text in "(Derive\\(\\[)?[(\",\\\\a-z/\\])é]{0,80}") {
+            let _ = out_path(&text);
+        }
+    }
+}

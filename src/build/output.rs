@@ -1,0 +1,348 @@
+//! What Nix says while it works (`--log-format internal-json`): counts, errors, build logs.
+//!
+//! Total and lenient: a line that is no message of Nix is kept as plain text (ssh and git write
+//! to the same pipe), an unknown one is ignored. The numbers of activities and results are those
+//! of Nix's `logging.hh`. Known traps: error messages come without an activity and can come
+//! twice (NixOS/nix #13909, #13935), traces carry the level of errors, and expected counts go
+//! down again. Pure; it runs nothing and emits nothing.
+
+use std::collections::{HashMap, VecDeque};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::event::harmless;
+
+/// Activities: one store path moves; several do; all builds; one build; a substitution.
+const COPY_PATH: u64 = 100;
+const COPY_PATHS: u64 = 103;
+const BUILDS: u64 = 104;
+const BUILD: u64 = 105;
+const SUBSTITUTE: u64 = 108;
+/// Results: a line of a builder; done, expected, running, failed; what a kind will amount to.
+const BUILD_LINE: u64 = 101;
+const PROGRESS: u64 = 105;
+const EXPECTED: u64 = 106;
+/// Lines kept of each builder, and of what was no message.
+const TAIL: usize = 50;
+/// Activities remembered at once; Nix has at most some hundreds.
+const ACTIVITIES: usize = 10_000;
+/// Errors kept.
+const ERRORS: usize = 100;
+
+/// Everything heard so far.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// Derivations built, and to be built.
+    pub builds: Tally,
+    /// Paths moved by a copy, and to be moved.
+    pub paths: Tally,
+    /// Bytes of those paths.
+    pub bytes: Tally,
+    /// Paths fetched from a substituter.
+    pub fetched: u64,
+    /// Files evaluated, Nix's own apart; a cached evaluation reads `flake.nix` alone.
+    pub files: u64,
+    /// What went wrong, each once, in order.
+    pub errors: Vec<Complaint>,
+    /// Last lines that were no message of Nix.
+    pub plain: VecDeque<String>,
+    /// What is being built or moved last.
+    pub current: String,
+    activities: HashMap<u64, Activity>,
+    tails: HashMap<String, VecDeque<String>>,
+    /// Bytes of moves that have ended.
+    moved: u64,
+}
+
+/// Done of expected.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// So far.
+    pub done: u64,
+    /// Of how many; can go down again.
+    pub expected: u64,
+}
+
+/// An error message of Nix, colours removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// The error itself.
+    pub message: String,
+    /// The whole of what Nix would print, trace included.
+    pub lines: Vec<String>,
+    /// `FILE:LINE:COLUMN` it points at, in the store.
+    pub place: Option<String>,
+}
+
+/// What a line was, for those who show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// Counts moved.
+    Progress,
+    /// A line worth showing: a warning, a trace, a builder's output; harmless already.
+    Line(String),
+    /// Nothing to show.
+    Nothing,
+}
+
+#[derive(Debug)]
+struct Activity {
+    kind: u64,
+    subject: String,
+    tally: Tally,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+struct Message {
+    action: String,
+    id: u64,
+    #[serde(rename = "type")]
+    kind: u64,
+    level: u64,
+    msg: String,
+    raw_msg: Option<String>,
+    file: Option<String>,
+    fields: Vec<Value>,
+}
+
+impl Default for Message {
+    fn default() -> Self {
+        let (action, msg, raw_msg, file) = (String::new(), String::new(), None, None);
+        Self { action, id: 0, kind: 0, level: 7, msg, raw_msg, file, fields: Vec::new() }
+    }
+}
+
+impl Log {
+    /// Takes one line of Nix's standard error.
+    pub fn take(&mut self, line: &str) -> Heard {
+        let Some(json) = line.strip_prefix("@nix ") else { return self.plain(line) };
+        let Ok(message) = serde_json::from_str::<Message>(json) else { return Heard::Nothing };
+        match message.action.as_str() {
+            "msg" => self.said(&message),
+            "start" => self.start(&message),
+            "stop" => self.stop(message.id),
+            "result" => self.result(&message),
+            _ => Heard::Nothing,
+        }
+    }
+
+    /// Last lines of a builder, by its derivation.
+    pub fn tail(&self, drv: &str) -> Vec<String> {
+        self.tails.get(drv).map(|t| t.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Whether the evaluation was answered from Nix's cache.
+    pub fn cached(&self) -> bool {
+        self.files <= 1
+    }
+
+    fn plain(&mut self, line: &str) -> Heard {
+        let text = harmless::line(&uncoloured(line));
+        if text.trim().is_empty() {
+            return Heard::Nothing;
+        }
+        keep(&mut self.plain, text.clone());
+        Heard::Line(text)
+    }
+
+    fn said(&mut self, message: &Message) -> Heard {
+        let text = uncoloured(&message.msg);
+        if let Some(file) = text.strip_prefix("evaluating file '") {
+            let own = file.starts_with('<') || file.starts_with("«nix-internal»");
+            self.files += u64::from(!own);
+            return Heard::Progress;
+        }
+        // Only errors have a raw text; `builtins.trace` uses the same level.
+        let error = message.raw_msg.is_some() || text.starts_with("error:");
+        match (message.level, error) {
+            (0, true) => self.complain(message, &text),
+            (0 | 1, _) => text.lines().next().map_or(Heard::Nothing, |l| Heard::Line(safe(l))),
+            _ => Heard::Nothing,
+        }
+    }
+
+    fn complain(&mut self, message: &Message, text: &str) -> Heard {
+        let lines: Vec<String> = text.lines().take(500).map(safe).collect();
+        let raw = message.raw_msg.as_deref().map(uncoloured);
+        let raw = raw.unwrap_or_else(|| text.trim_start_matches("error:").to_owned());
+        let place = message.file.as_deref().map(safe);
+        let message = raw.trim().lines().map(safe).collect::<Vec<_>>().join("\n");
+        let known = self.errors.iter().any(|e| e.message == message);
+        if !known && self.errors.len() < ERRORS {
+            self.errors.push(Complaint { message, lines, place });
+        }
+        Heard::Nothing
+    }
+
+    fn start(&mut self, message: &Message) -> Heard {
+        let subject = message.fields.first().and_then(Value::as_str).map(safe).unwrap_or_default();
+        let named = matches!(message.kind, COPY_PATH | BUILD | SUBSTITUTE);
+        if named {
+            self.current.clone_from(&subject);
+        }
+        self.fetched += u64::from(message.kind == SUBSTITUTE);
+        if self.activities.len() < ACTIVITIES {
+            let activity = Activity { kind: message.kind, subject, tally: Tally::default() };
+            self.activities.insert(message.id, activity);
+        }
+        if named { Heard::Progress } else { Heard::Nothing }
+    }
+
+    fn stop(&mut self, id: u64) -> Heard {
+        let Some(activity) = self.activities.remove(&id) else { return Heard::Nothing };
+        if activity.kind != COPY_PATH {
+            return Heard::Nothing;
+        }
+        self.moved = self.moved.saturating_add(activity.tally.done);
+        self.bytes.done = self.moved;
+        Heard::Progress
+    }
+
+    fn result(&mut self, message: &Message) -> Heard {
+        let number = |n: usize| message.fields.get(n).and_then(Value::as_u64).unwrap_or(0);
+        match message.kind {
+            BUILD_LINE => self.built_line(message),
+            PROGRESS => self.progress(message.id, Tally { done: number(0), expected: number(1) }),
+            EXPECTED if number(0) == COPY_PATH => {
+                self.bytes.expected = number(1);
+                Heard::Progress
+            }
+            _ => Heard::Nothing,
+        }
+    }
+
+    fn progress(&mut self, id: u64, tally: Tally) -> Heard {
+        let Some(activity) = self.activities.get_mut(&id) else { return Heard::Nothing };
+        activity.tally = tally;
+        match activity.kind {
+            BUILDS => self.builds = tally,
+            COPY_PATHS => self.paths = tally,
+            COPY_PATH => self.bytes.done = self.moved.saturating_add(tally.done),
+            _ => return Heard::Nothing,
+        }
+        Heard::Progress
+    }
+
+    fn built_line(&mut self, message: &Message) -> Heard {
+        let text = message.fields.first().and_then(Value::as_str).unwrap_or_default();
+        let text = safe(&uncoloured(text));
+        if let Some(activity) = self.activities.get(&message.id) {
+            let drv = activity.subject.clone();
+            if self.tails.len() < ACTIVITIES || self.tails.contains_key(&drv) {
+                keep(self.tails.entry(drv).or_default(), text.clone());
+            }
+        }
+        Heard::Line(text)
+    }
+}
+
+fn keep(tail: &mut VecDeque<String>, line: String) {
+    if tail.len() == TAIL {
+        tail.pop_front();
+    }
+    tail.push_back(line);
+}
+
+fn safe(text: &str) -> String {
+    harmless::line(text)
+}
+
+/// Without the escape sequences that Nix and builders colour with.
+fn uncoloured(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn heard(recorded: &str) -> Log {
+        let mut log = Log::default();
+        for line in recorded.lines() {
+            log.take(line);
+        }
+        log
+    }
+
+    #[test]
+    fn a_build_is_counted() {
+        let log = heard(include_str!("../../tests/fixtures/nix/build-ok.log"));
+        assert_eq!(log.builds.done, log.builds.expected);
+        assert!(log.builds.done > 10, "{:?}", log.builds);
+        assert!(log.errors.is_empty());
+    }
+
+    #[test]
+    fn a_failed_build_has_its_log() {
+        let log = heard(include_str!("../../tests/fixtures/nix/build-error.log"));
+        assert_eq!(log.errors.len(), 1);
+        let drv = "/nix/store/189z65a2pmv63g8hlmczmdfkvp7bva01-nixos-system-p620-25.11.20261101.1ab2c3d.drv";
+        assert!(log.errors[0].message.contains(drv), "{}", log.errors[0].message);
+        assert_eq!(log.tail(drv), ["error: lab.buildError: compiler exploded"]);
+    }
+
+    #[test]
+    fn a_copy_is_counted_in_paths_and_bytes() {
+        let log = heard(include_str!("../../tests/fixtures/nix/copy-ok.log"));
+        assert_eq!((log.paths.expected, log.bytes.done > 50_000), (17, true), "{:?}", log.bytes);
+        assert_eq!(log.bytes.expected, log.bytes.done);
+    }
+
+    #[test]
+    fn evaluations_tell_whether_the_cache_answered() {
+        assert!(heard(include_str!("../../tests/fixtures/nix/eval-cached.log")).cached());
+        assert!(heard(include_str!("../../tests/fixtures/nix/eval-dirty-cached.log")).cached());
+        assert!(!heard(include_str!("../../tests/fixtures/nix/eval-dirty.log")).cached());
+        assert!(!heard(include_str!("../../tests/fixtures/nix/eval-fresh.log")).cached());
+    }
+
+    #[test]
+    fn a_trace_is_no_error() {
+        let log = heard(include_str!("../../tests/fixtures/nix/eval-warning.log"));
+        assert!(log.errors.is_empty(), "{:?}", log.errors);
+    }
+
+    #[test]
+    fn an_error_is_kept_once_and_without_colours() {
+        let line = include_str!("../../tests/fixtures/nix/eval-syntax.log").lines().last();
+        let line = line.expect("a line");
+        let mut log = Log::default();
+        log.take(line);
+        log.take(line);
+        assert_eq!(log.errors.len(), 1);
+        assert_eq!(log.errors[0].message, "syntax error, unexpected ';'");
+        assert!(log.errors[0].place.as_ref().is_some_and(|p| p.ends_with("default.nix:1:9")));
+        assert!(log.errors[0].lines.iter().all(|l| !l.contains('\u{1b}')));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_survived(lines in proptest::collection::vec(garbage(), 0..40)) {
+            let mut log = Log::default();
+            for line in &lines {
+                if let Heard::Line(text) = log.take(line) {
+                    prop_assert!(!text.chars().any(char::is_control));
+                }
+            }
+        }
+    }
+
+    fn garbage() -> impl Strategy<Value = String> {
+        let number = prop_oneof![Just(u64::MAX), 0..120_u64];
+        let result = (number.clone(), number.clone(), number.clone(), number).prop_map(
+            |(id, kind, a, b)| {
+                let (id, kind) = (id % 4, kind % 110);
+                format!("@nix {{\"action\":\"result\",\"id\":{id},\"type\":{kind},\"fields\":[{a},{b}]}}")
+            },
+        );
+        let start = (0..4_u64, 99..109_u64).prop_map(|(id, kind)| {
+            format!("@nix {{\"action\":\"start\",\"id\":{id},\"type\":{kind},\"fields\":[\"x\"]}}")
+        });
+        let stop = (0..4_u64).prop_map(|id| format!("@nix {{\"action\":\"stop\",\"id\":{id}}}"));
+        prop_oneof![result, start, stop, ".*", "@nix .*", "@nix \\{\"action\":\"msg\",.*\\}"]
+    }
+}

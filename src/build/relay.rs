@@ -1,0 +1,102 @@
+//! From a running Nix to the stream of events: its lines are taken by a [`Log`] and what is worth
+//! showing is emitted, progress at most ten times a second.
+
+use std::time::Duration;
+
+use super::output::{Heard, Log};
+use crate::event::stream::Emitter;
+use crate::event::{Event, Phase};
+use crate::fleet::HostName;
+use crate::world::{Conversation, Ended, Invocation, StartError, Stream, World};
+
+/// Between two progress events; Nix reports a copy some thousand times a second.
+const PACE: Duration = Duration::from_millis(100);
+/// Lines of standard output that are kept; answers are short.
+const ANSWER: usize = 10_000;
+
+/// Whose work is shown as what.
+#[derive(Clone, Copy)]
+pub struct Relay<'a> {
+    /// Runs it.
+    pub world: &'a World,
+    /// Shows it.
+    pub emitter: &'a Emitter,
+    /// For whom.
+    pub host: &'a HostName,
+    /// In which phase.
+    pub phase: Phase,
+}
+
+/// How it went.
+pub struct Ran {
+    /// How it ended.
+    pub ended: Ended,
+    /// Its standard output.
+    pub out: Vec<String>,
+    /// Everything it said on standard error.
+    pub log: Log,
+}
+
+impl Relay<'_> {
+    /// Runs a program that speaks `internal-json` on standard error.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn run(&self, invocation: Invocation) -> Result<Ran, StartError> {
+        let conversation = self.world.start(invocation).await?;
+        Ok(self.follow(conversation).await)
+    }
+
+    async fn follow(&self, mut conversation: Conversation) -> Ran {
+        let (mut log, mut out, mut told) = (Log::default(), Vec::new(), None);
+        while let Some(line) = conversation.line().await {
+            if line.stream == Stream::Out {
+                if out.len() < ANSWER {
+                    out.push(line.text);
+                }
+                continue;
+            }
+            match log.take(&line.text) {
+                Heard::Progress => self.progress(&log, &mut told),
+                Heard::Line(text) => self.line(text),
+                Heard::Nothing => {}
+            }
+        }
+        Ran { ended: conversation.end().await, out, log }
+    }
+
+    /// Shows a line, which must be harmless already.
+    pub fn line(&self, text: String) {
+        self.emitter.emit(Event::Line { host: self.host.clone(), phase: self.phase, text });
+    }
+
+    fn progress(&self, log: &Log, told: &mut Option<Duration>) {
+        let now = self.world.clock.elapsed();
+        if told.is_some_and(|last| now.saturating_sub(last) < PACE) {
+            return;
+        }
+        *told = Some(now);
+        let (what, done, total, unit) = shown(log, self.phase);
+        let (host, phase, unit) = (self.host.clone(), self.phase, unit.to_owned());
+        self.emitter.emit(Event::Progress { host, phase, what, done, total, unit });
+    }
+}
+
+/// What a phase's progress is measured in.
+fn shown(log: &Log, phase: Phase) -> (String, u64, u64, &'static str) {
+    let subject = name_of(&log.current);
+    match phase {
+        Phase::Evaluate => ("evaluating".to_owned(), log.files, 0, "files"),
+        Phase::Copy => (format!("copying {subject}"), log.bytes.done, log.bytes.expected, "bytes"),
+        _ if log.builds.expected > 0 => {
+            (format!("building {subject}"), log.builds.done, log.builds.expected, "builds")
+        }
+        _ => (format!("fetching {subject}"), log.paths.done, log.paths.expected, "paths"),
+    }
+}
+
+/// `NAME` of a store path or derivation.
+fn name_of(path: &str) -> &str {
+    let name = path.strip_prefix("/nix/store/").and_then(|p| p.get(33..)).unwrap_or(path);
+    name.strip_suffix(".drv").unwrap_or(name)
+}

@@ -1,0 +1,244 @@
+//! Store paths from one store to another: `nix copy` over our own ssh, with its traps avoided.
+//!
+//! `max-connections` stays 1, because more than one over a shared master hangs Nix 2.26 and fails
+//! in 2.34 (NixOS/nix #8329, #14132). Nix has no timeout of its own: a cut cable is noticed by
+//! ssh's keep-alive (three times five seconds), and 90 s without a word end it in any case. What
+//! broke is tried once more over a connection of its own; whole paths that had arrived are kept. Signatures are
+//! not asked for on our side: whether the other side does is its own configuration, which is
+//! never touched.
+
+use std::time::Duration;
+
+use super::nix;
+use super::output::Log;
+use super::relay::Relay;
+use crate::fleet::StorePath;
+use crate::world::ssh::{self, Failure, Link, Target};
+use crate::world::{Ended, Invocation, StartError};
+
+/// Without a word for this long, nothing moves any more. A cut cable ends it long before.
+const SILENCE: Duration = Duration::from_secs(90);
+/// Longest transfer.
+const LIMIT: Duration = Duration::from_secs(8 * 3600);
+
+/// What moves where.
+#[derive(Debug, Clone, Copy)]
+pub struct Transfer<'a> {
+    /// The other store.
+    pub target: &'a Target,
+    /// Into the other store, or out of it.
+    pub direction: Direction,
+    /// The top of what moves.
+    pub path: &'a StorePath,
+    /// The derivation itself and what it is built from, not its outputs.
+    pub derivation: bool,
+    /// The other store may fetch from its own substituters what it can.
+    pub substitute: bool,
+}
+
+/// Which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From here into the other store.
+    To,
+    /// From the other store to here.
+    From,
+}
+
+/// What was moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Moved {
+    /// Store paths.
+    pub paths: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
+
+/// Why it was not; the receiving store may have some paths more, nothing else changed.
+#[derive(Debug, Clone)]
+pub enum TransferError {
+    /// The receiving disk is full.
+    NoSpace,
+    /// The receiving store wants signatures that are not there.
+    Unsigned(String),
+    /// No contact, no login, or none any more.
+    Link(Failure),
+    /// It stopped moving.
+    Stalled,
+    /// Nix could not be started here.
+    NoNix(StartError),
+    /// The user stopped it.
+    Cancelled,
+    /// Anything else that Nix says.
+    Other(String),
+}
+
+/// How one attempt is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Attempt {
+    link: Link,
+    /// Bytes and paths as they move; else one line for each path.
+    detailed: bool,
+}
+
+/// Moves; tries once more what a new connection, or less talk, can mend.
+///
+/// # Errors
+/// When it did not arrive whole.
+pub async fn transfer(relay: Relay<'_>, what: Transfer<'_>) -> Result<Moved, TransferError> {
+    let mut attempt = Attempt { link: Link::Shared, detailed: true };
+    loop {
+        let ran = relay.run(invocation(&what, attempt)).await.map_err(TransferError::NoNix)?;
+        if ran.ended.ok() {
+            return Ok(Moved { paths: ran.log.paths.done, bytes: ran.log.bytes.done });
+        }
+        // A transfer of very many files says more than `world` lets a program say.
+        if ran.ended == Ended::TooMuch && attempt.detailed {
+            attempt.detailed = false;
+            continue;
+        }
+        let error = sort(&ran.log, ran.ended);
+        let mends =
+            matches!(error, TransferError::Stalled | TransferError::Link(Failure::Broken(_)));
+        if !mends || attempt.link == Link::Fresh {
+            return Err(error);
+        }
+        relay.line("contact lost; once more over a new connection".to_owned());
+        attempt.link = Link::Fresh;
+    }
+}
+
+fn invocation(what: &Transfer<'_>, attempt: Attempt) -> Invocation {
+    let store = store_url(what.target);
+    let mut args = vec!["copy", "--no-check-sigs"];
+    args.push(if what.direction == Direction::To { "--to" } else { "--from" });
+    args.push(&store);
+    if what.derivation {
+        args.push("--derivation");
+    }
+    if what.substitute {
+        args.push("--substitute-on-destination");
+    }
+    args.extend(["--log-format", if attempt.detailed { "internal-json" } else { "raw" }]);
+    args.push(what.path.as_str());
+    nix(args).env("NIX_SSHOPTS", sshopts(what.target, attempt.link)).timeout(LIMIT).silence(SILENCE)
+}
+
+/// Options for Nix's own ssh. Where no master runs, Nix waits for a line that it makes ssh's
+/// `LocalCommand` print (`echo started`, its own and harmless); if that is forbidden, it waits
+/// for ever (seen with 2.26: both ends sat in `read`).
+fn sshopts(target: &Target, link: Link) -> String {
+    target.nix_sshopts(link).replace("-o PermitLocalCommand=no ", "")
+}
+
+/// A host's store as Nix names it. A login user that is not root talks to a daemon started
+/// through sudo, which is trusted without any change of the host's configuration.
+pub fn store_url(target: &Target) -> String {
+    let destination = target.destination();
+    let (user, address) = destination.rsplit_once('@').unwrap_or(("", &destination));
+    let at = if user.is_empty() { "" } else { "@" };
+    let address = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+    let program = if target.elevates() { "&remote-program=sudo%20-n%20nix-daemon" } else { "" };
+    format!("ssh-ng://{user}{at}{address}?max-connections=1{program}")
+}
+
+fn sort(log: &Log, ended: Ended) -> TransferError {
+    match ended {
+        Ended::Silent | Ended::TimedOut => return TransferError::Stalled,
+        Ended::Killed => return TransferError::Cancelled,
+        Ended::Exited(_) | Ended::Signalled(_) | Ended::TooMuch => {}
+    }
+    let said = |words: &[&str]| {
+        log.errors.iter().map(|e| &e.message).find(|m| words.iter().any(|w| m.contains(w)))
+    };
+    let plain: Vec<String> = log.plain.iter().cloned().collect();
+    if said(&["No space left on device", "database or disk is full"]).is_some() {
+        return TransferError::NoSpace;
+    }
+    if let Some(message) = said(&["lacks a signature by a trusted key", "is not trusted"]) {
+        return TransferError::Unsigned(message.clone());
+    }
+    // What ssh and sudo say says more than Nix's own word about the end of the line.
+    let broken = [
+        "failed to start SSH connection",
+        "Nix daemon disconnected unexpectedly",
+        "unexpected end-of-file",
+        "Broken pipe",
+        "protocol mismatch",
+        "Connection reset",
+    ];
+    let last = log.errors.last().map(|e| e.message.clone());
+    if let Some(message) = said(&broken) {
+        let failure =
+            if plain.is_empty() { Failure::Broken(message.clone()) } else { ssh::diagnose(&plain) };
+        return TransferError::Link(failure);
+    }
+    TransferError::Other(last.or(plain.last().cloned()).unwrap_or_else(|| ended.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::{Address, SshControl, Sudo, UserName};
+
+    fn target(user: Option<&str>, address: &str) -> Target {
+        Target {
+            address: Address::new(address).expect("address"),
+            user: user.map(|u| UserName::new(u).expect("user")),
+            sudo: Sudo::Auto,
+            control: SshControl::Own,
+            socket: Some("/run/x".into()),
+        }
+    }
+
+    macro_rules! recorded {
+        ($name:literal) => {{
+            let mut log = Log::default();
+            for line in include_str!(concat!("../../tests/fixtures/nix/", $name, ".log")).lines() {
+                log.take(line);
+            }
+            sort(&log, Ended::Exited(1))
+        }};
+    }
+
+    #[test]
+    fn stores_are_named_as_nix_reads_them() {
+        let of = |user, address| store_url(&target(user, address));
+        assert_eq!(of(Some("root"), "p620"), "ssh-ng://root@p620?max-connections=1");
+        assert_eq!(of(None, "p620.ts.net"), "ssh-ng://p620.ts.net?max-connections=1");
+        assert_eq!(of(Some("root"), "fd7a::1"), "ssh-ng://root@[fd7a::1]?max-connections=1");
+        let sudo = "ssh-ng://admin@x?max-connections=1&remote-program=sudo%20-n%20nix-daemon";
+        assert_eq!(of(Some("admin"), "x"), sudo);
+    }
+
+    #[test]
+    fn the_command_names_our_connection_and_no_other() {
+        let target = target(Some("root"), "p620");
+        let path = StorePath::new("/nix/store/0c0d1f2g3h4i5j6k7l8m9n0p1q2r3s4v-x").expect("path");
+        let direction = Direction::To;
+        let what = Transfer {
+            target: &target,
+            direction,
+            path: &path,
+            derivation: false,
+            substitute: true,
+        };
+        let shared = invocation(&what, Attempt { link: Link::Shared, detailed: true });
+        assert!(shared.env[0].1.contains("ControlPath=/run/x"), "{:?}", shared.env);
+        assert!(shared.to_string().contains("--substitute-on-destination"));
+        let fresh = invocation(&what, Attempt { link: Link::Fresh, detailed: true });
+        assert!(fresh.env[0].1.contains("ControlPath=none"), "{:?}", fresh.env);
+        assert!(!fresh.env[0].1.contains("LocalCommand"), "{:?}", fresh.env);
+    }
+
+    #[test]
+    fn each_recorded_failure_is_told_apart() {
+        use TransferError::{Link, NoSpace, Unsigned};
+        assert!(matches!(recorded!("copy-nospace"), NoSpace));
+        assert!(matches!(recorded!("copy-unsigned"), Unsigned(_)));
+        assert!(matches!(recorded!("copy-denied"), Link(Failure::Denied(_))));
+        assert!(matches!(recorded!("copy-unreachable"), Link(Failure::Unreachable(_))));
+        assert!(matches!(recorded!("copy-refused"), Link(Failure::Unreachable(_))));
+        assert!(matches!(recorded!("copy-sudo-password"), Link(Failure::NoElevation(_))));
+    }
+}

@@ -1,0 +1,165 @@
+//! From a request to a finished run: the stream, its sinks, the verdict on the tree, the hosts.
+//!
+//! Every verb that works on hosts goes through here, so each has the same log, the same screens,
+//! the same answer to Ctrl-C and the same exit code from the fold.
+
+use std::sync::{Arc, Mutex};
+
+use super::inventory;
+use crate::build::{self, FlakeRef};
+use crate::cli::{Color, Format as Wanted, Global};
+use crate::error::Error;
+use crate::event::stream::{Emitter, Stopwatch, channel};
+use crate::event::{self, Event, harmless};
+use crate::exit::{self, Exit};
+use crate::fleet::{Fleet, Host, HostName};
+use crate::pipeline::cancel::Stop;
+use crate::pipeline::{self, Run};
+use crate::plan::{self, Finding, Plan, Request, Severity};
+use crate::report::{self, Format, Setting};
+use crate::validate::{self, Blocked, Clearance, Strictness, TreeView};
+use crate::world::World;
+
+/// What the flags say of the report.
+pub fn setting(global: &Global) -> Setting {
+    Setting {
+        format: match global.format() {
+            Wanted::Human => Format::Human,
+            Wanted::Json => Format::Json,
+            Wanted::Jsonl => Format::Jsonl,
+            Wanted::Github => Format::Github,
+        },
+        colour: match global.color {
+            Color::Auto => anstream::ColorChoice::Auto,
+            Color::Always => anstream::ColorChoice::Always,
+            Color::Never => anstream::ColorChoice::Never,
+        },
+        quiet: global.quiet > 0,
+        verbose: global.verbose,
+    }
+}
+
+/// A run that has begun: its stream flows, its first event is in it.
+pub struct Begun {
+    /// Short name.
+    pub name: String,
+    /// Where events go.
+    pub emitter: Emitter,
+    /// Whether we were asked to stop.
+    pub stop: Stop,
+    screens: tokio::task::JoinHandle<event::state::RunState>,
+}
+
+/// Opens the stream and says what begins.
+///
+/// # Errors
+/// When signals cannot be listened to.
+pub fn begin(
+    world: &World,
+    global: &Global,
+    request: &Request,
+    flake: Option<String>,
+    plan: Plan,
+) -> Result<Begun, Error> {
+    let clock: Arc<dyn Stopwatch> = Arc::new(world.clock);
+    let (emitter, events) = channel(clock.clone());
+    let sinks = report::sinks(&setting(global), &world.environment);
+    let screens = tokio::spawn(report::drain(events, sinks, clock));
+    let stop = Stop::listen(&emitter)
+        .map_err(|e| Error::new(Exit::Internal, "cannot listen to signals").because(e))?;
+    let name = name(world);
+    let hosts = plan.hosts().map(|s| s.host.to_string());
+    emitter.emit(Event::RunStarted {
+        run: name.clone(),
+        format: event::VERSION,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: std::iter::once(request.command.clone()).chain(hosts).collect(),
+        operator: world.environment.operator.clone(),
+        flake,
+        issue: request.issue,
+        message: request.message.as_deref().map(harmless::line),
+    });
+    emitter.emit(Event::Planned { plan });
+    Ok(Begun { name, emitter, stop, screens })
+}
+
+/// Six hexadecimal digits that no run of this machine had lately.
+fn name(world: &World) -> String {
+    let seed = format!("{} {}", world.clock.epoch_ms(), std::process::id());
+    blake3::hash(seed.as_bytes()).to_hex()[..6].to_owned()
+}
+
+impl Begun {
+    /// Says the last word, waits for the screens, and gives the exit code of the fold.
+    pub async fn finish(self, detailed: bool) -> Exit {
+        let took_ms = self.emitter.elapsed_ms();
+        self.emitter.emit(Event::RunFinished { took_ms });
+        drop(self.emitter);
+        match self.screens.await {
+            Ok(state) => exit::of_run(&state, detailed),
+            Err(_) => Exit::Internal,
+        }
+    }
+}
+
+/// Runs a request on hosts, from the flake on.
+///
+/// # Errors
+/// When it cannot begin: no host was touched.
+pub async fn launch(
+    world: &World,
+    global: &Global,
+    fleet: Fleet,
+    hosts: &[HostName],
+    request: Request,
+    detailed: bool,
+) -> Result<Exit, Error> {
+    let text = inventory::flake(&world.environment, global, &fleet);
+    let flake = FlakeRef::parse(&text, &world.environment.folder, &world.environment);
+    let flake = flake.map_err(|e| e.error())?;
+    let chosen: Vec<Host> = hosts.iter().filter_map(|n| fleet.host(n.as_str())).cloned().collect();
+    let plan = plan::decide(&request, &chosen);
+    let begun = begin(world, global, &request, Some(flake.to_string()), plan.clone())?;
+    let run = Run {
+        world: world.clone(),
+        emitter: begun.emitter.clone(),
+        cleared: pipeline::clear(verdict(world.clone(), begun.emitter.clone(), flake.clone())),
+        fleet,
+        request,
+        plan,
+        flake,
+        stop: begun.stop.clone(),
+        name: begun.name.clone(),
+        done: Mutex::default(),
+    };
+    pipeline::run(&run).await;
+    drop(run);
+    Ok(begun.finish(detailed).await)
+}
+
+/// Looks at the tree that is being evaluated; a flake that is not on this machine has none.
+async fn verdict(world: World, emitter: Emitter, flake: FlakeRef) -> Result<Clearance, Blocked> {
+    let view = match (&flake, build::tree(&world, &flake).await) {
+        (FlakeRef::Local(local), Ok(tree)) => TreeView {
+            id: tree.id.as_str().to_owned(),
+            root: local.root.clone(),
+            nix_files: tree.nix_files,
+        },
+        (FlakeRef::Other(text), _) => {
+            TreeView { id: text.clone(), root: "/".into(), nix_files: Vec::new() }
+        }
+        (FlakeRef::Local(_), Err(error)) => return Err(unreadable(&error)),
+    };
+    validate::run(&emitter, &view, Strictness::default()).await
+}
+
+fn unreadable(error: &build::tree::TreeError) -> Blocked {
+    let finding = Finding {
+        code: "tree".to_owned(),
+        severity: Severity::Block,
+        subject: "the tree".to_owned(),
+        message: error.to_string(),
+        suggestion: Some("install git, and look at: git status".to_owned()),
+    };
+    Blocked { findings: vec![finding] }
+}

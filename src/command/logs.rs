@@ -1,0 +1,71 @@
+//! `logs HOST [--run RUN]`: what the host and the tools said, and the evidence of what failed.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::report::{find, show, unreadable};
+use crate::error::Error;
+use crate::event::{Event, PhaseResult, Stamped};
+use crate::exit::Exit;
+use crate::fleet::HostName;
+use crate::report::Look;
+use crate::report::store;
+
+/// Prints every line of output and every piece of evidence of one host.
+///
+/// # Errors
+/// When there is no such run, or the host had no part in it.
+pub fn run(
+    state_dir: &Path,
+    host: &HostName,
+    run: Option<&str>,
+    look: &Look,
+) -> Result<Exit, Error> {
+    let run = find(state_dir, run)?;
+    let mut text = String::new();
+    let mut hosts: Vec<HostName> = Vec::new();
+    store::each(&store::log_of(state_dir, &run), |_, stamped| {
+        if let Event::Planned { plan } = &stamped.event {
+            hosts.extend(plan.hosts().map(|p| p.host.clone()));
+        }
+        if stamped.event.host() == Some(host) {
+            hosts.push(host.clone());
+            tell(stamped, look, &mut text);
+        }
+    })
+    .map_err(|e| unreadable(&run, &e))?;
+    if !hosts.contains(host) {
+        let known: Vec<&str> = hosts.iter().map(HostName::as_str).collect();
+        return Err(Error::usage(format!("{host} had no part in run {run}"))
+            .because(format!("its hosts: {}", known.join(", ")))
+            .hint(format!("nixdeploy report {run}")));
+    }
+    if text.is_empty() {
+        text = format!("{host} said nothing in run {run}\n");
+    }
+    show(&text)
+}
+
+/// Adds what belongs to a log; outside text is cut nowhere here.
+fn tell(stamped: &Stamped, look: &Look, text: &mut String) {
+    let at = look.clock(stamped.at_ms);
+    let told = match &stamped.event {
+        Event::Line { phase, text, .. } => {
+            format!("{at} {:9} {}\n", phase.word(), look.shown(text))
+        }
+        Event::PhaseEnded { phase, result: PhaseResult::Failed { because }, .. } => {
+            format!("{at} {:9} FAILED: {}\n", phase.word(), look.shown(because))
+        }
+        Event::Captured { evidence, .. } => {
+            let (source, status) = (look.shown(&evidence.source), look.shown(&evidence.status));
+            let mut told = format!("{at} evidence  {source} ({status})\n");
+            for line in &evidence.lines {
+                // Writing into a string never fails.
+                let _ = writeln!(told, "  | {}", look.shown(line));
+            }
+            told
+        }
+        _ => return,
+    };
+    text.push_str(&told);
+}

@@ -1,0 +1,88 @@
+//! `report [RUN]`: draws a kept run again, from its log and nothing else.
+
+use std::path::Path;
+
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::report::store::{self, FindError, Loaded};
+use crate::report::{Format, Look, door, github, human, json, summary};
+
+/// Shows a run, by default the last.
+///
+/// # Errors
+/// When there is no such run, or its log can not be read.
+pub fn run(
+    state_dir: &Path,
+    run: Option<&str>,
+    format: Format,
+    look: &Look,
+) -> Result<Exit, Error> {
+    let run = find(state_dir, run)?;
+    let log = store::log_of(state_dir, &run);
+    if format == Format::Jsonl {
+        return lines(&log, &run);
+    }
+    let loaded = store::load(&log).map_err(|e| unreadable(&run, &e))?;
+    remark(&run, &loaded);
+    let state = &loaded.state;
+    let text = match format {
+        Format::Json => json::document(state),
+        Format::Markdown => summary::markdown(state, look),
+        Format::Github => github::annotations(state).join("\n") + "\n",
+        Format::Human | Format::Jsonl => human::text(state, look),
+    };
+    show(&text)
+}
+
+/// The run that is meant; `None`: the last.
+pub(crate) fn find(state_dir: &Path, run: Option<&str>) -> Result<String, Error> {
+    store::find(state_dir, run.unwrap_or("last")).map_err(|e| {
+        let hint = match e {
+            FindError::Nothing => "nixdeploy deploy HOST",
+            FindError::Unknown(_) | FindError::Ambiguous(..) => "nixdeploy history",
+        };
+        Error::usage(e.to_string()).hint(hint)
+    })
+}
+
+pub(crate) fn unreadable(run: &str, error: &std::io::Error) -> Error {
+    let sentence = format!("the log of run {run} can not be read");
+    Error::usage(sentence).because(error).hint("nixdeploy history")
+}
+
+/// Writes a result; a full disk behind standard output is an error, a reader that left is none.
+pub(crate) fn show(text: &str) -> Result<Exit, Error> {
+    door::try_out(text).map_err(|e| {
+        Error::usage("standard output can not be written").because(e).hint("df -h .")
+    })?;
+    Ok(Exit::Done)
+}
+
+/// Says what could not be read; the rest is shown all the same.
+fn remark(run: &str, loaded: &Loaded) {
+    if loaded.cut {
+        door::err(&format!("warning: the log of run {run} ends in the middle of a line\n"));
+    }
+    if loaded.strange > 0 {
+        let lines = crate::report::look::count(loaded.strange, "line", "lines");
+        door::err(&format!("warning: {lines} of run {run} are of another version\n"));
+    }
+}
+
+/// The log as it stands, without a last line that was cut off: an event of a later version is
+/// passed on, not lost.
+fn lines(log: &Path, run: &str) -> Result<Exit, Error> {
+    let mut failed = None;
+    store::each(log, |line, _| {
+        if failed.is_none() {
+            failed = door::try_out(&format!("{line}\n")).err();
+        }
+    })
+    .map_err(|e| unreadable(run, &e))?;
+    match failed {
+        Some(e) => {
+            Err(Error::usage("standard output can not be written").because(e).hint("df -h ."))
+        }
+        None => Ok(Exit::Done),
+    }
+}

@@ -1,0 +1,264 @@
+//! The end of a journey past `go`: committed, taken back, or found rebooted; always read back.
+
+use std::time::Duration;
+
+use super::ending::{self, Halt, Why, halt, returned};
+use super::host::Journey;
+use super::learn::Known;
+use super::offer::{Offered, record};
+use super::trial::{Verified, take_back};
+use crate::activate::guard::{Said, Status, read};
+use crate::activate::hold::WayBack;
+use crate::activate::journal::Step;
+use crate::activate::returned::Returned;
+use crate::commit::{self, Committed};
+use crate::event::stream::Stopwatch;
+use crate::event::{Decider, Event, HostReport, Outcome, Phase, Pointers};
+use crate::preflight::facts::Early;
+use crate::preflight::read as preflight;
+use crate::rollback;
+use crate::world::ssh::Link;
+
+/// How long a host may take to come back from a reboot.
+const REBOOT: Duration = Duration::from_secs(300);
+/// Between attempts to find it.
+const KNOCK: Duration = Duration::from_secs(2);
+
+/// Asks for the commit over the session that saw the host healthy, and reads it back.
+pub async fn commit(
+    journey: &Journey<'_>,
+    known: &Known,
+    verified: Verified,
+    offered: &Offered,
+) -> Result<HostReport, Halt> {
+    let Verified { way_back, mut session } = verified;
+    record(journey, &way_back, Step::Commit);
+    let open = journey.run.emitter.phase(&journey.host.name, Phase::Commit);
+    let first = match &mut session {
+        Some(session) => session.guard(&["commit"]).await.ok().map(|a| status_of(&a.lines)),
+        None => None,
+    };
+    let policy = &journey.step.policy;
+    let committed = commit::run(&way_back.hand, policy, &way_back.new, first).await;
+    match committed {
+        Committed::Proven(status) => {
+            open.ok(generation_note(known.before(), &status));
+            let report = arrived(journey, known, &way_back, &status, offered);
+            if let Some(session) = session {
+                session.close().await;
+            }
+            Ok(report)
+        }
+        Committed::Otherwise(what) => {
+            let text = reason(&what);
+            open.failed(text.clone());
+            let why = why(Phase::Commit, text);
+            Err(end(journey, known, &way_back, why, what).await)
+        }
+    }
+}
+
+fn status_of(lines: &[String]) -> Status {
+    let mut status = Status::default();
+    for line in lines {
+        if let Said::Fact(key, value) = read(line) {
+            status.learn(&key, &value);
+        }
+    }
+    status
+}
+
+fn generation_note(before: &Pointers, status: &Status) -> String {
+    let number = |g: Option<crate::fleet::Generation>| g.map_or("-".to_owned(), |g| g.to_string());
+    format!("generation {} -> {}", number(before.generation), number(status.after.generation))
+}
+
+fn reason(what: &Returned) -> String {
+    match what {
+        Returned::Restored(s)
+        | Returned::Stranded(s)
+        | Returned::Foreign(s)
+        | Returned::Kept(s)
+        | Returned::Untouched(s) => s.reason.clone(),
+        Returned::Gone => "the host has rebooted".to_owned(),
+        Returned::Unknown(failure, _) => failure.text().to_owned(),
+    }
+}
+
+fn why(phase: Phase, note: String) -> Why {
+    Why { phase, note, causes: Vec::new(), decided_by: Decider::Guard, interrupted: false }
+}
+
+fn arrived(
+    journey: &Journey<'_>,
+    known: &Known,
+    way_back: &WayBack,
+    status: &Status,
+    offered: &Offered,
+) -> HostReport {
+    record(journey, way_back, Step::Done);
+    let after = ending::after(status);
+    let (emitter, host) = (&journey.run.emitter, journey.host.name.clone());
+    let (from, to) = (known.before().generation, after.generation);
+    emitter.emit(Event::GenerationMoved { host: host.clone(), from, to });
+    let reboot_required = offered.admission.reboot_required;
+    let note = if reboot_required { "committed; reboot wanted" } else { "committed" };
+    let mut report = ending::report(Outcome::Committed { reboot_required }, Phase::Commit, note);
+    if after.boot_default.is_none() {
+        report.note.push_str("; boot default could not be read back");
+    }
+    if reboot_required {
+        let text = "kernel, initrd or the like changed: it is not verified until a reboot";
+        emitter.emit(Event::Recommended { host, text: text.to_owned() });
+    }
+    report.before = Some(known.before().clone());
+    report.after = Some(after);
+    report.decided_by = Decider::Deployer;
+    report
+}
+
+/// Installs the closure for the next boot; nothing that runs is touched.
+pub async fn stage(
+    journey: &Journey<'_>,
+    known: &Known,
+    mut way_back: WayBack,
+) -> Result<HostReport, Halt> {
+    way_back.settle();
+    record(journey, &way_back, Step::Commit);
+    let open = journey.run.emitter.phase(&journey.host.name, Phase::Commit);
+    match commit::stage(&way_back.hand, &journey.step.policy, &way_back.new).await {
+        Committed::Proven(status) => {
+            open.ok(generation_note(known.before(), &status));
+            record(journey, &way_back, Step::Done);
+            let note = "staged for the next boot; not running yet";
+            let mut report = ending::report(Outcome::Staged, Phase::Commit, note);
+            report.before = Some(known.before().clone());
+            report.after = Some(ending::after(&status));
+            report.decided_by = Decider::Deployer;
+            report.next = vec![format!("ssh {} sudo reboot", journey.host.address())];
+            Ok(report)
+        }
+        Committed::Otherwise(what) => {
+            let text = reason(&what);
+            open.failed(text.clone());
+            Err(end(journey, known, &way_back, why(Phase::Commit, text), what).await)
+        }
+    }
+}
+
+/// Asks the guard to go back and says what came of it.
+pub async fn back(journey: &Journey<'_>, known: &Known, way_back: WayBack, why: Why) -> Halt {
+    let open = journey.run.emitter.phase(&journey.host.name, Phase::Rollback);
+    let what = take_back(journey, &way_back).await;
+    close(open, &what);
+    end(journey, known, &way_back, why, what).await
+}
+
+/// Waits for what the guard does by itself and says what came of it.
+pub async fn await_end(journey: &Journey<'_>, known: &Known, way_back: WayBack, why: Why) -> Halt {
+    let open = journey.run.emitter.phase(&journey.host.name, Phase::Rollback);
+    let what = rollback::outcome(&way_back.hand, &journey.step.policy).await;
+    close(open, &what);
+    end(journey, known, &way_back, why, what).await
+}
+
+fn close(open: crate::event::stream::OpenPhase, what: &Returned) {
+    match what {
+        Returned::Restored(status) => {
+            let old = status
+                .after
+                .generation
+                .map_or("the old system".to_owned(), |g| format!("generation {g}"));
+            open.ok(format!("back to {old}"));
+        }
+        Returned::Gone => open.skipped("the host has rebooted"),
+        other => open.failed(reason(other)),
+    }
+}
+
+/// The last word past `go`; a host that has rebooted is looked for and read again, and one that
+/// says it is restored is read once more over a fresh connection.
+pub async fn end(
+    journey: &Journey<'_>,
+    known: &Known,
+    way_back: &WayBack,
+    why: Why,
+    what: Returned,
+) -> Halt {
+    record(journey, way_back, Step::Done);
+    let now_ms = journey.run.world.clock.epoch_ms();
+    let rebooted = matches!(what, Returned::Gone);
+    let claims_old = matches!(what, Returned::Restored(_));
+    let mut said = returned(&journey.host.name, why, known.before(), what, now_ms);
+    if rebooted {
+        return found_again(journey, known, way_back, said).await;
+    }
+    if claims_old && let Some(early) = look(journey, known).await {
+        said.after = Some(early.pointers.clone());
+        if early.pointers.running != known.before().running {
+            said.outcome = Outcome::Stranded;
+            said.note.push_str("; the old system does not run");
+        }
+    }
+    said
+}
+
+/// One look at the pointers over a fresh connection.
+async fn look(journey: &Journey<'_>, known: &Known) -> Option<Early> {
+    let (early_in, early_out) = tokio::sync::oneshot::channel();
+    let targets = [known.target.clone()];
+    let reading = preflight::read(&journey.run.world, &targets, Link::Fresh, early_in);
+    tokio::select! {
+        biased;
+        early = early_out => early.ok(),
+        _ = reading => None,
+    }
+}
+
+/// After a reboot the pointers alone tell what was decided: the boot default was written last.
+async fn found_again(
+    journey: &Journey<'_>,
+    known: &Known,
+    way_back: &WayBack,
+    mut said: Halt,
+) -> Halt {
+    let clock = &journey.run.world.clock;
+    let began = clock.elapsed();
+    let early = loop {
+        if let Some(early) = look(journey, known).await {
+            break early;
+        }
+        if clock.elapsed() - began > REBOOT {
+            said.causes.push("it did not come back within five minutes".to_owned());
+            return said;
+        }
+        clock.sleep(KNOCK).await;
+    };
+    said.decided_by = Decider::Reboot;
+    said.after = Some(early.pointers.clone());
+    let same_boot = early.boot_id == known.facts.early.boot_id;
+    if same_boot {
+        said.causes.push("the transaction is gone although the host has not rebooted".to_owned());
+    }
+    if early.pointers.all_are(&way_back.new) {
+        said.outcome = Outcome::Committed { reboot_required: false };
+        said.note = "committed, then rebooted".to_owned();
+        said.next = Vec::new();
+    } else if same_pointers(&early.pointers, known.before()) {
+        said.outcome = Outcome::RolledBack;
+        said.note = "rebooted into the old system (boot_id changed)".to_owned();
+        said.next = vec![format!("nixdeploy quick-deploy {}", journey.host.name)];
+    }
+    said
+}
+
+fn same_pointers(now: &Pointers, before: &Pointers) -> bool {
+    now.running == before.running
+        && now.profile == before.profile
+        && now.boot_default == before.boot_default
+}
+
+/// For a phase that cannot fail but did.
+pub fn broken(phase: Phase, note: &str) -> Halt {
+    halt(Outcome::Internal, phase, note)
+}

@@ -1,0 +1,238 @@
+//! The beginning of a journey: facts, evaluation and the tree's clearance, all at once.
+
+use std::pin::pin;
+
+use tokio::sync::oneshot;
+
+use super::ending::{Halt, halt, interrupted};
+use super::host::Journey;
+use crate::build::{self, BuildError, Evaluated, Options};
+use crate::event::stream::OpenPhase;
+use crate::event::{Decider, Event, HostReport, Outcome, Phase, Pointers};
+use crate::fleet::{Optional, StorePath};
+use crate::preflight::facts::{Early, Facts, Guard};
+use crate::preflight::read::{self, Answered};
+use crate::preflight::{Pin, Pins, Refused, admit_early, admit_facts};
+use crate::world::ssh::{Link, Target};
+
+/// What is known before anything is decided.
+pub struct Known {
+    /// The host.
+    pub facts: Facts,
+    /// How it answered: what every later phase uses.
+    pub target: Target,
+    /// What it is to run.
+    pub evaluated: Evaluated,
+}
+
+/// How learning ended.
+pub enum Learned {
+    /// Every pointer is the new closure, and nobody wants its health looked at.
+    NothingToDo(Box<HostReport>),
+    /// Go on.
+    Known(Box<Known>),
+}
+
+impl Known {
+    /// Pointers before.
+    pub fn before(&self) -> &Pointers {
+        &self.facts.early.pointers
+    }
+
+    /// Whether every pointer is the new closure already.
+    pub fn unchanged(&self) -> bool {
+        self.evaluated.toplevel.as_ref().is_some_and(|t| self.before().all_are(t))
+    }
+
+    /// What runs now; the facts were refused if nothing did.
+    pub fn old(&self) -> Option<&StorePath> {
+        self.before().running.as_ref()
+    }
+}
+
+/// Learns.
+///
+/// # Errors
+/// When the host, the evaluation or the tree ends the journey; nothing was changed.
+pub async fn learn(journey: &Journey<'_>) -> Result<Learned, Halt> {
+    let run = journey.run;
+    let mut open = Some(run.emitter.phase(&journey.host.name, Phase::Facts));
+    let (early_in, early_out) = oneshot::channel();
+    let targets = read::targets(journey.host, &run.world);
+    let mut facts = pin!(read::read(&run.world, &targets, Link::Shared, early_in));
+    let mut evaluation = pin!(evaluate(journey));
+    let mut early_out = pin!(early_out);
+    let (mut early, mut answered, mut evaluated): (_, Option<Answered>, _) = (None, None, None);
+    let mut listening = true;
+    while answered.is_none() || evaluated.is_none() {
+        tokio::select! {
+            first = &mut early_out, if listening => {
+                listening = false;
+                early = first.ok();
+            }
+            result = &mut facts, if answered.is_none() => {
+                let result = result.map_err(|refused| refuse(journey, open.take(), &refused))?;
+                tell(journey, open.take(), &result);
+                answered = Some(result);
+            }
+            result = &mut evaluation, if evaluated.is_none() => {
+                evaluated = Some(result.map_err(|e| not_built(journey, Phase::Evaluate, &e))?);
+            }
+            () = run.stop.once() => return Err(interrupted(Phase::Facts)),
+        }
+        if let (Some(early), Some(evaluated)) = (&early, &evaluated)
+            && let Some(report) = nothing_to_do(journey, early, evaluated, &mut open)
+        {
+            return Ok(Learned::NothingToDo(Box::new(report)));
+        }
+    }
+    let (Some(answered), Some(evaluated)) = (answered, evaluated) else {
+        return Err(halt(Outcome::Internal, Phase::Facts, "facts and evaluation both ended"));
+    };
+    admit(journey, &answered)?;
+    clearance(journey).await?;
+    let Answered { facts, target, .. } = answered;
+    Ok(Learned::Known(Box::new(Known { facts, target, evaluated })))
+}
+
+async fn evaluate(journey: &Journey<'_>) -> Result<Evaluated, BuildError> {
+    let run = journey.run;
+    let options = options(journey);
+    let (name, attr) = (&journey.host.name, &journey.host.attr);
+    build::evaluate(&run.world, &run.emitter, name, &run.flake, attr, &options).await
+}
+
+/// What hosts.toml and the flags say of evaluating and building.
+pub fn options(journey: &Journey<'_>) -> Options {
+    let run = journey.run;
+    let several = run.plan.hosts().count() > 1;
+    Options::of(&run.fleet, journey.host, &run.request, several)
+}
+
+/// The quick end: it needs nothing but the first part of the facts.
+fn nothing_to_do(
+    journey: &Journey<'_>,
+    early: &Early,
+    evaluated: &Evaluated,
+    open: &mut Option<OpenPhase>,
+) -> Option<HostReport> {
+    let toplevel = evaluated.toplevel.as_ref()?;
+    let quick = !journey.step.policy.verify_unchanged && early.guard != Guard::Busy;
+    let same = early.pointers.all_are(toplevel);
+    if !quick || !same || right_host(journey, early).is_err() {
+        return None;
+    }
+    if let Some(open) = open.take() {
+        open.ok("");
+    }
+    let (host, pointers) = (journey.host.name.clone(), early.pointers.clone());
+    journey.run.emitter.emit(Event::FactsRead { host, pointers: pointers.clone(), latency_ms: 0 });
+    Some(HostReport {
+        outcome: Outcome::Unchanged { verified: false },
+        phase: Some(Phase::Facts),
+        note: "nothing to do".to_owned(),
+        causes: Vec::new(),
+        before: Some(pointers.clone()),
+        after: Some(pointers),
+        decided_by: Decider::Nobody,
+        next: Vec::new(),
+    })
+}
+
+fn pins(journey: &Journey<'_>) -> Pins {
+    Pins::below(&journey.run.world.environment.state)
+}
+
+fn tell(journey: &Journey<'_>, open: Option<OpenPhase>, answered: &Answered) {
+    let (emitter, host) = (&journey.run.emitter, journey.host.name.clone());
+    if let Some(open) = open {
+        open.ok("");
+    }
+    let pointers = answered.facts.early.pointers.clone();
+    let latency_ms = answered.latency_ms;
+    emitter.emit(Event::FactsRead { host: host.clone(), pointers, latency_ms });
+    emitter.emit(Event::Measured { host, after: false, vitals: answered.facts.vitals() });
+}
+
+/// Facts that forbid, and the record of which machine bears this name.
+fn admit(journey: &Journey<'_>, answered: &Answered) -> Result<(), Halt> {
+    let facts = &answered.facts;
+    right_host(journey, &facts.early)?;
+    let found = admit_facts(facts, &journey.step.policy)
+        .map_err(|refused| refuse(journey, None, &refused))?;
+    for finding in found {
+        let host = Some(journey.host.name.clone());
+        journey.run.emitter.emit(Event::Found { host, phase: Phase::Facts, finding });
+    }
+    let pin = Pin { machine_id: facts.early.machine_id.clone() };
+    if let Err(error) = pins(journey).write(&journey.host.name, &pin) {
+        tracing::warn!(%error, "cannot record the machine-id");
+    }
+    Ok(())
+}
+
+/// Whether the machine is the one known under this name, and one that can be deployed.
+fn right_host(journey: &Journey<'_>, early: &Early) -> Result<(), Halt> {
+    let (pins, name) = (pins(journey), &journey.host.name);
+    let pin = pins.read(name).map_err(|e| {
+        let note = format!("cannot read {}: {e}", pins.file(name).display());
+        halt(Outcome::Internal, Phase::Facts, note)
+    })?;
+    admit_early(early, pin.as_ref(), &pins.file(name))
+        .map_err(|refused| refuse(journey, None, &refused))
+}
+
+/// Waits for the verdict on the tree.
+pub async fn clearance(journey: &Journey<'_>) -> Result<(), Halt> {
+    let open = journey.run.emitter.phase(&journey.host.name, Phase::Validate);
+    match journey.run.cleared.clone().await {
+        Ok(clearance) if changed_since(journey, clearance.tree()).await => {
+            open.failed("the tree changed while it was read");
+            let note = "the tree changed while it was read: nothing was done with either";
+            let mut halt = halt(Outcome::Blocked, Phase::Validate, note);
+            halt.next.push("run the same command again".to_owned());
+            Err(halt)
+        }
+        Ok(clearance) => {
+            open.ok(format!("{} files", clearance.files()));
+            Ok(())
+        }
+        Err(blocked) => {
+            open.failed(blocked.to_string());
+            let mut halt = halt(Outcome::Blocked, Phase::Validate, blocked.to_string());
+            halt.next.push("nixdeploy check".to_owned());
+            Err(halt)
+        }
+    }
+}
+
+/// Whether the tree that was evaluated may not be the one that was looked at.
+async fn changed_since(journey: &Journey<'_>, cleared: &str) -> bool {
+    match build::tree(&journey.run.world, &journey.run.flake).await {
+        Ok(tree) => tree.id.as_str() != cleared,
+        Err(build::tree::TreeError::NotLocal(_)) => false,
+        Err(_) => true,
+    }
+}
+
+/// A host that is left as it is.
+pub fn refuse(journey: &Journey<'_>, open: Option<OpenPhase>, refused: &Refused) -> Halt {
+    if let Some(open) = open {
+        open.failed(refused.sentence());
+    }
+    let skipped = refused.unreachable() && journey.host.optional != Optional::Fail;
+    let code = refused.code().to_owned();
+    let mut halt = halt(Outcome::Refused { code, skipped }, Phase::Facts, refused.sentence());
+    halt.causes = refused.causes();
+    halt.next = refused.hints(&journey.host.name);
+    halt
+}
+
+/// A host whose closure there is not.
+pub fn not_built(journey: &Journey<'_>, phase: Phase, error: &BuildError) -> Halt {
+    let mut halt = halt(Outcome::NotBuilt, phase, error.to_string());
+    halt.causes = error.details().to_vec();
+    halt.next = error.hints();
+    tracing::debug!(host = %journey.host.name, code = error.code(), "not built");
+    halt
+}

@@ -1,0 +1,427 @@
+//! The middle of a journey: the closure is built, admitted, copied and rehearsed. The host is held
+//! and unchanged all along; whatever fails here lets it go as it was.
+
+use super::ending::{self, Halt, halt, interrupted};
+use super::host::Journey;
+use super::learn::{Known, clearance, not_built, options, refuse};
+use crate::activate::copy::{CopyError, CopyOptions, copy};
+use crate::activate::guard::Tx;
+use crate::activate::hand::Hand;
+use crate::activate::hold::{HoldError, WayBack, hold};
+use crate::activate::journal::{self, Record, Step};
+use crate::build::closure::{self, PathInfo};
+use crate::build::{self, Built, Where, diff};
+use crate::event::{Changes, Event, HostReport, Outcome, Phase};
+use crate::fleet::{BuildOn, HostName, StorePath};
+use crate::preflight::Refused;
+use crate::preflight::admission::{Admission, BootPart, NewClosure, admit};
+use crate::preflight::missing::missing;
+use crate::preflight::rehearse::{Rehearsal, rehearse};
+use crate::rollback;
+use crate::verify::{self, Baseline, Scripts};
+use crate::world::ssh::{Link, Target};
+
+/// What the host was told it would get, and said of it.
+pub struct Offered {
+    /// The sums.
+    pub admission: Admission,
+    /// Its health before.
+    pub baseline: Baseline,
+    /// The health scripts, as validated.
+    pub scripts: Scripts,
+    /// It can only be installed for the next boot.
+    pub stage: bool,
+}
+
+/// Builds and keeps; the host is not even asked.
+pub async fn build_only(journey: &Journey<'_>) -> Result<HostReport, Halt> {
+    let run = journey.run;
+    let (name, flake) = (&journey.host.name, &run.flake);
+    let options = options(journey);
+    let evaluated =
+        build::evaluate(&run.world, &run.emitter, name, flake, &journey.host.attr, &options)
+            .await
+            .map_err(|e| not_built(journey, Phase::Evaluate, &e))?;
+    clearance(journey).await?;
+    let target = Target::new(journey.host, &run.world.environment.sockets);
+    let built = built(journey, &evaluated, &target, "/run/current-system/sw/bin").await?;
+    let note = format!("built and kept: {}", built.toplevel.name());
+    let mut report = ending::report(Outcome::Planned { changes: true }, Phase::Build, note);
+    report.next = vec![format!("nixdeploy quick-deploy {name}")];
+    Ok(report)
+}
+
+/// Says what a deploy would do.
+pub async fn dry_run(journey: &Journey<'_>, known: &Known) -> Result<HostReport, Halt> {
+    let built = built_for(journey, known).await?;
+    let paths = local_closure(journey, &built).await;
+    let admission = admission(journey, known, &built, &paths).await?;
+    let mut changes = package_changes(journey, known, &paths).await;
+    changes.reboot_required = admission.reboot_required;
+    let host = journey.host.name.clone();
+    let next = vec![format!("nixdeploy deploy {host}")];
+    journey.run.emitter.emit(Event::ChangesFound { host, changes });
+    let mut report =
+        ending::report(Outcome::Planned { changes: true }, Phase::Admit, "would be deployed");
+    report.before = Some(known.before().clone());
+    report.next = next;
+    Ok(report)
+}
+
+/// Takes the lock and builds, side by side; a failure of either leaves the host as it was.
+pub async fn hold_and_build(
+    journey: &Journey<'_>,
+    known: &Known,
+) -> Result<(WayBack, Built), Halt> {
+    let Some(toplevel) = known.evaluated.toplevel.clone() else {
+        // Where the closure will be is known only when it is built.
+        let built = built_for(journey, known).await?;
+        let way_back = held(journey, known, &built.toplevel).await?;
+        return Ok((way_back, built));
+    };
+    let work = async { tokio::join!(held(journey, known, &toplevel), built_for(journey, known)) };
+    let (way_back, built) = tokio::select! {
+        both = work => both,
+        () = journey.run.stop.once() => return Err(interrupted(Phase::Build)),
+    };
+    let way_back = way_back?;
+    match built {
+        Ok(built) => Ok((way_back, built)),
+        Err(halt) => Err(let_go(journey, way_back, halt).await),
+    }
+}
+
+/// Gives the host back unchanged and passes the reason on.
+pub async fn let_go(journey: &Journey<'_>, way_back: WayBack, halt: Halt) -> Halt {
+    record(journey, &way_back, Step::Abort);
+    let _ = rollback::back(&way_back.hand, &journey.step.policy).await;
+    record(journey, &way_back, Step::Done);
+    halt
+}
+
+async fn held(journey: &Journey<'_>, known: &Known, toplevel: &StorePath) -> Result<WayBack, Halt> {
+    let run = journey.run;
+    let Some((tx, old)) = transaction(&run.name, &journey.host.name).zip(known.old()) else {
+        return Err(halt(Outcome::Internal, Phase::Activate, "no transaction could be named"));
+    };
+    let entry = Record {
+        run: run.name.clone(),
+        tx: tx.as_str().to_owned(),
+        host: journey.host.name.clone(),
+        old: old.clone(),
+        new: toplevel.clone(),
+        boot_id: known.facts.early.boot_id.clone(),
+        step: Step::Hold,
+    };
+    journal::write(&run.world.environment.state, &entry)
+        .map_err(|e| halt(Outcome::Internal, Phase::Activate, format!("cannot write: {e}")))?;
+    let hand = Hand::new(&run.world, &run.emitter, &journey.host.name, &known.target, tx);
+    let boot_id = &known.facts.early.boot_id;
+    hold(&run.world, hand, known.before(), boot_id, toplevel, &journey.step.policy)
+        .await
+        .map_err(|error| not_held(journey, error))
+}
+
+/// The name of a run's transaction on a host.
+pub fn transaction(run: &str, host: &HostName) -> Option<Tx> {
+    let hash = blake3::hash(host.as_str().as_bytes()).to_hex();
+    Tx::new(&format!("{run}{}", &hash[..6]))
+}
+
+fn not_held(journey: &Journey<'_>, error: HoldError) -> Halt {
+    let host = &journey.host.name;
+    match error {
+        HoldError::Locked { owner, phase, age_s } => {
+            refuse(journey, None, &Refused::Locked { owner, age_s, phase })
+        }
+        HoldError::Changed(what) => {
+            let note = format!("{what} was changed by somebody else meanwhile");
+            let mut halt = halt(Outcome::Foreign, Phase::Activate, note);
+            halt.next.push(format!("nixdeploy status {host}"));
+            halt
+        }
+        HoldError::Lost(failure) => {
+            let attempts = vec![format!("{}: {}", journey.host.address(), failure.text())];
+            refuse(journey, None, &Refused::Unreachable { attempts })
+        }
+        HoldError::Failed(why) => refuse(journey, None, &Refused::Unfit { what: why }),
+    }
+}
+
+/// Writes down what is about to be done; a full disk here must not stop a way back.
+pub fn record(journey: &Journey<'_>, way_back: &WayBack, step: Step) {
+    let entry = Record {
+        run: journey.run.name.clone(),
+        tx: way_back.hand.tx.as_str().to_owned(),
+        host: journey.host.name.clone(),
+        old: way_back.old.clone(),
+        new: way_back.new.clone(),
+        boot_id: way_back.boot_id.clone(),
+        step,
+    };
+    if let Err(error) = journal::write(&journey.run.world.environment.state, &entry) {
+        tracing::warn!(%error, "cannot write the journal of transactions");
+    }
+}
+
+async fn built_for(journey: &Journey<'_>, known: &Known) -> Result<Built, Halt> {
+    let path =
+        known.old().map_or("/run/current-system/sw/bin".to_owned(), |o| format!("{o}/sw/bin"));
+    built(journey, &known.evaluated, &known.target, &path).await
+}
+
+async fn built(
+    journey: &Journey<'_>,
+    evaluated: &build::Evaluated,
+    target: &Target,
+    path: &str,
+) -> Result<Built, Halt> {
+    let run = journey.run;
+    let builder;
+    let place = match &journey.step.build_on {
+        BuildOn::Local => Where::Local,
+        BuildOn::Target => Where::Target { target, path },
+        BuildOn::Host(name) => {
+            builder = builder_target(journey, name)?;
+            Where::Host { name, target: &builder, path: "/run/current-system/sw/bin" }
+        }
+    };
+    let (name, options) = (&journey.host.name, options(journey));
+    build::build(&run.world, &run.emitter, name, evaluated, place, &options)
+        .await
+        .map_err(|e| not_built(journey, Phase::Build, &e))
+}
+
+/// A third host that builds: one of the fleet, or one of `[builders]`.
+fn builder_target(journey: &Journey<'_>, name: &HostName) -> Result<Target, Halt> {
+    let run = journey.run;
+    let sockets = &run.world.environment.sockets;
+    if let Some(host) = run.fleet.hosts.iter().find(|h| h.name == *name) {
+        return Ok(Target::new(host, sockets));
+    }
+    let address = crate::fleet::Address::new(name.as_str()).ok();
+    let builder = run.fleet.builders.get(name.as_str());
+    let address = builder.and_then(|b| b.address.clone()).or(address);
+    let Some(address) = address else {
+        let note = format!("{name} is neither a host nor a builder of hosts.toml");
+        return Err(halt(Outcome::NotBuilt, Phase::Build, note));
+    };
+    let user = builder.and_then(|b| b.user.clone());
+    Ok(Target { user, ..Target::at(journey.host, address, sockets) })
+}
+
+/// Admission, copy, rehearsal, question.
+pub async fn offer(
+    journey: &Journey<'_>,
+    known: &Known,
+    built: &Built,
+    way_back: &WayBack,
+) -> Result<Offered, Halt> {
+    let stop = &journey.run.stop;
+    tokio::select! {
+        offered = offering(journey, known, built, way_back) => offered,
+        () = stop.once() => Err(interrupted(Phase::Copy)),
+    }
+}
+
+async fn offering(
+    journey: &Journey<'_>,
+    known: &Known,
+    built: &Built,
+    way_back: &WayBack,
+) -> Result<Offered, Halt> {
+    let run = journey.run;
+    let scripts = pinned(journey)?;
+    let paths = local_closure(journey, built).await;
+    let open = run.emitter.phase(&journey.host.name, Phase::Admit);
+    let admission = match admission(journey, known, built, &paths).await {
+        Ok(admission) => admission,
+        Err(halt) => {
+            open.failed(halt.note.clone());
+            return Err(halt);
+        }
+    };
+    open.ok(admission_note(&admission));
+    let options = CopyOptions { present: !built.here, ..CopyOptions::default() };
+    let (world, emitter, name) = (&run.world, &run.emitter, &journey.host.name);
+    let (copied, baseline, mut changes) = tokio::join!(
+        copy(world, emitter, name, &known.target, &built.toplevel, options),
+        baseline(journey, known, way_back, &scripts),
+        package_changes(journey, known, &paths),
+    );
+    copied.map_err(|error| not_copied(journey, &error))?;
+    let stage = admission.inhibited.is_some();
+    let rehearsal = rehearsed(journey, known, built, stage).await?;
+    changes.units = rehearsal.units.unwrap_or_default();
+    changes.reboot_required = admission.reboot_required;
+    ask(journey, &changes).await?;
+    emitter.emit(Event::ChangesFound { host: name.clone(), changes });
+    Ok(Offered { admission, baseline, scripts, stage })
+}
+
+fn pinned(journey: &Journey<'_>) -> Result<Scripts, Halt> {
+    let Some(root) = journey.run.folder() else { return Ok(Scripts::default()) };
+    Scripts::pin(&root, journey.host).map_err(|why| {
+        let mut halt = halt(Outcome::Blocked, Phase::Validate, why);
+        halt.next.push("look at the health scripts in hosts.toml".to_owned());
+        halt
+    })
+}
+
+/// The closure with its sizes; empty when it was built elsewhere and is not here.
+async fn local_closure(journey: &Journey<'_>, built: &Built) -> Vec<PathInfo> {
+    if !built.here {
+        return Vec::new();
+    }
+    closure::closure(&journey.run.world, &built.toplevel).await.unwrap_or_default()
+}
+
+/// The sums; which paths are missing is asked only when the whole closure would not fit.
+async fn admission(
+    journey: &Journey<'_>,
+    known: &Known,
+    built: &Built,
+    paths: &[PathInfo],
+) -> Result<Admission, Halt> {
+    let mut new = new_closure(built, paths);
+    let policy = &journey.step.policy;
+    let mut sums = admit(&known.facts, &journey.host.name, &new, policy);
+    if matches!(sums, Err(Refused::NoSpace { .. })) {
+        let all: Vec<StorePath> = paths.iter().map(|p| p.path.clone()).collect();
+        let lacks = missing(&journey.run.world, &known.target, Link::Shared, &all).await;
+        new.missing = Some(lacks.map_err(|r| refuse(journey, None, &r))?);
+        sums = admit(&known.facts, &journey.host.name, &new, policy);
+    }
+    let admission = sums.map_err(|refused| refuse(journey, None, &refused))?;
+    for finding in &admission.findings {
+        let (host, finding) = (Some(journey.host.name.clone()), finding.clone());
+        journey.run.emitter.emit(Event::Found { host, phase: Phase::Admit, finding });
+    }
+    Ok(admission)
+}
+
+fn new_closure(built: &Built, paths: &[PathInfo]) -> NewClosure {
+    let top = closure::toplevel(&built.toplevel);
+    let part = |file: Option<closure::BootFile>| {
+        file.map_or(BootPart::default(), |f| BootPart {
+            path: f.path.display().to_string(),
+            size: f.size,
+        })
+    };
+    NewClosure {
+        toplevel: Some(built.toplevel.clone()),
+        paths: paths.iter().map(|p| (p.path.clone(), p.nar_size)).collect(),
+        missing: (!built.here).then(Vec::new),
+        kernel: part(top.kernel),
+        initrd: part(top.initrd),
+        modules: top.kernel_modules.map_or(String::new(), |p| p.display().to_string()),
+        params: top.kernel_params.unwrap_or_default(),
+        init: top.init_interface_version.unwrap_or_default(),
+        inhibitors: top.inhibitors,
+    }
+}
+
+fn admission_note(admission: &Admission) -> String {
+    let size = crate::preflight::admission::size;
+    let (need, free) = (size(admission.need_bytes), size(admission.free_bytes));
+    let reboot = if admission.reboot_required { ", reboot wanted" } else { "" };
+    format!("at most {need} of {free} free{reboot}")
+}
+
+async fn baseline(
+    journey: &Journey<'_>,
+    known: &Known,
+    way_back: &WayBack,
+    scripts: &Scripts,
+) -> Baseline {
+    let names = names(journey);
+    let request = verify::Request {
+        host: journey.host,
+        target: &known.target,
+        transaction: None,
+        old: &way_back.old,
+        new: &way_back.new,
+        cursor: "",
+        scripts,
+        names: &names,
+        fast: journey.step.policy.fast,
+    };
+    match verify::baseline(&journey.run.world, &request).await {
+        Ok(baseline) => baseline,
+        Err(error) => {
+            tracing::warn!(%error, "no baseline: the verification will be stricter");
+            Baseline::default()
+        }
+    }
+}
+
+/// Names worth asking a resolver for: the addresses of the fleet.
+pub fn names(journey: &Journey<'_>) -> Vec<String> {
+    let hosts = journey.run.fleet.hosts.iter();
+    hosts.map(|h| h.address().to_string()).take(8).collect()
+}
+
+async fn package_changes(journey: &Journey<'_>, known: &Known, paths: &[PathInfo]) -> Changes {
+    let Some(old) = known.old().filter(|_| !paths.is_empty()) else { return Changes::default() };
+    let tools = format!("{old}/sw/bin");
+    let before = closure::closure_of(&journey.run.world, &known.target, &tools, old).await;
+    let Ok(before) = before else { return Changes::default() };
+    let (packages, delta) = diff::closures(&before, paths);
+    Changes { packages: Some(packages), size_delta: Some(delta), ..Changes::default() }
+}
+
+async fn rehearsed(
+    journey: &Journey<'_>,
+    known: &Known,
+    built: &Built,
+    staged: bool,
+) -> Result<Rehearsal, Halt> {
+    let world = &journey.run.world;
+    let staged = staged || journey.run.plan.goal == crate::plan::Goal::Boot;
+    rehearse(world, &known.target, Link::Shared, &built.toplevel, staged)
+        .await
+        .map_err(|refused| refuse(journey, None, &refused))
+}
+
+fn not_copied(journey: &Journey<'_>, error: &CopyError) -> Halt {
+    let skipped = error.passes() && journey.host.optional != crate::fleet::Optional::Fail;
+    let code = error.code().to_owned();
+    let mut halt = halt(Outcome::Refused { code, skipped }, Phase::Copy, error.to_string());
+    halt.next = error.hints();
+    halt
+}
+
+/// The one question, on a terminal only.
+async fn ask(journey: &Journey<'_>, changes: &Changes) -> Result<(), Halt> {
+    let prompt = journey.run.world.prompt.clone();
+    if !journey.step.policy.ask || !prompt.allowed() {
+        return Ok(());
+    }
+    let question = question(&journey.host.name, changes);
+    let asked = move || {
+        let _screen = crate::report::hold();
+        prompt.confirm(&question, true)
+    };
+    let answer = tokio::task::spawn_blocking(asked).await;
+    match answer.ok().flatten() {
+        Some(true) => Ok(()),
+        Some(false) => Err(halt(Outcome::Declined, Phase::Admit, "the answer was no")),
+        None => Err(interrupted(Phase::Admit)),
+    }
+}
+
+fn question(host: &HostName, changes: &Changes) -> String {
+    let units = &changes.units;
+    let count = changes.packages.as_ref().map_or(0, Vec::len);
+    let list = |what: &str, names: &[String]| match names {
+        [] => String::new(),
+        names => format!("\n  {what}: {}", names.join(" ")),
+    };
+    format!(
+        "{host}: {count} packages change{}{}{}{}\nDeploy?",
+        list("stop", &units.stop),
+        list("restart", &units.restart),
+        list("reload", &units.reload),
+        list("start", &units.start),
+    )
+}

@@ -1,0 +1,358 @@
+//! The trial: the new system runs, the boot default is still the old one, and its health decides.
+
+use std::time::Duration;
+
+use super::arrive;
+use super::ending::{self, Halt, Why, interrupted};
+use super::host::Journey;
+use super::learn::Known;
+use super::offer::{Offered, let_go, names, record};
+use crate::activate::guard::ActEnd;
+use crate::activate::hold::WayBack;
+use crate::activate::journal::Step;
+use crate::activate::returned::Returned;
+use crate::activate::{self, Activated, WhyNot};
+use crate::event::stream::OpenPhase;
+use crate::event::{Decider, Event, Evidence, Finding, HostReport, Outcome, Phase, Severity};
+use crate::fleet::StorePath;
+use crate::plan::verdict::{Verdict, verdict};
+use crate::rollback;
+use crate::verify::{
+    self, Baseline, Examined, Expectation, Restarts, Scripts, Session, UnitBefore, VerifyError,
+};
+use crate::world::ssh::Link;
+
+/// Evidence that the host is healthy, with the session that saw it.
+pub struct Verified {
+    /// The way back, which only a commit ends.
+    pub way_back: WayBack,
+    /// The fresh connection; `None`: it broke after the last check.
+    pub session: Option<Session>,
+}
+
+/// Says go and follows the activation to its end.
+pub async fn activate(
+    journey: &Journey<'_>,
+    known: &Known,
+    way_back: WayBack,
+) -> Result<Activated, Halt> {
+    if journey.run.stop.asked() {
+        return Err(let_go(journey, way_back, interrupted(Phase::Activate)).await);
+    }
+    record(journey, &way_back, Step::Go);
+    let open = journey.run.emitter.phase(&journey.host.name, Phase::Activate);
+    let activated = match activate::go(way_back, &journey.step.policy).await {
+        Ok(activated) => activated,
+        Err(not) => {
+            let (way_back, why) = (not.way_back, not.why);
+            return Err(not_activated(journey, known, way_back, why, open).await);
+        }
+    };
+    match fault(activated.end()) {
+        None => {
+            open.ok(note(activated.end()));
+            Ok(activated)
+        }
+        Some(fault) => {
+            open.failed(fault.clone());
+            journey.run.emitter.emit(captured(journey, &activated, &fault));
+            let why = why(Phase::Activate, &fault, Decider::Deployer);
+            Err(arrive::back(journey, known, activated.into_way_back(), why).await)
+        }
+    }
+}
+
+/// What switch-to-configuration's end condemns by itself. 4 (a unit failed) does not: whether the
+/// unit had failed before, only the verification knows. Codes as in nixpkgs'
+/// switch-to-configuration-ng.
+fn fault(end: ActEnd) -> Option<String> {
+    Some(match end {
+        ActEnd::Exited(0 | 4) => return None,
+        ActEnd::Exited(1) => "the new system's own check refused (exit 1)".to_owned(),
+        ActEnd::Exited(2) => "an activation script failed (exit 2)".to_owned(),
+        ActEnd::Exited(11) => "another switch-to-configuration is running (exit 11)".to_owned(),
+        ActEnd::Exited(100) => "the init interface changed: only a reboot activates it".to_owned(),
+        ActEnd::Exited(code) => format!("switch-to-configuration exited {code}"),
+        ActEnd::TimedOut => "the activation took too long".to_owned(),
+        ActEnd::Cut => "the activation was cut off".to_owned(),
+    })
+}
+
+fn note(end: ActEnd) -> &'static str {
+    if end == ActEnd::Exited(4) { "a unit failed: looking closer" } else { "" }
+}
+
+fn captured(journey: &Journey<'_>, activated: &Activated, fault: &str) -> Event {
+    let evidence = Evidence {
+        source: "switch-to-configuration".to_owned(),
+        status: fault.to_owned(),
+        lines: activated.way_back().hand.last_lines(),
+    };
+    Event::Captured { host: journey.host.name.clone(), evidence }
+}
+
+fn why(phase: Phase, note: &str, decided_by: Decider) -> Why {
+    Why { phase, note: note.to_owned(), causes: Vec::new(), decided_by, interrupted: false }
+}
+
+async fn not_activated(
+    journey: &Journey<'_>,
+    known: &Known,
+    way_back: WayBack,
+    reason: WhyNot,
+    open: OpenPhase,
+) -> Halt {
+    match reason {
+        WhyNot::Untouched(text) => {
+            open.failed(text.clone());
+            let code = "not-whole".to_owned();
+            let mut halt =
+                ending::halt(Outcome::Refused { code, skipped: false }, Phase::Activate, text);
+            halt.next.push(format!("nixdeploy quick-deploy {}", journey.host.name));
+            let_go(journey, way_back, halt).await
+        }
+        WhyNot::Decided(status) => {
+            let text = if status.reason.is_empty() { "decided by itself" } else { &status.reason };
+            open.failed(text);
+            let lines = way_back.hand.last_lines();
+            let evidence = Evidence {
+                source: "switch-to-configuration".to_owned(),
+                status: text.to_owned(),
+                lines,
+            };
+            journey.run.emitter.emit(Event::Captured { host: journey.host.name.clone(), evidence });
+            let why = why(Phase::Activate, text, Decider::Guard);
+            arrive::await_end(journey, known, way_back, why).await
+        }
+        WhyNot::Gone => {
+            open.failed("the host has rebooted");
+            let why = why(Phase::Activate, "the host has rebooted", Decider::Reboot);
+            arrive::end(journey, known, &way_back, why, Returned::Gone).await
+        }
+        WhyNot::Unknown(failure, limit_s) => {
+            open.failed("contact lost");
+            let why = why(Phase::Activate, "contact lost", Decider::Guard);
+            let unknown = Returned::Unknown(failure, limit_s);
+            arrive::end(journey, known, &way_back, why, unknown).await
+        }
+    }
+}
+
+/// Soaks, then looks over a fresh connection, and decides.
+pub async fn verify(
+    journey: &Journey<'_>,
+    known: &Known,
+    activated: Activated,
+    offered: &Offered,
+) -> Result<Verified, Halt> {
+    let open = journey.run.emitter.phase(&journey.host.name, Phase::Verify);
+    let looked = tokio::select! {
+        looked = look(journey, known, &activated, offered) => looked,
+        () = journey.run.stop.once() => {
+            open.failed("interrupted");
+            let why = Why { interrupted: true, ..why(Phase::Verify, "interrupted", Decider::Deployer) };
+            return Err(arrive::back(journey, known, activated.into_way_back(), why).await);
+        }
+    };
+    let (findings, session) = match looked {
+        Ok((examined, session)) => (examined.findings, Some(session)),
+        Err(error) => {
+            let finding = error.finding();
+            let host = Some(journey.host.name.clone());
+            let event = Event::Found { host, phase: Phase::Verify, finding: finding.clone() };
+            journey.run.emitter.emit(event);
+            (vec![finding], None)
+        }
+    };
+    if verdict(&findings) == Verdict::Keep && session.is_some() {
+        open.ok(healthy(&findings));
+        return Ok(Verified { way_back: activated.into_way_back(), session });
+    }
+    let bad = condemning(&findings);
+    let text = bad.first().map_or("could not be verified".to_owned(), |f| said(f));
+    open.failed(text.clone());
+    let mut why = why(Phase::Verify, &text, Decider::Deployer);
+    why.causes = bad.iter().skip(1).map(|f| said(f)).collect();
+    Err(arrive::back(journey, known, activated.into_way_back(), why).await)
+}
+
+fn condemning(findings: &[Finding]) -> Vec<&Finding> {
+    findings.iter().filter(|f| f.severity == Severity::Block).collect()
+}
+
+fn said(finding: &Finding) -> String {
+    format!("{}: {}", finding.subject, finding.message)
+}
+
+fn healthy(findings: &[Finding]) -> String {
+    match findings.iter().filter(|f| f.severity == Severity::Warn).count() {
+        0 => "healthy".to_owned(),
+        1 => "healthy, 1 warning".to_owned(),
+        n => format!("healthy, {n} warnings"),
+    }
+}
+
+type Looked = Result<(Examined, Session), VerifyError>;
+
+/// The soak and the checks; a connection that breaks during them is made once more.
+async fn look(
+    journey: &Journey<'_>,
+    known: &Known,
+    activated: &Activated,
+    offered: &Offered,
+) -> Looked {
+    let way_back = activated.way_back();
+    let (sample, ()) = tokio::join!(sample(journey, known), soak(journey));
+    let names: Vec<String> = match offered.baseline.network.names.is_empty() {
+        true => names(journey),
+        false => offered.baseline.network.names.iter().cloned().collect(),
+    };
+    let request = verify::Request {
+        host: journey.host,
+        target: &known.target,
+        transaction: Some(way_back.hand.tx.as_str()),
+        old: &way_back.old,
+        new: &way_back.new,
+        cursor: known.facts.cursor.as_deref().unwrap_or(""),
+        scripts: &offered.scripts,
+        names: &names,
+        fast: journey.step.policy.fast,
+    };
+    let units = units_before(known);
+    let vitals = known.facts.vitals();
+    let expect = Expectation {
+        host: journey.host,
+        new: &way_back.new,
+        boot_id: &known.facts.early.boot_id,
+        fast: journey.step.policy.fast,
+        units: &units,
+        vitals: Some(&vitals),
+        baseline: &offered.baseline,
+        sample: sample.as_ref(),
+        profile: known.before().profile.as_ref(),
+        boot_default: known.before().boot_default.as_ref(),
+    };
+    match examine(journey, &request, &expect).await {
+        Err(VerifyError::Broken(_)) => examine(journey, &request, &expect).await,
+        other => other,
+    }
+}
+
+async fn examine(
+    journey: &Journey<'_>,
+    request: &verify::Request<'_>,
+    expect: &Expectation<'_>,
+) -> Looked {
+    let run = journey.run;
+    let mut session = verify::open(&run.world, &run.emitter, request).await?;
+    let examined = session.examine(expect).await?;
+    Ok((examined, session))
+}
+
+/// Restarts at the beginning of the soak; a host that cannot tell is judged from before.
+async fn sample(journey: &Journey<'_>, known: &Known) -> Option<Restarts> {
+    let script = format!("PATH=$1/sw/bin\n{}\nsample_units < /dev/null\n", verify::SAMPLE);
+    let old = known.old()?.as_str();
+    let invocation = known.target.script(Link::Shared, &script, &[old]);
+    let invocation = invocation.timeout(Duration::from_secs(10));
+    let output = journey.run.world.run(invocation).await.ok()?;
+    output.ended.ok().then(|| verify::parse_restarts(output.out.iter().map(String::as_str)))
+}
+
+async fn soak(journey: &Journey<'_>) {
+    let soak_s = u64::from(journey.step.policy.soak_s);
+    for done in 0..soak_s {
+        journey.run.emitter.emit(Event::Progress {
+            host: journey.host.name.clone(),
+            phase: Phase::Verify,
+            what: "watching for late failures".to_owned(),
+            done,
+            total: soak_s,
+            unit: "seconds".to_owned(),
+        });
+        journey.run.world.clock.sleep(Duration::from_secs(1)).await;
+    }
+}
+
+fn units_before(known: &Known) -> Vec<UnitBefore> {
+    let units = known.facts.units.iter();
+    units
+        .map(|(name, unit)| UnitBefore {
+            name: name.clone(),
+            active: unit.active.clone(),
+            sub: unit.sub.clone(),
+            n_restarts: unit.restarts,
+            failed: unit.active == "failed" || unit.sub == "auto-restart",
+        })
+        .collect()
+}
+
+/// A host that needs nothing, looked at all the same; whatever is found, it is left alone.
+pub async fn examine_unchanged(journey: &Journey<'_>, known: &Known) -> Result<HostReport, Halt> {
+    let Some(running) = known.old().cloned() else {
+        return Err(ending::halt(Outcome::Internal, Phase::Verify, "nothing runs"));
+    };
+    let open = journey.run.emitter.phase(&journey.host.name, Phase::Verify);
+    let findings = tokio::select! {
+        findings = look_at(journey, known, &running) => findings,
+        () = journey.run.stop.once() => return Err(interrupted(Phase::Verify)),
+    };
+    let bad = condemning(&findings).len();
+    let note = match bad {
+        0 => "nothing to do, verified".to_owned(),
+        1 => "nothing to do, but 1 check fails".to_owned(),
+        n => format!("nothing to do, but {n} checks fail"),
+    };
+    if bad == 0 {
+        open.ok(healthy(&findings))
+    } else {
+        open.failed(note.clone())
+    }
+    let mut report = ending::report(Outcome::Unchanged { verified: true }, Phase::Verify, note);
+    report.before = Some(known.before().clone());
+    report.after = Some(known.before().clone());
+    Ok(report)
+}
+
+async fn look_at(journey: &Journey<'_>, known: &Known, running: &StorePath) -> Vec<Finding> {
+    let (names, units) = (names(journey), units_before(known));
+    let scripts = journey.run.folder();
+    let scripts = scripts.and_then(|r| Scripts::pin(&r, journey.host).ok()).unwrap_or_default();
+    let request = verify::Request {
+        host: journey.host,
+        target: &known.target,
+        transaction: None,
+        old: running,
+        new: running,
+        cursor: "",
+        scripts: &scripts,
+        names: &names,
+        fast: journey.step.policy.fast,
+    };
+    let (vitals, baseline) = (known.facts.vitals(), Baseline::default());
+    let expect = Expectation {
+        host: journey.host,
+        new: running,
+        boot_id: &known.facts.early.boot_id,
+        fast: journey.step.policy.fast,
+        units: &units,
+        vitals: Some(&vitals),
+        baseline: &baseline,
+        sample: None,
+        profile: None,
+        boot_default: None,
+    };
+    match examine(journey, &request, &expect).await {
+        Ok((examined, session)) => {
+            session.close().await;
+            examined.findings
+        }
+        Err(error) => vec![error.finding()],
+    }
+}
+
+/// Asks the guard to go back, and waits.
+pub async fn take_back(journey: &Journey<'_>, way_back: &WayBack) -> Returned {
+    record(journey, way_back, Step::Abort);
+    rollback::back(&way_back.hand, &journey.step.policy).await
+}

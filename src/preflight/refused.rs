@@ -1,0 +1,298 @@
+//! Why a host is left as it is: the reasons, their words and what to type next.
+//!
+//! Whatever is in here, one thing is true of the host: nothing on it was changed.
+
+use crate::event::Pointers;
+use crate::fleet::{HostName, StorePath};
+
+use super::admission::{Inhibited, Room};
+
+/// Nothing was changed, because of this.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Refused {
+    /// No address answered; one line per attempt.
+    Unreachable {
+        /// `ADDRESS: what ssh said`.
+        attempts: Vec<String>,
+    },
+    /// The host's key is not the one recorded, or none is.
+    HostKey {
+        /// Where.
+        address: String,
+        /// What ssh said.
+        said: String,
+    },
+    /// None of our keys opens it.
+    Denied {
+        /// Where, with the user.
+        destination: String,
+        /// What ssh said.
+        said: String,
+    },
+    /// We are not root there and sudo does not make us root.
+    NoElevation {
+        /// The user who logged in; empty: not known.
+        user: String,
+        /// What sudo said; empty: it was not tried.
+        said: String,
+    },
+    /// It answered, but not as our script does.
+    Unreadable {
+        /// How the script ended and its last words.
+        said: Vec<String>,
+    },
+    /// Another machine than the one known under this name.
+    WrongHost {
+        /// The machine-id on record.
+        known: String,
+        /// The one found; empty: it has none.
+        found: String,
+        /// The file that holds the record.
+        record: String,
+    },
+    /// There is no running NixOS system.
+    NotNixOs {
+        /// What is missing.
+        what: String,
+    },
+    /// It cannot run a transaction now.
+    Unfit {
+        /// Why.
+        what: String,
+    },
+    /// Another deploy holds it.
+    Locked {
+        /// Whose.
+        owner: String,
+        /// Seconds since it began.
+        age_s: u64,
+        /// How far it is.
+        phase: String,
+    },
+    /// A switch-to-configuration runs by hand.
+    SwitchRunning {
+        /// Its process.
+        pid: u32,
+        /// Its command line.
+        command: String,
+    },
+    /// A decided transaction never came to its end.
+    Leftover {
+        /// Which.
+        transaction: String,
+        /// What was decided.
+        decision: String,
+        /// How far it came.
+        phase: String,
+    },
+    /// Running system, profile and boot default are not the same.
+    Drift {
+        /// The three.
+        pointers: Box<Pointers>,
+    },
+    /// A file system is too small for the closure.
+    NoSpace {
+        /// Where, with the arithmetic.
+        room: Room,
+    },
+    /// The boot loader's file system is too small at the peak of an installation.
+    EspTooSmall {
+        /// Where, with the arithmetic.
+        room: Room,
+    },
+    /// The old system's entry would be deleted before the new one is written.
+    WindowTooSmall {
+        /// Generations that are kept.
+        limit: u32,
+        /// The running system.
+        old: StorePath,
+    },
+    /// The change must not happen under a running system.
+    Inhibited {
+        /// What differs.
+        what: Inhibited,
+    },
+    /// The new system's own check said no.
+    CheckFailed {
+        /// Its status: `exit 1`, `took longer than 60 s`.
+        status: String,
+        /// Its last lines.
+        lines: Vec<String>,
+    },
+}
+
+impl Refused {
+    /// Stable name, for events and for `Outcome::Refused`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "unreachable",
+            Self::HostKey { .. } => "host-key",
+            Self::Denied { .. } => "denied",
+            Self::NoElevation { .. } => "no-elevation",
+            Self::Unreadable { .. } => "unreadable",
+            Self::WrongHost { .. } => "wrong-host",
+            Self::NotNixOs { .. } => "not-nixos",
+            Self::Unfit { .. } => "unfit",
+            Self::Locked { .. } => "locked",
+            Self::SwitchRunning { .. } => "switch-running",
+            Self::Leftover { .. } => "leftover",
+            Self::Drift { .. } => "drift",
+            Self::NoSpace { .. } => "no-space",
+            Self::EspTooSmall { .. } => "esp-too-small",
+            Self::WindowTooSmall { .. } => "window-too-small",
+            Self::Inhibited { .. } => "inhibited",
+            Self::CheckFailed { .. } => "check-failed",
+        }
+    }
+
+    /// One lower-case sentence without full stop.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Unreachable { attempts } => {
+                let times = if attempts.len() == 1 { "attempt" } else { "attempts" };
+                format!("unreachable after {} {times}", attempts.len())
+            }
+            Self::HostKey { address, .. } => format!("the host key of {address} is not trusted"),
+            Self::Denied { destination, .. } => format!("{destination} accepts none of our keys"),
+            Self::NoElevation { user, .. } if user.is_empty() => "no way to become root".to_owned(),
+            Self::NoElevation { user, .. } => format!("{user} cannot become root"),
+            Self::Unreadable { .. } => "the host's answer broke off".to_owned(),
+            Self::WrongHost { .. } => "another machine answers under this name".to_owned(),
+            Self::NotNixOs { what } => format!("no NixOS system to deploy to: {what}"),
+            Self::Unfit { what } => format!("not fit for a deploy now: {what}"),
+            Self::Locked { owner, age_s, phase } => {
+                format!("locked by {owner} for {}, phase {phase}", span(*age_s))
+            }
+            Self::SwitchRunning { pid, .. } => {
+                format!("switch-to-configuration is running already, process {pid}")
+            }
+            Self::Leftover { transaction, decision, .. } => {
+                format!("transaction {transaction} decided to {decision} and never finished")
+            }
+            Self::Drift { .. } => {
+                "running system, profile and boot default are not the same".to_owned()
+            }
+            Self::NoSpace { room } => format!("too little space: {}", room.sentence()),
+            Self::EspTooSmall { room } => {
+                format!("too little space for the boot loader: {}", room.sentence())
+            }
+            Self::WindowTooSmall { limit, .. } => format!(
+                "the boot loader keeps {limit} generations, so the running one would lose its \
+                 entry before the new one is written"
+            ),
+            Self::Inhibited { .. } => {
+                "the change must not happen under a running system".to_owned()
+            }
+            Self::CheckFailed { .. } => "the new system's own check refused it".to_owned(),
+        }
+    }
+
+    /// What lies behind it, outermost first.
+    pub fn causes(&self) -> Vec<String> {
+        match self {
+            Self::Unreachable { attempts } => attempts.clone(),
+            Self::HostKey { said, .. } | Self::Denied { said, .. } => filled([said]),
+            Self::NoElevation { said, .. } => filled([said]),
+            Self::Unreadable { said } => said.clone(),
+            Self::WrongHost { known, found, .. } => {
+                let found = if found.is_empty() { "none" } else { found };
+                vec![format!("machine-id on record {known}, found {found}")]
+            }
+            Self::SwitchRunning { command, .. } => filled([command]),
+            Self::Leftover { phase, .. } => vec![format!("it stopped in phase {phase}")],
+            Self::Drift { pointers } => three(pointers),
+            Self::NoSpace { room } | Self::EspTooSmall { room } => room.sums.clone(),
+            Self::WindowTooSmall { old, .. } => vec![format!("running: {old}")],
+            Self::Inhibited { what } => what.lines(),
+            Self::CheckFailed { status, lines } => {
+                std::iter::once(status.clone()).chain(lines.iter().cloned()).collect()
+            }
+            Self::NotNixOs { .. } | Self::Unfit { .. } | Self::Locked { .. } => Vec::new(),
+        }
+    }
+
+    /// Commands to type next, most likely first.
+    pub fn hints(&self, host: &HostName) -> Vec<String> {
+        let lines: &[&str] = match self {
+            Self::Unreachable { .. } => &["ping HOST", "nixdeploy retry"],
+            Self::HostKey { .. } => &["nixdeploy trust HOST"],
+            Self::Denied { .. } => &["ssh-copy-id HOST", "ssh-add -l"],
+            Self::NoElevation { user, .. } => return elevation(user),
+            Self::Unreadable { .. } => &["ssh HOST sudo /bin/sh -c 'readlink /run/current-system'"],
+            Self::WrongHost { record, .. } => {
+                return vec![
+                    format!("ssh {host} cat /etc/machine-id"),
+                    format!("rm {record}  # if the machine was reinstalled"),
+                ];
+            }
+            Self::NotNixOs { .. } => &["ssh HOST readlink /run/current-system"],
+            Self::Unfit { .. } => &["nixdeploy status HOST"],
+            Self::Locked { .. } => &["nixdeploy status HOST", "nixdeploy abort  # if it is yours"],
+            Self::SwitchRunning { .. } => &["nixdeploy status HOST", "nixdeploy retry"],
+            Self::Leftover { .. } => {
+                &["ssh HOST journalctl -t nixdeploy -n 50", "nixdeploy rollback HOST"]
+            }
+            Self::Drift { .. } => &[
+                "nixdeploy rollback HOST",
+                "nixdeploy deploy HOST --accept-drift  # takes what runs now as the way back",
+            ],
+            Self::NoSpace { .. } => &[
+                "ssh HOST nix-store --gc --max-freed 5G  # deletes no generation",
+                "ssh HOST nix-env -p /nix/var/nix/profiles/system --list-generations",
+            ],
+            Self::EspTooSmall { room } => return esp(host, room),
+            Self::WindowTooSmall { .. } => {
+                &["nixdeploy rollback HOST", "raise boot.loader.*.configurationLimit to 3 or more"]
+            }
+            Self::Inhibited { .. } => &["nixdeploy deploy HOST --boot"],
+            Self::CheckFailed { .. } => &["nixdeploy diff HOST"],
+        };
+        lines.iter().map(|l| l.replace("HOST", host.as_str())).collect()
+    }
+
+    /// Whether the host may just be off: what `optional` in hosts.toml is about.
+    pub fn unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
+fn filled<const N: usize>(texts: [&String; N]) -> Vec<String> {
+    texts.into_iter().filter(|t| !t.is_empty()).cloned().collect()
+}
+
+/// A rule that lets a user run a shell as root is root: it says so instead of pretending less.
+fn elevation(user: &str) -> Vec<String> {
+    let user = if user.is_empty() { "USER" } else { user };
+    vec![
+        format!("{user} ALL=(root) NOPASSWD: ALL  # in sudoers; this makes {user} root"),
+        "security.sudo.wheelNeedsPassword = false;  # in the host's configuration".to_owned(),
+        "sudo = \"always\" or user = \"root\"  # in hosts.toml".to_owned(),
+    ]
+}
+
+fn esp(host: &HostName, room: &Room) -> Vec<String> {
+    vec![
+        format!("ssh {host} ls -lS {}/EFI/nixos", room.place),
+        "lower boot.loader.*.configurationLimit, and deploy with --boot once".to_owned(),
+    ]
+}
+
+fn three(pointers: &Pointers) -> Vec<String> {
+    let show = |path: &Option<StorePath>| {
+        path.as_ref().map_or_else(|| "not known".to_owned(), ToString::to_string)
+    };
+    vec![
+        format!("running:      {}", show(&pointers.running)),
+        format!("profile:      {}", show(&pointers.profile)),
+        format!("boot default: {}", show(&pointers.boot_default)),
+    ]
+}
+
+/// "45 s", "12 min", "3 h".
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
+}

@@ -1,0 +1,36 @@
+# What the new system says of itself before it is let loose: its own check, and which units it
+# would touch. Run as root with $1 the toplevel on this host and $2 the seconds each may take.
+# shellcheck shell=sh
+set -u
+
+# try ACTION: its output as ACTION=LINE, its status as ACTION_rc; 124 is "took too long".
+try() {
+  output=$(timeout -k 5 "$seconds" "$new/bin/switch-to-configuration" "$1" 2>&1 < /dev/null)
+  rc=$?
+  printf '%s\n' "$output" | head -c 262144 | awk -v key="$1" '{ print key "=" $0 }'
+  printf '%s_rc=%s\n' "$1" "$rc"
+  [ "$rc" = 0 ]
+}
+
+main() {
+  new=${1:-} seconds=${2:-60}
+  CDPATH='' cd -P -- /run/current-system || exit 3
+  PATH=$PWD/sw/bin LC_ALL=C
+  export PATH LC_ALL
+  unset NIXOS_NO_CHECK NIXOS_INSTALL_BOOTLOADER
+  cd /
+  case $new in
+    /nix/store/*/*) echo 'refused=no toplevel'; return 0 ;;
+    /nix/store/*) ;;
+    *) echo 'refused=no toplevel'; return 0 ;;
+  esac
+  echo nixdeploy-rehearsal=1
+  if [ ! -x "$new/bin/switch-to-configuration" ]; then
+    echo refused=no switch-to-configuration
+  elif try check || printf '%s\n' "$output" | grep -qi usage:; then
+    try dry-activate
+  fi
+  echo end=0
+}
+
+main "$@"

@@ -1,0 +1,99 @@
+//! Which sinks a run has: from the flags and from what the process was started in.
+
+use std::io;
+
+use anstream::ColorChoice;
+use jiff::tz::TimeZone;
+
+use super::look::Look;
+use super::{Sink, door, github, json, plain, recap, store, summary, terminal};
+use crate::event::Stamped;
+use crate::event::state::RunState;
+use crate::world::Environment;
+
+/// The form of the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// For a person.
+    #[default]
+    Human,
+    /// One document.
+    Json,
+    /// The event stream.
+    Jsonl,
+    /// Annotations, groups and the step summary of GitHub Actions.
+    Github,
+    /// Markdown.
+    Markdown,
+}
+
+/// What the flags say.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Setting {
+    /// `--format`, `--json`.
+    pub format: Format,
+    /// `--color`.
+    pub colour: ColorChoice,
+    /// `-q`: recap and failures only.
+    pub quiet: bool,
+    /// How often `-v` was given.
+    pub verbose: u8,
+}
+
+/// Makes the doors obey `--color` and gives the look of results on standard output.
+pub fn look(setting: &Setting, environment: &Environment) -> Look {
+    setting.colour.write_global();
+    // The doors take colours out where the reader can not show them.
+    let colour = setting.colour != ColorChoice::Never;
+    Look { unicode: environment.unicode, colour, width: 80, zone: TimeZone::system() }
+}
+
+/// The sinks of a run: its log first, then what is seen while it lasts, then the result.
+pub fn sinks(setting: &Setting, environment: &Environment) -> Vec<Box<dyn Sink>> {
+    let look = look(setting, environment);
+    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(store::Writer::new(&environment.state))];
+    let github = setting.format == Format::Github;
+    if !setting.quiet && !github {
+        sinks.push(progress(setting, environment, &look));
+    }
+    let out = Box::new(door::try_out);
+    match setting.format {
+        Format::Human => sinks.push(Box::new(AtEnd { look, text: recap::text })),
+        Format::Markdown => sinks.push(Box::new(AtEnd { look, text: summary::markdown })),
+        Format::Json => sinks.push(Box::new(json::Json)),
+        Format::Jsonl => sinks.push(Box::new(json::Lines)),
+        Format::Github => {
+            let look = Look { colour: false, ..look };
+            let summary = environment.step_summary.clone();
+            sinks.push(Box::new(github::Github::on(look, setting.verbose > 0, summary, out)));
+        }
+    }
+    sinks
+}
+
+/// A live screen where it can be drawn and nothing is traced across it, lines elsewhere.
+fn progress(setting: &Setting, environment: &Environment, look: &Look) -> Box<dyn Sink> {
+    let verbose = setting.verbose > 0;
+    if environment.screen && setting.verbose < 2 {
+        // The screen is written past anstream, so what it can show must be known here.
+        let colour = anstream::stderr().current_choice() != ColorChoice::Never;
+        return Box::new(terminal::Terminal::new(Look { colour, ..look.clone() }, verbose));
+    }
+    Box::new(plain::Plain::new(Look { colour: false, ..look.clone() }, verbose))
+}
+
+/// Writes one text to standard output when all is over.
+struct AtEnd {
+    look: Look,
+    text: fn(&RunState, &Look) -> String,
+}
+
+impl Sink for AtEnd {
+    fn event(&mut self, _stamped: &Stamped, _state: &RunState) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self, state: &RunState) -> io::Result<()> {
+        door::try_out(&(self.text)(state, &self.look))
+    }
+}

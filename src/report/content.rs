@@ -1,0 +1,393 @@
+//! What the report of a run says, section by section, without a form: Markdown and the text for
+//! the terminal are drawn from the same list.
+//!
+//! Everything of `product.md` "Report" is here: status and times, what changed, each phase,
+//! health, warnings with their number and what to do, the system against its baseline, advice.
+
+use super::look::{Look, Mark, bytes, count, exact, growth, short};
+use super::words;
+use super::{recap, words::Tone};
+use crate::event::facts::Step;
+use crate::event::state::{HostState, RunState};
+use crate::event::{
+    Changes, Decider, Finding, Outcome, PackageChange, Phase, PhaseResult, Pointers, Severity,
+    Vitals,
+};
+
+/// Packages named; a new nixpkgs moves thousands.
+const PACKAGES: usize = 100;
+
+/// One thing that is said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A name and its value.
+    Fact(String, String),
+    /// A sign and a sentence; then what belongs to it.
+    Line(Mark, String, Vec<String>),
+    /// A numbered sentence; then what belongs to it.
+    Numbered(String, Vec<String>),
+    /// Outside text as it was, under a caption.
+    Quote(String, Vec<String>),
+    /// A command to type.
+    Command(String),
+}
+
+/// Items under a title.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Section {
+    /// Its title.
+    pub title: String,
+    /// Its items; never empty.
+    pub items: Vec<Item>,
+}
+
+/// The run itself.
+pub fn run(state: &RunState, look: &Look) -> Vec<Item> {
+    let fact = |key: &str, value: String| Item::Fact(key.to_owned(), value);
+    let mut items = vec![
+        fact("Run", format!("{} of {}", state.run, look.date(state.started_ms))),
+        fact("Command", state.command.join(" ")),
+        fact("Operator", state.operator.clone()),
+    ];
+    items.extend(state.flake.iter().map(|f| fact("Flake", f.clone())));
+    items.extend(state.issue.map(|n| fact("Issue", format!("#{n}"))));
+    items.push(fact("Total time", short(state.elapsed_ms)));
+    items.push(fact("Result", words::tally(state)));
+    items.extend(state.interrupted.iter().map(|s| fact("Interrupted by", s.clone())));
+    if !state.finished {
+        items.push(fact("Log", "ends before the run did".to_owned()));
+    }
+    items.push(fact("Exit code", (words::exit_of_run(state) as u8).to_string()));
+    items
+}
+
+/// Everything about one host, sections without items left out.
+pub fn host(state: &RunState, host: &HostState, look: &Look) -> Vec<Section> {
+    let sections = [
+        ("Status", status(state, host, look)),
+        (changes_title(host), host.changes.iter().flat_map(|c| changes(host, c, look)).collect()),
+        ("Before the deployment", before(state, host)),
+        ("Deployment", phases(state, host, deploying)),
+        ("After the deployment", health(state, host)),
+        ("Failure", failure(host)),
+        ("Warnings", warnings(state, host)),
+        ("System, against before", system(host)),
+        ("Recommendations", advice(host)),
+        ("Next", words::next(state, host).into_iter().map(Item::Command).collect()),
+    ];
+    let filled = sections.into_iter().filter(|(_, items): &(_, Vec<Item>)| !items.is_empty());
+    filled.map(|(title, items)| Section { title: title.to_owned(), items }).collect()
+}
+
+/// What was not kept must not be called applied.
+fn changes_title(host: &HostState) -> &'static str {
+    match words::tone(host) {
+        Tone::Good => "Changes applied",
+        Tone::Quiet | Tone::Open => "Changes",
+        Tone::Bad => "Changes, not kept",
+    }
+}
+
+fn before(state: &RunState, host: &HostState) -> Vec<Item> {
+    let mut items = phases(state, host, |p| p < Phase::Copy);
+    let unchanged = host.report.as_ref().is_some_and(|r| {
+        matches!(r.outcome, Outcome::Unchanged { .. } | Outcome::Planned { changes: false })
+    });
+    let told = if host.changes.is_some() {
+        "change detection: configuration changed"
+    } else if unchanged {
+        "change detection: nothing changed"
+    } else {
+        return items;
+    };
+    items.push(Item::Line(Mark::Ok, told.to_owned(), vec![]));
+    items
+}
+
+fn deploying(phase: Phase) -> bool {
+    matches!(phase, Phase::Copy | Phase::Activate | Phase::Commit | Phase::Rollback)
+}
+
+fn status(state: &RunState, host: &HostState, look: &Look) -> Vec<Item> {
+    let fact = |key: &str, value: String| Item::Fact(key.to_owned(), value);
+    let clock = |ms| look.clock(ms);
+    let goal = words::goal(state);
+    let arrow = format!(" {} ", look.mark(Mark::Arrow));
+    let mut items = vec![
+        fact("Deployment status", words::status(host, goal)),
+        fact("Now", words::truth(host, goal, &clock)),
+        fact("Time", short(words::took(host, state.elapsed_ms))),
+        fact("Generation", words::generations(host).text(&arrow, " <- ")),
+    ];
+    let Some(report) = &host.report else { return items };
+    if let Some(phase) = report.phase.filter(|_| words::tone(host) == Tone::Bad) {
+        items.push(fact("Phase reached", phase.word().to_owned()));
+    }
+    if let Some(by) = decider(report.decided_by) {
+        items.push(fact("Decided by", by.to_owned()));
+    }
+    let before = report.before.as_ref().or(host.pointers.as_ref());
+    items.extend(pointers(before, report.after.as_ref(), look));
+    items
+}
+
+fn decider(by: Decider) -> Option<&'static str> {
+    match by {
+        Decider::Deployer => Some("this program"),
+        Decider::Guard => Some("the guard on the host"),
+        Decider::Reboot => Some("a reboot"),
+        Decider::Nobody => None,
+    }
+}
+
+/// Running, profile and boot default where they moved or disagree.
+fn pointers(before: Option<&Pointers>, after: Option<&Pointers>, look: &Look) -> Vec<Item> {
+    let Some(before) = before else { return Vec::new() };
+    let short = |path: &Option<crate::fleet::StorePath>| {
+        path.as_ref().map_or("unknown".to_owned(), |p| p.hash()[..8].to_owned())
+    };
+    let row = |name: &str, of: fn(&Pointers) -> &Option<crate::fleet::StorePath>| {
+        let old = short(of(before));
+        let text = match after.map(|a| short(of(a))) {
+            Some(new) if new != old => format!("{old} {} {new}", look.mark(Mark::Arrow)),
+            _ => old,
+        };
+        Item::Fact(name.to_owned(), text)
+    };
+    vec![
+        row("Running", |p| &p.running),
+        row("Booted", |p| &p.booted),
+        row("Profile", |p| &p.profile),
+        row("Boot default", |p| &p.boot_default),
+    ]
+}
+
+fn changes(host: &HostState, changes: &Changes, look: &Look) -> Vec<Item> {
+    let mut items = Vec::new();
+    let bullet = |text: String, more| Item::Line(Mark::Bullet, text, more);
+    items.push(match changes.files.as_deref() {
+        None => bullet("Files: unknown, the tree deployed last is not known".to_owned(), vec![]),
+        Some([]) => bullet("Files: none".to_owned(), vec![]),
+        Some(files) => {
+            bullet(format!("Modified: {}", count(files.len(), "file", "files")), files.to_vec())
+        }
+    });
+    items.push(match changes.packages.as_deref() {
+        None => bullet("Packages: unknown".to_owned(), vec![]),
+        Some([]) => bullet("Packages: none".to_owned(), vec![]),
+        Some(packages) => {
+            let row = |p: &PackageChange| format!("{} {}", p.name, recap::versions(p, look));
+            let mut rows: Vec<String> = packages.iter().take(PACKAGES).map(row).collect();
+            if packages.len() > PACKAGES {
+                rows.push(format!("{} more, in --format json", packages.len() - PACKAGES));
+            }
+            bullet(format!("Packages: {}", recap::volume(changes)), rows)
+        }
+    });
+    items.extend(units(host, changes));
+    if let Some(delta) = changes.size_delta {
+        items.push(bullet(format!("Closure: {}", growth(delta)), vec![]));
+    }
+    if changes.reboot_required {
+        items.push(Item::Line(Mark::Warn, "A reboot is needed for all of it".to_owned(), vec![]));
+    }
+    items
+}
+
+fn units(host: &HostState, changes: &Changes) -> Vec<Item> {
+    let units = &changes.units;
+    let lists = [
+        ("Stopped", "stop", &units.stop),
+        ("Started", "start", &units.start),
+        ("Restarted", "restart", &units.restart),
+        ("Reloaded", "reload", &units.reload),
+        ("Left alone", "", &units.skip),
+    ];
+    let named = |verb: &str, unit: &String| match unit_time(host, verb, unit) {
+        Some(ms) => format!("{} ({})", words::unit(unit), short(ms)),
+        None => words::unit(unit).to_owned(),
+    };
+    let filled = lists.into_iter().filter(|(_, _, list)| !list.is_empty());
+    filled
+        .map(|(title, verb, list)| {
+            let names: Vec<String> = list.iter().map(|u| named(verb, u)).collect();
+            Item::Line(Mark::Bullet, format!("{title}: {}", names.join(", ")), vec![])
+        })
+        .collect()
+}
+
+/// The time of `restart prometheus.service`, from the step of that name.
+fn unit_time(host: &HostState, verb: &str, unit: &str) -> Option<u64> {
+    let step = host.steps.iter().find(|s| {
+        s.phase == Phase::Activate && s.name.strip_prefix(verb).is_some_and(|r| r.trim() == unit)
+    })?;
+    (step.took_ms > 0).then_some(step.took_ms)
+}
+
+fn phases(state: &RunState, host: &HostState, wanted: fn(Phase) -> bool) -> Vec<Item> {
+    let mut items = Vec::new();
+    for (phase, (result, note, took)) in host.ended.iter().filter(|(p, _)| wanted(**p)) {
+        let steps = steps(state, host, *phase).filter(|s| s.phase != Phase::Activate);
+        items.push(outcome_line(phase.word(), result, note, *took, steps.map(step_text).collect()));
+    }
+    items.extend(
+        host.open
+            .keys()
+            .filter(|p| wanted(**p))
+            .map(|phase| Item::Line(Mark::Running, format!("{} had begun", phase.word()), vec![])),
+    );
+    items
+}
+
+fn steps<'a>(
+    state: &'a RunState,
+    host: &'a HostState,
+    phase: Phase,
+) -> impl Iterator<Item = &'a Step> {
+    state.tree_steps.iter().chain(&host.steps).filter(move |s| s.phase == phase)
+}
+
+fn step_text(step: &Step) -> String {
+    let time = if step.took_ms > 0 { format!(" ({})", exact(step.took_ms)) } else { String::new() };
+    let told = match &step.result {
+        PhaseResult::Ok => step.note.clone(),
+        PhaseResult::Skipped { because } => format!("skipped: {because}"),
+        PhaseResult::Failed { because } => format!("failed: {because}"),
+    };
+    let gap = if told.is_empty() { "" } else { ": " };
+    format!("{}{gap}{told}{time}", step.name)
+}
+
+fn outcome_line(what: &str, result: &PhaseResult, note: &str, ms: u64, more: Vec<String>) -> Item {
+    let gap = |text: &str| if text.is_empty() { String::new() } else { format!(": {text}") };
+    match result {
+        PhaseResult::Ok => {
+            Item::Line(Mark::Ok, format!("{what}{} ({})", gap(note), exact(ms)), more)
+        }
+        PhaseResult::Skipped { because } => {
+            Item::Line(Mark::Skip, format!("{what}{}", gap(because)), more)
+        }
+        PhaseResult::Failed { because } => {
+            Item::Line(Mark::Fail, format!("{what}{} ({})", gap(because), exact(ms)), more)
+        }
+    }
+}
+
+/// The verification: each check by its name where it was told, else the phase's own words.
+fn health(state: &RunState, host: &HostState) -> Vec<Item> {
+    let mut items = Vec::new();
+    for step in steps(state, host, Phase::Verify) {
+        items.push(outcome_line(&step.name, &step.result, &step.note, step.took_ms, vec![]));
+    }
+    if let Some((result, note, took)) = host.ended.get(&Phase::Verify) {
+        items.push(outcome_line(Phase::Verify.word(), result, note, *took, vec![]));
+    }
+    let bad = host.findings.iter().filter(|(p, f)| after(*p) && f.severity == Severity::Block);
+    items.extend(bad.map(|(_, f)| finding(Mark::Fail, f)));
+    if host.reconnects > 0 {
+        let times = count(host.reconnects as usize, "time", "times");
+        items.push(Item::Line(Mark::Warn, format!("contact was lost and found {times}"), vec![]));
+    }
+    items
+}
+
+fn after(phase: Phase) -> bool {
+    phase >= Phase::Activate
+}
+
+fn finding(mark: Mark, finding: &Finding) -> Item {
+    let text = format!("{}: {} [{}]", finding.subject, finding.message, finding.code);
+    Item::Line(mark, text, finding.suggestion.clone().into_iter().collect())
+}
+
+fn failure(host: &HostState) -> Vec<Item> {
+    let causes = host.report.iter().flat_map(|r| &r.causes);
+    let mut items: Vec<Item> =
+        causes.map(|c| Item::Line(Mark::Bullet, format!("cause: {c}"), vec![])).collect();
+    for evidence in &host.evidence {
+        let caption = format!("{} ({})", evidence.source, evidence.status);
+        items.push(Item::Quote(caption, evidence.lines.clone()));
+    }
+    items
+}
+
+fn warnings(state: &RunState, host: &HostState) -> Vec<Item> {
+    words::warnings(state, host)
+        .filter(|(phase, f)| f.severity == Severity::Warn || !after(*phase))
+        .map(|(_, f)| {
+            let block = if f.severity == Severity::Block { "blocks: " } else { "" };
+            let text = format!("{block}{}: {} [{}]", f.subject, f.message, f.code);
+            Item::Numbered(text, f.suggestion.clone().into_iter().collect())
+        })
+        .collect()
+}
+
+fn advice(host: &HostState) -> Vec<Item> {
+    let lines = host.recommendations.iter();
+    lines.map(|text| Item::Line(Mark::Bullet, text.clone(), vec![])).collect()
+}
+
+fn system(host: &HostState) -> Vec<Item> {
+    let Some(now) = host.vitals_after.as_ref().or(host.vitals_before.as_ref()) else {
+        return Vec::new();
+    };
+    let before = host.vitals_after.as_ref().and(host.vitals_before.as_ref());
+    let mut items = vec![memory(now, before), load(now, before)];
+    items.extend(now.disks.iter().map(|disk| {
+        let used = bytes(disk.size_kib.saturating_sub(disk.free_kib) * 1024);
+        let old = before.and_then(|b| b.disks.iter().find(|d| d.mount == disk.mount));
+        let moved = moved(i64::from(disk.used_percent()), old.map(|d| i64::from(d.used_percent())));
+        let size = bytes(disk.size_kib * 1024);
+        let text = format!("{used} / {size} ({}%){moved}", disk.used_percent());
+        Item::Fact(format!("Disk {}", disk.mount), text)
+    }));
+    items.push(services(now, before));
+    items
+}
+
+fn used_percent(vitals: &Vitals) -> u64 {
+    let used = vitals.memory_total_kib.saturating_sub(vitals.memory_available_kib);
+    used * 100 / vitals.memory_total_kib.max(1)
+}
+
+fn memory(now: &Vitals, before: Option<&Vitals>) -> Item {
+    let used = bytes(now.memory_total_kib.saturating_sub(now.memory_available_kib) * 1024);
+    let percent = used_percent(now);
+    let moved = moved(percent.cast_signed(), before.map(|b| used_percent(b).cast_signed()));
+    let text = format!("{used} / {} ({percent}%){moved}", bytes(now.memory_total_kib * 1024));
+    Item::Fact("Memory".to_owned(), text)
+}
+
+fn load_percent(vitals: &Vitals) -> i64 {
+    (vitals.load_1 * 100.0 / f64::from(vitals.cpus.max(1))).round() as i64
+}
+
+fn load(now: &Vitals, before: Option<&Vitals>) -> Item {
+    let percent = load_percent(now);
+    let moved = moved(percent, before.map(load_percent));
+    let cpus = count(now.cpus as usize, "processor", "processors");
+    let text = format!("{percent}% (load {:.2} on {cpus}){moved}", now.load_1);
+    Item::Fact("CPU".to_owned(), text)
+}
+
+/// ` [+2% from before]`, if it moved.
+fn moved(now: i64, before: Option<i64>) -> String {
+    match before.map(|b| now - b) {
+        None => String::new(),
+        Some(0) => " [as before]".to_owned(),
+        Some(delta) => format!(" [{delta:+}% from before]"),
+    }
+}
+
+fn services(now: &Vitals, before: Option<&Vitals>) -> Item {
+    let failed = now.units_failed.len();
+    let all = now.units_active as usize + failed;
+    let mut text = format!("{}/{all} active", now.units_active);
+    if failed > 0 {
+        let new =
+            before.map(|b| now.units_failed.iter().filter(|u| !b.units_failed.contains(u)).count());
+        let new = new.map(|n| format!(", {n} of them new")).unwrap_or_default();
+        text.push_str(&format!("; failed{new}: {}", now.units_failed.join(", ")));
+    }
+    Item::Fact("Services".to_owned(), text)
+}

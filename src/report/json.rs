@@ -1,0 +1,197 @@
+//! For programs: one versioned document of a run, or its events one per line.
+//!
+//! Keys are only ever added within a [`SCHEMA`]; a reader ignores what it does not know.
+
+use std::io;
+
+use serde::Serialize;
+
+use super::words;
+use super::{Sink, door};
+use crate::event::facts::Step;
+use crate::event::state::{HostState, RunState};
+use crate::event::{
+    Changes, Decider, Evidence, Finding, Outcome, Phase, PhaseResult, Pointers, Stamped, Vitals,
+};
+
+/// Version of the document; raised when a key changes its meaning or goes.
+pub const SCHEMA: u32 = 1;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: u32,
+    run: &'a str,
+    version: &'a str,
+    command: &'a [String],
+    operator: &'a str,
+    flake: Option<&'a str>,
+    issue: Option<u64>,
+    started_ms: i64,
+    took_ms: u64,
+    /// Whether the run came to its end; a log that was cut off did not.
+    complete: bool,
+    interrupted: Option<&'a str>,
+    exit: u8,
+    tree: Tree<'a>,
+    hosts: Vec<Host<'a>>,
+}
+
+#[derive(Serialize)]
+struct Tree<'a> {
+    name: Option<&'a str>,
+    files: Option<usize>,
+    waived: Option<&'a str>,
+    findings: &'a [Finding],
+    steps: &'a [Step],
+}
+
+#[derive(Serialize)]
+struct Host<'a> {
+    host: &'a str,
+    /// The recap's word.
+    result: &'a str,
+    exit: u8,
+    /// `null`: there is no last word.
+    outcome: Option<&'a Outcome>,
+    phase: Option<Phase>,
+    note: &'a str,
+    decided_by: Option<Decider>,
+    took_ms: u64,
+    latency_ms: Option<u64>,
+    toplevel: Option<&'a str>,
+    before: Option<&'a Pointers>,
+    after: Option<&'a Pointers>,
+    transaction: Option<&'a str>,
+    decides_by_ms: Option<i64>,
+    reconnects: u32,
+    phases: Vec<Row<'a>>,
+    steps: &'a [Step],
+    changes: Option<&'a Changes>,
+    vitals_before: Option<&'a Vitals>,
+    vitals_after: Option<&'a Vitals>,
+    findings: Vec<Seen<'a>>,
+    evidence: &'a [Evidence],
+    causes: &'a [String],
+    recommendations: &'a [String],
+    next: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    phase: Phase,
+    #[serde(flatten)]
+    result: &'a PhaseResult,
+    note: &'a str,
+    took_ms: u64,
+}
+
+#[derive(Serialize)]
+struct Seen<'a> {
+    phase: Phase,
+    #[serde(flatten)]
+    finding: &'a Finding,
+}
+
+/// The document of a run, indented, with a line feed at its end.
+pub fn document(state: &RunState) -> String {
+    let cleared = state.cleared.as_ref();
+    let document = Document {
+        schema: SCHEMA,
+        run: &state.run,
+        version: &state.version,
+        command: &state.command,
+        operator: &state.operator,
+        flake: state.flake.as_deref(),
+        issue: state.issue,
+        started_ms: state.started_ms,
+        took_ms: state.elapsed_ms,
+        complete: state.finished,
+        interrupted: state.interrupted.as_deref(),
+        exit: words::exit_of_run(state) as u8,
+        tree: Tree {
+            name: cleared.map(|c| c.0.as_str()),
+            files: cleared.map(|c| c.1),
+            waived: cleared.and_then(|c| c.2.as_deref()),
+            findings: &state.tree_findings,
+            steps: &state.tree_steps,
+        },
+        hosts: state.hosts.iter().map(|h| host(state, h)).collect(),
+    };
+    // Strings, numbers and lists under string keys: there is nothing JSON could refuse.
+    let mut text = serde_json::to_string_pretty(&document).unwrap_or_else(|e| {
+        format!("{{\"schema\": {SCHEMA}, \"error\": \"{}\"}}", e.to_string().escape_default())
+    });
+    text.push('\n');
+    text
+}
+
+fn host<'a>(state: &'a RunState, host: &'a HostState) -> Host<'a> {
+    let report = host.report.as_ref();
+    Host {
+        host: host.name.as_str(),
+        result: words::result(host, words::goal(state)),
+        exit: words::exit_of_host(host) as u8,
+        outcome: report.map(|r| &r.outcome),
+        phase: report.and_then(|r| r.phase).or(host.current.map(|c| c.0)),
+        note: report.map_or("", |r| &r.note),
+        decided_by: report.map(|r| r.decided_by),
+        took_ms: words::took(host, state.elapsed_ms),
+        latency_ms: host.latency_ms,
+        toplevel: host.toplevel.as_ref().map(|p| p.as_str()),
+        before: report.and_then(|r| r.before.as_ref()).or(host.pointers.as_ref()),
+        after: report.and_then(|r| r.after.as_ref()),
+        transaction: host.armed.as_ref().map(|a| a.0.as_str()),
+        decides_by_ms: host.armed.as_ref().map(|a| a.1),
+        reconnects: host.reconnects,
+        phases: host.ended.iter().map(row).collect(),
+        steps: &host.steps,
+        changes: host.changes.as_ref(),
+        vitals_before: host.vitals_before.as_ref(),
+        vitals_after: host.vitals_after.as_ref(),
+        findings: host.findings.iter().map(|(p, f)| Seen { phase: *p, finding: f }).collect(),
+        evidence: &host.evidence,
+        causes: report.map_or(&[], |r| &r.causes),
+        recommendations: &host.recommendations,
+        next: words::next(state, host),
+    }
+}
+
+fn row<'a>((phase, ended): (&'a Phase, &'a (PhaseResult, String, u64))) -> Row<'a> {
+    Row { phase: *phase, result: &ended.0, note: &ended.1, took_ms: ended.2 }
+}
+
+/// One event as one line, with its line feed.
+///
+/// # Errors
+/// Never in practice; see [`document`].
+pub fn line(stamped: &Stamped) -> io::Result<String> {
+    let mut text = serde_json::to_string(stamped)?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// `--json`: one document on standard output when all is over.
+pub struct Json;
+
+impl Sink for Json {
+    fn event(&mut self, _stamped: &Stamped, _state: &RunState) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self, state: &RunState) -> io::Result<()> {
+        door::try_out(&document(state))
+    }
+}
+
+/// `--format jsonl`: each event on standard output as it happens.
+pub struct Lines;
+
+impl Sink for Lines {
+    fn event(&mut self, stamped: &Stamped, _state: &RunState) -> io::Result<()> {
+        door::try_out(&line(stamped)?)
+    }
+
+    fn finish(&mut self, _state: &RunState) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,304 @@
+//! Every run is kept as its event log: `STATE/runs/RUN/events.jsonl`, and beside it a small
+//! `summary.json`, so that the history need not read every log.
+//!
+//! The log is the truth: a summary that is missing or broken is made again from it. A last line
+//! that was cut off and events of a later version are no errors.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Sink, json, words};
+use crate::event::state::RunState;
+use crate::event::{Event, Phase, Stamped};
+use crate::fleet::HostName;
+use crate::world::files;
+
+/// Runs kept.
+pub const KEPT: usize = 200;
+
+/// Progress of one host is kept at most this often.
+const THINNED_MS: u64 = 1000;
+
+/// Longest line of a log that is read, in bytes.
+const LINE: usize = 4 << 20;
+
+/// What the history shows of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Short name.
+    pub run: String,
+    /// When it began, milliseconds since the epoch.
+    pub started_ms: i64,
+    /// How long it took.
+    pub took_ms: u64,
+    /// Command with its arguments.
+    pub command: Vec<String>,
+    /// Hosts of the plan.
+    pub hosts: usize,
+    /// The recap's last line: "4 hosts: 1 changed, 3 unchanged".
+    pub result: String,
+    /// Exit code.
+    pub exit: u8,
+    /// Whether the run came to its end.
+    pub complete: bool,
+}
+
+impl Entry {
+    /// From the fold.
+    pub fn of(state: &RunState) -> Self {
+        Self {
+            run: state.run.clone(),
+            started_ms: state.started_ms,
+            took_ms: state.elapsed_ms,
+            command: state.command.clone(),
+            hosts: state.hosts.len(),
+            result: words::tally(state),
+            exit: words::exit_of_run(state) as u8,
+            complete: state.finished,
+        }
+    }
+}
+
+/// A log as it could be read.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The fold of its events.
+    pub state: RunState,
+    /// Events of a later version, and lines that are no events.
+    pub strange: usize,
+    /// Whether the last line was cut off.
+    pub cut: bool,
+}
+
+/// Why a run was not found.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    /// There is none.
+    #[error("no run was kept yet")]
+    Nothing,
+    /// None begins so.
+    #[error("no run begins with '{0}'")]
+    Unknown(String),
+    /// Several do.
+    #[error("several runs begin with '{0}': {1}")]
+    Ambiguous(String, String),
+}
+
+/// The folder of a run.
+pub fn folder(state_dir: &Path, run: &str) -> PathBuf {
+    state_dir.join("runs").join(run)
+}
+
+/// The log of a run.
+pub fn log_of(state_dir: &Path, run: &str) -> PathBuf {
+    folder(state_dir, run).join("events.jsonl")
+}
+
+/// A name that is safe as a folder: lower-case hexadecimal.
+fn is_run(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether a name is in use: names are short, so whoever makes one asks first.
+pub fn taken(state_dir: &Path, run: &str) -> bool {
+    log_of(state_dir, run).symlink_metadata().is_ok()
+}
+
+/// Kept runs, newest first.
+pub fn list(state_dir: &Path) -> Vec<Entry> {
+    let mut entries: Vec<Entry> =
+        names(state_dir).iter().filter_map(|run| entry(state_dir, run)).collect();
+    entries.sort_by(|a, b| b.started_ms.cmp(&a.started_ms).then_with(|| b.run.cmp(&a.run)));
+    entries
+}
+
+fn names(state_dir: &Path) -> Vec<String> {
+    let folders = std::fs::read_dir(state_dir.join("runs")).into_iter().flatten().flatten();
+    let real = folders.filter(|f| f.file_type().is_ok_and(|t| t.is_dir()));
+    real.filter_map(|f| f.file_name().into_string().ok()).filter(|n| is_run(n)).collect()
+}
+
+fn entry(state_dir: &Path, run: &str) -> Option<Entry> {
+    let summary = folder(state_dir, run).join("summary.json");
+    let kept = files::read_text(&summary, 1 << 16).ok();
+    let kept: Option<Entry> = kept.and_then(|text| serde_json::from_str(&text).ok());
+    if let Some(entry) = kept.filter(|e| e.run == run) {
+        return Some(entry);
+    }
+    let mut entry = Entry::of(&load(&log_of(state_dir, run)).ok()?.state);
+    run.clone_into(&mut entry.run);
+    Some(entry)
+}
+
+/// The run that is meant by `last` or by the beginning of a name.
+///
+/// # Errors
+/// When none or several are meant.
+pub fn find(state_dir: &Path, wanted: &str) -> Result<String, FindError> {
+    if wanted == "last" {
+        return list(state_dir).into_iter().next().map(|e| e.run).ok_or(FindError::Nothing);
+    }
+    let mut found = names(state_dir);
+    found.retain(|run| run.starts_with(wanted));
+    found.sort();
+    match found.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Err(FindError::Unknown(wanted.to_owned())),
+        several if several.iter().any(|run| run == wanted) => Ok(wanted.to_owned()),
+        several => Err(FindError::Ambiguous(wanted.to_owned(), several.join(", "))),
+    }
+}
+
+/// Folds a log.
+///
+/// # Errors
+/// When it can not be opened or read.
+pub fn load(log: &Path) -> io::Result<Loaded> {
+    let mut loaded = Loaded::default();
+    let (strange, cut) = each(log, |_, stamped| loaded.state.apply(stamped))?;
+    Ok(Loaded { strange, cut, ..loaded })
+}
+
+/// Calls `visit` with each line and its event, in order. Returns the number of strange lines, and
+/// whether the last was cut off.
+///
+/// # Errors
+/// When the log can not be opened or read.
+pub fn each(log: &Path, mut visit: impl FnMut(&str, &Stamped)) -> io::Result<(usize, bool)> {
+    let mut reader = BufReader::new(File::open(log)?);
+    let (mut strange, mut bytes) = (0, Vec::new());
+    loop {
+        bytes.clear();
+        let read = io::Read::by_ref(&mut reader).take_line(&mut bytes)?;
+        if read == 0 {
+            return Ok((strange, false));
+        }
+        let whole = bytes.ends_with(b"\n");
+        let text = String::from_utf8_lossy(&bytes);
+        match serde_json::from_str::<Stamped>(text.trim_end()) {
+            Ok(stamped) => {
+                strange += usize::from(stamped.event == Event::Unknown);
+                visit(text.trim_end(), &stamped);
+            }
+            Err(_) if !whole => return Ok((strange, true)),
+            Err(_) => strange += 1,
+        }
+    }
+}
+
+/// Reads up to a line feed, but never more than [`LINE`] bytes at once.
+trait TakeLine {
+    fn take_line(self, into: &mut Vec<u8>) -> io::Result<usize>;
+}
+
+impl<R: BufRead> TakeLine for R {
+    fn take_line(self, into: &mut Vec<u8>) -> io::Result<usize> {
+        self.take(LINE as u64).read_until(b'\n', into)
+    }
+}
+
+/// Forgets the oldest runs beyond [`KEPT`].
+fn prune(state_dir: &Path) {
+    let age = |run: &String| {
+        let meta = std::fs::metadata(log_of(state_dir, run));
+        meta.and_then(|m| m.modified()).ok()
+    };
+    let mut runs = names(state_dir);
+    runs.sort_by_cached_key(age);
+    let surplus = runs.len().saturating_sub(KEPT);
+    for run in &runs[..surplus] {
+        // What can not be removed now is tried again at the next run.
+        let _ = std::fs::remove_dir_all(folder(state_dir, run));
+    }
+}
+
+/// Keeps a run while it happens.
+pub struct Writer {
+    state_dir: PathBuf,
+    log: Option<BufWriter<File>>,
+    progress: HashMap<(HostName, Phase), u64>,
+}
+
+impl Writer {
+    /// Below this folder; the run's own folder is made at its first event.
+    pub fn new(state_dir: &Path) -> Self {
+        Self { state_dir: state_dir.to_path_buf(), log: None, progress: HashMap::new() }
+    }
+
+    fn open(&mut self, run: &str) -> io::Result<()> {
+        if !is_run(run) {
+            return Err(io::Error::other(format!("'{run}' is no name of a run")));
+        }
+        if taken(&self.state_dir, run) {
+            // Two runs in one log would make both untrue.
+            return Err(io::Error::other(format!("a run {run} is kept already")));
+        }
+        let folder = folder(&self.state_dir, run);
+        files::private_folder(&self.state_dir)?;
+        files::private_folder(&self.state_dir.join("runs"))?;
+        files::private_folder(&folder)?;
+        self.log = Some(BufWriter::new(files::append(&folder.join("events.jsonl"))?));
+        prune(&self.state_dir);
+        Ok(())
+    }
+
+    fn thinned(&mut self, stamped: &Stamped) -> bool {
+        let Event::Progress { host, phase, .. } = &stamped.event else { return false };
+        let now = stamped.elapsed_ms;
+        let last = self.progress.entry((host.clone(), *phase));
+        let mut fresh = false;
+        let last = last.or_insert_with(|| {
+            fresh = true;
+            now
+        });
+        if !fresh && now < *last + THINNED_MS {
+            return true;
+        }
+        *last = now;
+        false
+    }
+}
+
+impl Sink for Writer {
+    fn event(&mut self, stamped: &Stamped, state: &RunState) -> io::Result<()> {
+        if matches!(stamped.event, Event::RunStarted { .. }) && self.log.is_none() {
+            self.open(&state.run)?;
+        }
+        if self.thinned(stamped) {
+            return Ok(());
+        }
+        let Some(log) = &mut self.log else { return Ok(()) };
+        log.write_all(json::line(stamped)?.as_bytes())?;
+        if matches!(stamped.event, Event::Line { .. } | Event::Progress { .. }) {
+            return Ok(());
+        }
+        log.flush()?;
+        let weighty = matches!(
+            stamped.event,
+            Event::Armed { .. } | Event::HostFinished { .. } | Event::RunFinished { .. }
+        );
+        if weighty { log.get_ref().sync_data() } else { Ok(()) }
+    }
+
+    fn tick(&mut self, _state: &RunState, _now_elapsed_ms: u64) {
+        if let Some(log) = &mut self.log {
+            // An error comes back with the next event.
+            let _ = log.flush();
+        }
+    }
+
+    fn finish(&mut self, state: &RunState) -> io::Result<()> {
+        let Some(log) = &mut self.log else { return Ok(()) };
+        log.flush()?;
+        log.get_ref().sync_data()?;
+        let summary = serde_json::to_string(&Entry::of(state))?;
+        files::replace(
+            &folder(&self.state_dir, &state.run).join("summary.json"),
+            summary.as_bytes(),
+        )
+    }
+}

@@ -1,0 +1,259 @@
+//! Words for outcomes, phases and hosts: every renderer takes them from here, so no two disagree.
+
+use super::look::{Ink, Mark, columns_of, count};
+use crate::event::state::{HostState, RunState};
+use crate::event::{Finding, Outcome, Phase, PhaseResult, Severity};
+use crate::exit::{self, Exit};
+use crate::fleet::Generation;
+use crate::plan::Goal;
+
+/// How an ending is to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// Something was done, as wanted.
+    Good,
+    /// Nothing was to be done, or nothing was done on purpose.
+    Quiet,
+    /// Not as wanted.
+    Bad,
+    /// There is no last word on the host.
+    Open,
+}
+
+impl Tone {
+    /// Its colour.
+    pub fn ink(self) -> Ink {
+        match self {
+            Self::Good => Ink::Good,
+            Self::Quiet => Ink::Dim,
+            Self::Bad => Ink::Bad,
+            Self::Open => Ink::Warn,
+        }
+    }
+}
+
+/// How a host's ending is to be taken.
+pub fn tone(host: &HostState) -> Tone {
+    match host.report.as_ref().map(|r| &r.outcome) {
+        None => Tone::Open,
+        Some(
+            Outcome::Unchanged { .. }
+            | Outcome::Planned { .. }
+            | Outcome::Refused { skipped: true, .. },
+        ) => Tone::Quiet,
+        Some(Outcome::Committed { .. } | Outcome::Staged) => Tone::Good,
+        Some(_) => Tone::Bad,
+    }
+}
+
+/// One word for the recap: lower case, without spaces, stable.
+pub fn result(host: &HostState, goal: Option<Goal>) -> &'static str {
+    let Some(report) = &host.report else {
+        return if host.armed.is_some() { "unknown" } else { "unfinished" };
+    };
+    match &report.outcome {
+        Outcome::Committed { .. } => "changed",
+        Outcome::Unchanged { .. } => "unchanged",
+        Outcome::Planned { .. } if goal == Some(Goal::Build) => "built",
+        Outcome::Planned { changes: true } => "would-change",
+        Outcome::Planned { changes: false } => "unchanged",
+        Outcome::Staged => "staged",
+        Outcome::Blocked => "blocked",
+        Outcome::NotBuilt => "not-built",
+        Outcome::Refused { skipped: true, .. } => "skipped",
+        Outcome::Refused { code, .. } if code == "unreachable" => "unreachable",
+        Outcome::Refused { .. } => "refused",
+        Outcome::RolledBack => "rolled-back",
+        Outcome::Declined => "declined",
+        Outcome::Interrupted { .. } => "interrupted",
+        Outcome::Foreign => "foreign",
+        Outcome::Unknown { .. } => "unknown",
+        Outcome::Stranded => "stranded",
+        Outcome::Internal => "internal",
+    }
+}
+
+/// What is true of the machine now, as a sentence fragment; `clock` names a moment.
+pub fn truth(host: &HostState, goal: Option<Goal>, clock: &dyn Fn(i64) -> String) -> String {
+    let decides = host.armed.as_ref().map(|(_, by)| *by);
+    let Some(report) = &host.report else {
+        return match decides {
+            Some(by) => format!("unknown: the host decided by itself by {}", clock(by)),
+            None => "the log ends before its last word; ask the host".to_owned(),
+        };
+    };
+    let told = match &report.outcome {
+        Outcome::Committed { reboot_required: true } => {
+            "deployed and verified; a reboot is needed for the new kernel or initrd"
+        }
+        Outcome::Committed { reboot_required: false } => "deployed and verified",
+        Outcome::Unchanged { verified: true } => "nothing to do; its health was verified",
+        Outcome::Unchanged { verified: false } => "nothing to do",
+        Outcome::Planned { .. } if goal == Some(Goal::Build) => "built; the host was not touched",
+        Outcome::Planned { changes: true } => "a deploy would change it; nothing was changed",
+        Outcome::Planned { changes: false } => "a deploy would change nothing",
+        Outcome::Staged => "staged for the next boot; not running yet",
+        Outcome::Blocked => "findings block the deploy; the host is unchanged",
+        Outcome::NotBuilt => "evaluation or build failed; the host is unchanged",
+        Outcome::Refused { skipped: true, .. } => "left out, for it is optional; unchanged",
+        Outcome::Refused { code, .. } => return format!("refused ({code}); the host is unchanged"),
+        Outcome::RolledBack => "failed; it is back as before, and that was verified",
+        Outcome::Declined => "the answer was no; the host is unchanged",
+        Outcome::Interrupted { reverted: true } => "interrupted; it was taken back as before",
+        Outcome::Interrupted { reverted: false } => "interrupted; the host is unchanged",
+        Outcome::Foreign => "somebody else changed the host meanwhile; we stood down",
+        Outcome::Unknown { decides_by_ms } => {
+            return format!(
+                "contact lost; the host decides by itself by {}",
+                clock(*decides_by_ms)
+            );
+        }
+        Outcome::Stranded => "the way back failed or is unproven: a person is needed",
+        Outcome::Internal => "internal error; see the evidence",
+    };
+    told.to_owned()
+}
+
+/// `SUCCESS`, `NOTHING TO DO`, `FAILED`, ...: the status line of a host's report.
+pub fn status(host: &HostState, goal: Option<Goal>) -> String {
+    match (tone(host), host.report.as_ref().map(|r| &r.outcome)) {
+        (_, Some(Outcome::Committed { .. })) => "SUCCESS".to_owned(),
+        (_, Some(Outcome::Unchanged { .. })) => "NOTHING TO DO".to_owned(),
+        (Tone::Bad, _) => format!("FAILED, {}", spaced(result(host, goal)).to_uppercase()),
+        _ => spaced(result(host, goal)).to_uppercase(),
+    }
+}
+
+/// A word of the recap within a sentence.
+pub fn spaced(word: &str) -> String {
+    word.replace('-', " ")
+}
+
+/// The exit code of one host; without a last word it is our own fault.
+pub fn exit_of_host(host: &HostState) -> Exit {
+    host.report.as_ref().map_or(Exit::Internal, |r| exit::of_outcome(&r.outcome))
+}
+
+/// The exit code of the run, as the command line asked for it.
+pub fn exit_of_run(state: &RunState) -> Exit {
+    let detailed = state.command.iter().any(|word| word == "--detailed-exitcode");
+    exit::of_run(state, detailed)
+}
+
+/// Where every journey of the run ends.
+pub fn goal(state: &RunState) -> Option<Goal> {
+    state.plan.as_ref().map(|p| p.goal)
+}
+
+/// `4 hosts: 1 changed, 1 unchanged`, in the order of their first host.
+pub fn tally(state: &RunState) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for host in &state.hosts {
+        let word = result(host, goal(state));
+        match counts.iter_mut().find(|(w, _)| *w == word) {
+            Some((_, n)) => *n += 1,
+            None => counts.push((word, 1)),
+        }
+    }
+    let parts: Vec<String> = counts.iter().map(|(w, n)| format!("{n} {}", spaced(w))).collect();
+    let hosts = count(state.hosts.len(), "host", "hosts");
+    if parts.is_empty() { hosts } else { format!("{hosts}: {}", parts.join(", ")) }
+}
+
+/// Generation before and after; the one that was tried, if it was taken back.
+pub struct Generations {
+    /// Before.
+    pub before: Option<Generation>,
+    /// Now.
+    pub now: Option<Generation>,
+    /// Made and taken back.
+    pub tried: Option<Generation>,
+}
+
+/// Reads them from the last word and, without one, from what is known so far.
+pub fn generations(host: &HostState) -> Generations {
+    let of = |p: &crate::event::Pointers| p.generation;
+    let report = host.report.as_ref();
+    let first = host.pointers.as_ref().and_then(of);
+    let before = report.and_then(|r| r.before.as_ref()).and_then(of).or(first);
+    let after = report.and_then(|r| r.after.as_ref()).and_then(of);
+    let now = after.or(before);
+    let made = host.moves.iter().find_map(|(_, to)| to.filter(|to| Some(*to) != before));
+    Generations { before, now, tried: made.filter(|m| Some(*m) != now) }
+}
+
+impl Generations {
+    /// `1235->1236`, `902`, `881<-882` or `-`.
+    pub fn text(&self, to: &str, from: &str) -> String {
+        match (self.before, self.now, self.tried) {
+            (_, Some(now), Some(tried)) => format!("{now}{from}{tried}"),
+            (Some(before), Some(now), None) if before != now => format!("{before}{to}{now}"),
+            (_, Some(now), None) => now.to_string(),
+            _ => "-".to_owned(),
+        }
+    }
+}
+
+/// The phase a host failed in, with the reason.
+pub fn failed_phase(host: &HostState) -> Option<(Phase, &str, u64)> {
+    host.ended.iter().find_map(|(phase, (result, _, took))| match result {
+        PhaseResult::Failed { because } => Some((*phase, because.as_str(), *took)),
+        PhaseResult::Ok | PhaseResult::Skipped { .. } => None,
+    })
+}
+
+/// Why a host ended as it did, in one line.
+pub fn why(host: &HostState) -> String {
+    let report = host.report.as_ref();
+    let note = report.map(|r| r.note.clone()).filter(|n| !n.is_empty());
+    let cause = || report.and_then(|r| r.causes.first().cloned());
+    let phase = || failed_phase(host).map(|(_, because, _)| because.to_owned());
+    note.or_else(phase).or_else(cause).unwrap_or_default()
+}
+
+/// Milliseconds from a host's first phase to its last word, or to now.
+pub fn took(host: &HostState, now_ms: u64) -> u64 {
+    host.finished_ms.unwrap_or(now_ms).saturating_sub(host.began_ms.unwrap_or_default())
+}
+
+/// Warnings and worse, the host's own and then the tree's.
+pub fn warnings<'a>(
+    state: &'a RunState,
+    host: &'a HostState,
+) -> impl Iterator<Item = (Phase, &'a Finding)> {
+    let own = host.findings.iter().map(|(phase, finding)| (*phase, finding));
+    let tree = state.tree_findings.iter().map(|finding| (Phase::Validate, finding));
+    own.chain(tree).filter(|(_, f)| f.severity >= Severity::Warn)
+}
+
+/// Columns for the names of hosts in a table.
+pub fn name_width(state: &RunState) -> usize {
+    let longest = state.hosts.iter().map(|h| columns_of(h.name.as_str())).max();
+    longest.unwrap_or(0).clamp(8, 20)
+}
+
+/// The sign of a severity.
+pub fn severity_mark(severity: Severity) -> Mark {
+    match severity {
+        Severity::Info => Mark::Info,
+        Severity::Warn => Mark::Warn,
+        Severity::Block => Mark::Fail,
+    }
+}
+
+/// `unit.service` without its suffix.
+pub fn unit(name: &str) -> &str {
+    name.strip_suffix(".service").unwrap_or(name)
+}
+
+/// What to type next; never empty for a host that did not end well.
+pub fn next(state: &RunState, host: &HostState) -> Vec<String> {
+    let own = host.report.as_ref().map(|r| r.next.clone()).unwrap_or_default();
+    if !own.is_empty() || matches!(tone(host), Tone::Good | Tone::Quiet) {
+        return own;
+    }
+    if host.report.is_none() {
+        return vec![format!("nixdeploy status {}", host.name)];
+    }
+    vec![format!("nixdeploy logs {} --run {}", host.name, state.run)]
+}
