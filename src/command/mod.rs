@@ -8,7 +8,9 @@ pub mod init;
 pub mod inventory;
 pub mod launch;
 pub mod logs;
+pub mod recover;
 pub mod report;
+pub mod rollback;
 pub mod schema;
 pub mod trust;
 
@@ -40,6 +42,9 @@ pub async fn run(world: &World, cli: &Cli) -> Result<Exit, Error> {
         Command::TestHost(a) => deploy::build(world, &typed, "test-host", a).await,
         Command::Build(a) => deploy::build(world, &typed, "build", a).await,
         Command::Diff(a) => deploy::diff(world, &typed, a).await,
+        Command::Rollback(a) => rollback::run(world, &typed, a).await,
+        Command::Resume(a) => recover::resume(world, &typed, a).await,
+        Command::Abort(a) => recover::abort(world, &typed, a).await,
         other => elsewhere(world, cli, other).await,
     }
 }

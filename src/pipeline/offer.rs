@@ -1,9 +1,10 @@
 //! The middle of a journey: the closure is built, admitted, copied and rehearsed. The host is held
 //! and unchanged all along; whatever fails here lets it go as it was.
 
+use super::arrive;
 use super::ending::{self, Halt, halt, interrupted};
 use super::host::Journey;
-use super::learn::{Known, clearance, not_built, options, refuse};
+use super::learn::{Known, clearance, evaluate, not_built, options, refuse};
 use crate::activate::copy::{CopyError, CopyOptions, copy};
 use crate::activate::guard::Tx;
 use crate::activate::hand::Hand;
@@ -21,6 +22,14 @@ use crate::rollback;
 use crate::verify::{self, Baseline, Scripts};
 use crate::world::ssh::{Link, Target};
 
+/// What a host is to run, and where its closure is.
+pub struct Closure {
+    /// Its top.
+    pub toplevel: StorePath,
+    /// Whether it is in the local store; else it is on the host.
+    pub here: bool,
+}
+
 /// What the host was told it would get, and said of it.
 pub struct Offered {
     /// The sums.
@@ -36,12 +45,8 @@ pub struct Offered {
 /// Builds and keeps; the host is not even asked.
 pub async fn build_only(journey: &Journey<'_>) -> Result<HostReport, Halt> {
     let run = journey.run;
-    let (name, flake) = (&journey.host.name, &run.flake);
-    let options = options(journey);
-    let evaluated =
-        build::evaluate(&run.world, &run.emitter, name, flake, &journey.host.attr, &options)
-            .await
-            .map_err(|e| not_built(journey, Phase::Evaluate, &e))?;
+    let name = &journey.host.name;
+    let evaluated = evaluate(journey).await.map_err(|e| not_built(journey, Phase::Evaluate, &e))?;
     clearance(journey).await?;
     let target = Target::new(journey.host, &run.world.environment.sockets);
     let built = built(journey, &evaluated, &target, "/run/current-system/sw/bin").await?;
@@ -72,8 +77,8 @@ pub async fn dry_run(journey: &Journey<'_>, known: &Known) -> Result<HostReport,
 pub async fn hold_and_build(
     journey: &Journey<'_>,
     known: &Known,
-) -> Result<(WayBack, Built), Halt> {
-    let Some(toplevel) = known.evaluated.toplevel.clone() else {
+) -> Result<(WayBack, Closure), Halt> {
+    let Some(toplevel) = known.toplevel.clone() else {
         // Where the closure will be is known only when it is built.
         let built = built_for(journey, known).await?;
         let way_back = held(journey, known, &built.toplevel).await?;
@@ -164,10 +169,16 @@ pub fn record(journey: &Journey<'_>, way_back: &WayBack, step: Step) {
     }
 }
 
-async fn built_for(journey: &Journey<'_>, known: &Known) -> Result<Built, Halt> {
+async fn built_for(journey: &Journey<'_>, known: &Known) -> Result<Closure, Halt> {
+    let Some(evaluated) = &known.evaluated else {
+        let toplevel = known.toplevel.clone();
+        let toplevel = toplevel.ok_or_else(|| arrive::broken(Phase::Build, "no closure"))?;
+        return Ok(Closure { toplevel, here: false });
+    };
     let path =
         known.old().map_or("/run/current-system/sw/bin".to_owned(), |o| format!("{o}/sw/bin"));
-    built(journey, &known.evaluated, &known.target, &path).await
+    let built = built(journey, evaluated, &known.target, &path).await?;
+    Ok(Closure { toplevel: built.toplevel, here: built.here })
 }
 
 async fn built(
@@ -214,7 +225,7 @@ fn builder_target(journey: &Journey<'_>, name: &HostName) -> Result<Target, Halt
 pub async fn offer(
     journey: &Journey<'_>,
     known: &Known,
-    built: &Built,
+    built: &Closure,
     way_back: &WayBack,
 ) -> Result<Offered, Halt> {
     let stop = &journey.run.stop;
@@ -227,7 +238,7 @@ pub async fn offer(
 async fn offering(
     journey: &Journey<'_>,
     known: &Known,
-    built: &Built,
+    built: &Closure,
     way_back: &WayBack,
 ) -> Result<Offered, Halt> {
     let run = journey.run;
@@ -269,7 +280,7 @@ fn pinned(journey: &Journey<'_>) -> Result<Scripts, Halt> {
 }
 
 /// The closure with its sizes; empty when it was built elsewhere and is not here.
-async fn local_closure(journey: &Journey<'_>, built: &Built) -> Vec<PathInfo> {
+async fn local_closure(journey: &Journey<'_>, built: &Closure) -> Vec<PathInfo> {
     if !built.here {
         return Vec::new();
     }
@@ -280,7 +291,7 @@ async fn local_closure(journey: &Journey<'_>, built: &Built) -> Vec<PathInfo> {
 async fn admission(
     journey: &Journey<'_>,
     known: &Known,
-    built: &Built,
+    built: &Closure,
     paths: &[PathInfo],
 ) -> Result<Admission, Halt> {
     let mut new = new_closure(built, paths);
@@ -300,7 +311,7 @@ async fn admission(
     Ok(admission)
 }
 
-fn new_closure(built: &Built, paths: &[PathInfo]) -> NewClosure {
+fn new_closure(built: &Closure, paths: &[PathInfo]) -> NewClosure {
     let top = closure::toplevel(&built.toplevel);
     let part = |file: Option<closure::BootFile>| {
         file.map_or(BootPart::default(), |f| BootPart {
@@ -373,7 +384,7 @@ async fn package_changes(journey: &Journey<'_>, known: &Known, paths: &[PathInfo
 async fn rehearsed(
     journey: &Journey<'_>,
     known: &Known,
-    built: &Built,
+    built: &Closure,
     staged: bool,
 ) -> Result<Rehearsal, Halt> {
     let world = &journey.run.world;

@@ -7,7 +7,7 @@ pub mod verdict;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fleet::{BuildOn, Host, HostName, Mode};
+use crate::fleet::{BuildOn, Generation, Host, HostName, Mode};
 pub use verdict::{Finding, Severity};
 
 /// A phase of a host's journey.
@@ -95,6 +95,16 @@ pub enum Goal {
     Build,
     /// Told what would happen.
     DryRun,
+    /// Running a generation that is on the host already, verified, and the boot default.
+    Rollback {
+        /// Which; `None`: the one before the profile's.
+        to: Option<Generation>,
+    },
+    /// An interrupted transaction brought to its end, or taken back.
+    Recover {
+        /// Take back whatever has not been decided.
+        abort: bool,
+    },
 }
 
 /// What will be done, for every host.
@@ -155,6 +165,8 @@ fn phases(goal: Goal) -> Vec<Phase> {
         Goal::Boot => vec![Facts, Validate, Evaluate, Build, Admit, Copy, Commit],
         Goal::Build => vec![Validate, Evaluate, Build],
         Goal::DryRun => vec![Facts, Validate, Evaluate, Build, Admit],
+        Goal::Rollback { .. } => vec![Facts, Admit, Activate, Verify, Commit],
+        Goal::Recover { .. } => vec![Facts],
     }
 }
 

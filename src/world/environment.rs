@@ -28,6 +28,8 @@ pub struct Environment {
     pub screen: bool,
     /// Whether the locale can show more than ASCII.
     pub unicode: bool,
+    /// Words of the command line, the program's own name left out.
+    pub arguments: Vec<String>,
     /// `GITHUB_STEP_SUMMARY`.
     pub step_summary: Option<PathBuf>,
 }
@@ -59,6 +61,10 @@ impl Environment {
                 let v = v.to_ascii_lowercase();
                 v.contains("utf-8") || v.contains("utf8")
             }),
+            arguments: std::env::args_os()
+                .skip(1)
+                .map(|a| a.to_string_lossy().into_owned())
+                .collect(),
             step_summary: var("GITHUB_STEP_SUMMARY").map(PathBuf::from),
         })
     }
