@@ -1,4 +1,4 @@
-//! `rollback HOST [--to GEN] [--with-lock]`: back to an explicit generation, verified like a deploy.
+//! `rollback HOST [--to GEN] [--with-lock]`: back to an explicit generation, verified.
 
 use std::path::{Path, PathBuf};
 

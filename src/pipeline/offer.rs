@@ -18,6 +18,7 @@ use crate::preflight::Refused;
 use crate::preflight::admission::{Admission, BootPart, NewClosure, admit};
 use crate::preflight::missing::missing;
 use crate::preflight::rehearse::{Rehearsal, rehearse};
+use crate::preflight::toplevel::describe;
 use crate::rollback;
 use crate::verify::{self, Baseline, Scripts};
 use crate::world::ssh::{Link, Target};
@@ -294,7 +295,13 @@ async fn admission(
     built: &Closure,
     paths: &[PathInfo],
 ) -> Result<Admission, Halt> {
-    let mut new = new_closure(built, paths);
+    let mut new = if built.here {
+        new_closure(built, paths)
+    } else {
+        describe(&journey.run.world, &known.target, Link::Shared, &built.toplevel)
+            .await
+            .map_err(|refused| refuse(journey, None, &refused))?
+    };
     let policy = &journey.step.policy;
     let mut sums = admit(&known.facts, &journey.host.name, &new, policy);
     if matches!(sums, Err(Refused::NoSpace { .. })) {
@@ -322,7 +329,7 @@ fn new_closure(built: &Closure, paths: &[PathInfo]) -> NewClosure {
     NewClosure {
         toplevel: Some(built.toplevel.clone()),
         paths: paths.iter().map(|p| (p.path.clone(), p.nar_size)).collect(),
-        missing: (!built.here).then(Vec::new),
+        missing: None,
         kernel: part(top.kernel),
         initrd: part(top.initrd),
         modules: top.kernel_modules.map_or(String::new(), |p| p.display().to_string()),

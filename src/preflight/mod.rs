@@ -13,6 +13,7 @@ pub mod pins;
 pub mod read;
 pub mod refused;
 pub mod rehearse;
+pub mod toplevel;
 
 use std::path::Path;
 

@@ -52,6 +52,7 @@ pub(crate) fn world(folder: &Path, runner: Arc<dyn Runner>) -> World {
         interactive: false,
         screen: false,
         unicode: false,
+        arguments: Vec::new(),
         step_summary: None,
     };
     World {
