@@ -53,6 +53,7 @@ pub(crate) fn world(folder: &Path, runner: Arc<dyn Runner>) -> World {
         screen: false,
         unicode: false,
         step_summary: None,
+        arguments: Vec::new(),
     };
     World {
         runner,
