@@ -86,6 +86,9 @@ impl Relay<'_> {
 fn shown(log: &Log, phase: Phase) -> (String, u64, u64, &'static str) {
     let subject = name_of(&log.current);
     match phase {
+        Phase::Build | Phase::Copy if subject.is_empty() => {
+            ("asking what is there".to_owned(), 0, 0, "paths")
+        }
         Phase::Evaluate => ("evaluating".to_owned(), log.files, 0, "files"),
         Phase::Copy => (format!("copying {subject}"), log.bytes.done, log.bytes.expected, "bytes"),
         _ if log.builds.expected > 0 => {

@@ -3,9 +3,9 @@
 //! `max-connections` stays 1, because more than one over a shared master hangs Nix 2.26 and fails
 //! in 2.34 (NixOS/nix #8329, #14132). Nix has no timeout of its own: a cut cable is noticed by
 //! ssh's keep-alive (three times five seconds), and 90 s without a word end it in any case. What
-//! broke is tried once more over a connection of its own; whole paths that had arrived are kept. Signatures are
-//! not asked for on our side: whether the other side does is its own configuration, which is
-//! never touched.
+//! broke is tried once more over a connection of its own; whole paths that had arrived are kept.
+//! Signatures are not asked for on our side: whether the other side does is its own
+//! configuration, which is never touched.
 
 use std::time::Duration;
 
@@ -148,8 +148,10 @@ fn sort(log: &Log, ended: Ended) -> TransferError {
         Ended::Killed => return TransferError::Cancelled,
         Ended::Exited(_) | Ended::Signalled(_) | Ended::TooMuch => {}
     }
+    // In the terse format errors are plain lines.
     let said = |words: &[&str]| {
-        log.errors.iter().map(|e| &e.message).find(|m| words.iter().any(|w| m.contains(w)))
+        let mut all = log.errors.iter().map(|e| &e.message).chain(&log.plain);
+        all.find(|m| words.iter().any(|w| m.contains(w)))
     };
     let plain: Vec<String> = log.plain.iter().cloned().collect();
     if said(&["No space left on device", "database or disk is full"]).is_some() {

@@ -14,6 +14,10 @@ use crate::world::{Ended, Invocation, Output, StartError, World};
 
 /// Raised when the same tree would get another name.
 const SCHEMA: &[u8] = b"nixdeploy tree 1\n";
+/// What differs from the index. Unlike `diff-files` it looks into files whose times alone differ,
+/// so a file that was saved without a change does not rename the tree; it takes no longer.
+const DIFF: [&str; 6] =
+    ["diff", "--raw", "--no-abbrev", "--no-renames", "--no-ext-diff", "--ignore-submodules=none"];
 /// Longest `.gitattributes` and `flake.lock` that is looked at.
 const TEXT_LIMIT: u64 = 16 << 20;
 
@@ -110,10 +114,8 @@ pub async fn tree(world: &World, flake: &FlakeRef) -> Result<Tree, TreeError> {
     let FlakeRef::Local(local) = flake else {
         return Err(TreeError::NotLocal(harmless::line(&flake.to_string())));
     };
-    let (index, changed) = tokio::join!(
-        git(world, local, &["ls-files", "-s", "-v"]),
-        git(world, local, &["diff-files", "--ignore-submodules=none"]),
-    );
+    let (index, changed) =
+        tokio::join!(git(world, local, &["ls-files", "-s", "-v"]), git(world, local, &DIFF),);
     let (index, changed, root) = (index?, changed?, local.root.clone());
     // Changed files can be large; the runtime has other hosts to serve.
     let named = tokio::task::spawn_blocking(move || named(&root, &index, &changed)).await;
@@ -366,6 +368,9 @@ async fn output(world: &World, flake: &LocalFlake, args: &[&str]) -> Result<Outp
         .timeout(std::time::Duration::from_secs(120));
     Ok(world.run(invocation).await?)
 }
+
+#[cfg(test)]
+mod cases;
 
 #[cfg(test)]
 mod tests {

@@ -54,6 +54,7 @@ pub(crate) fn world(folder: &Path, runner: Arc<dyn Runner>) -> World {
         unicode: false,
         arguments: Vec::new(),
         step_summary: None,
+        arguments: Vec::new(),
     };
     World {
         runner,
