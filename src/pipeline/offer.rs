@@ -85,11 +85,14 @@ pub async fn hold_and_build(
         let way_back = held(journey, known, &built.toplevel).await?;
         return Ok((way_back, built));
     };
-    let work = async { tokio::join!(held(journey, known, &toplevel), built_for(journey, known)) };
-    let (way_back, built) = tokio::select! {
-        both = work => both,
-        () = journey.run.stop.once() => return Err(interrupted(Phase::Build)),
+    // The lock is waited for even when we are asked to stop: one that is taken is to be given back.
+    let build = async {
+        tokio::select! {
+            built = built_for(journey, known) => built,
+            () = journey.run.stop.once() => Err(interrupted(Phase::Build)),
+        }
     };
+    let (way_back, built) = tokio::join!(held(journey, known, &toplevel), build);
     let way_back = way_back?;
     match built {
         Ok(built) => Ok((way_back, built)),

@@ -11,7 +11,7 @@ use crate::activate::guard::ActEnd;
 use crate::activate::hold::WayBack;
 use crate::activate::journal::Step;
 use crate::activate::returned::Returned;
-use crate::activate::{self, Activated, WhyNot};
+use crate::activate::{Activated, Going, WhyNot};
 use crate::event::stream::OpenPhase;
 use crate::event::{Decider, Event, Evidence, Finding, HostReport, Outcome, Phase, Severity};
 use crate::fleet::StorePath;
@@ -41,10 +41,18 @@ pub async fn activate(
     }
     record(journey, &way_back, Step::Go);
     let open = journey.run.emitter.phase(&journey.host.name, Phase::Activate);
-    let activated = match activate::go(way_back, &journey.step.policy).await {
-        Ok(activated) => activated,
-        Err(not) => {
-            let (way_back, why) = (not.way_back, not.why);
+    let going = Going::begin(way_back, &journey.step.policy);
+    let followed = tokio::select! {
+        followed = going.follow(&journey.step.policy) => followed,
+        () = journey.run.stop.once() => {
+            open.failed("interrupted");
+            return Err(arrive::back(journey, known, going.into_way_back(), stopped()).await);
+        }
+    };
+    let activated = match followed {
+        Ok(status) => going.activated(*status),
+        Err(why) => {
+            let way_back = going.into_way_back();
             return Err(not_activated(journey, known, way_back, why, open).await);
         }
     };
@@ -89,6 +97,11 @@ fn captured(journey: &Journey<'_>, activated: &Activated, fault: &str) -> Event 
         lines: activated.way_back().hand.last_lines(),
     };
     Event::Captured { host: journey.host.name.clone(), evidence }
+}
+
+/// The user asked for it.
+fn stopped() -> Why {
+    Why { interrupted: true, ..why(Phase::Verify, "interrupted", Decider::Deployer) }
 }
 
 fn why(phase: Phase, note: &str, decided_by: Decider) -> Why {
@@ -150,8 +163,7 @@ pub async fn verify(
         looked = look(journey, known, &activated, offered) => looked,
         () = journey.run.stop.once() => {
             open.failed("interrupted");
-            let why = Why { interrupted: true, ..why(Phase::Verify, "interrupted", Decider::Deployer) };
-            return Err(arrive::back(journey, known, activated.into_way_back(), why).await);
+            return Err(arrive::back(journey, known, activated.into_way_back(), stopped()).await);
         }
     };
     let (findings, session) = match looked {
