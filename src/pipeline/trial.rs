@@ -46,7 +46,7 @@ pub async fn activate(
         followed = going.follow(&journey.step.policy) => followed,
         () = journey.run.stop.once() => {
             open.failed("interrupted");
-            return Err(arrive::back(journey, known, going.into_way_back(), stopped()).await);
+            return Err(arrive::back(journey, known, going.into_way_back(), stopped(Phase::Activate)).await);
         }
     };
     let activated = match followed {
@@ -100,8 +100,8 @@ fn captured(journey: &Journey<'_>, activated: &Activated, fault: &str) -> Event 
 }
 
 /// The user asked for it.
-fn stopped() -> Why {
-    Why { interrupted: true, ..why(Phase::Verify, "interrupted", Decider::Deployer) }
+fn stopped(phase: Phase) -> Why {
+    Why { interrupted: true, ..why(phase, "interrupted", Decider::Deployer) }
 }
 
 fn why(phase: Phase, note: &str, decided_by: Decider) -> Why {
@@ -163,7 +163,7 @@ pub async fn verify(
         looked = look(journey, known, &activated, offered) => looked,
         () = journey.run.stop.once() => {
             open.failed("interrupted");
-            return Err(arrive::back(journey, known, activated.into_way_back(), stopped()).await);
+            return Err(arrive::back(journey, known, activated.into_way_back(), stopped(Phase::Verify)).await);
         }
     };
     let (findings, session) = match looked {
