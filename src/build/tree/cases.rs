@@ -30,6 +30,7 @@ impl Repository {
             screen: false,
             unicode: false,
             step_summary: None,
+            arguments: Vec::new(),
         };
         let world = World {
             runner: Arc::new(process::System),
