@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use etcetera::BaseStrategy;
 
 /// Read once at start.
@@ -39,8 +40,8 @@ impl Environment {
     ///
     /// # Errors
     /// When there is no home folder.
-    pub fn read() -> Result<Self, String> {
-        let base = etcetera::choose_base_strategy().map_err(|e| e.to_string())?;
+    pub fn read() -> anyhow::Result<Self> {
+        let base = etcetera::choose_base_strategy().context("there is no home folder")?;
         let cache = base.cache_dir().join("nixdeploy");
         let state = base.state_dir().unwrap_or_else(|| base.home_dir().join(".local/state"));
         let runtime = base.runtime_dir().filter(|d| d.is_dir());
@@ -49,7 +50,7 @@ impl Environment {
         let dumb = var("TERM").is_none_or(|t| t == "dumb");
         Ok(Self {
             home: base.home_dir().to_path_buf(),
-            folder: std::env::current_dir().map_err(|e| format!("current folder: {e}"))?,
+            folder: std::env::current_dir().context("the current folder is gone")?,
             state: state.join("nixdeploy"),
             sockets: runtime.map_or_else(|| cache.join("ssh"), |d| d.join("nixdeploy")),
             cache,

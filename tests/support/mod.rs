@@ -54,7 +54,6 @@ pub(crate) fn world(folder: &Path, runner: Arc<dyn Runner>) -> World {
         unicode: false,
         arguments: Vec::new(),
         step_summary: None,
-        arguments: Vec::new(),
     };
     World {
         runner,

@@ -29,6 +29,7 @@ impl Repository {
             interactive: false,
             screen: false,
             unicode: false,
+            arguments: Vec::new(),
             step_summary: None,
             arguments: Vec::new(),
         };
