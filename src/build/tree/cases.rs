@@ -31,7 +31,6 @@ impl Repository {
             unicode: false,
             arguments: Vec::new(),
             step_summary: None,
-            arguments: Vec::new(),
         };
         let world = World {
             runner: Arc::new(process::System),
