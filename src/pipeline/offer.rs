@@ -257,7 +257,7 @@ async fn offering(
         }
     };
     open.ok(admission_note(&admission));
-    let options = CopyOptions { present: !built.here, ..CopyOptions::default() };
+    let options = CopyOptions { present: !built.here, closure: &paths, ..CopyOptions::default() };
     let (world, emitter, name) = (&run.world, &run.emitter, &journey.host.name);
     let (copied, baseline, mut changes) = tokio::join!(
         copy(world, emitter, name, &known.target, &built.toplevel, options),
