@@ -46,7 +46,8 @@ pub async fn activate(
         followed = going.follow(&journey.step.policy) => followed,
         () = journey.run.stop.once() => {
             open.failed("interrupted");
-            return Err(arrive::back(journey, known, going.into_way_back(), stopped(Phase::Activate)).await);
+            let why = stopped(Phase::Activate);
+            return Err(arrive::back(journey, known, going.into_way_back(), why).await);
         }
     };
     let activated = match followed {
@@ -163,7 +164,8 @@ pub async fn verify(
         looked = look(journey, known, &activated, offered) => looked,
         () = journey.run.stop.once() => {
             open.failed("interrupted");
-            return Err(arrive::back(journey, known, activated.into_way_back(), stopped(Phase::Verify)).await);
+            let why = stopped(Phase::Verify);
+            return Err(arrive::back(journey, known, activated.into_way_back(), why).await);
         }
     };
     let (findings, session) = match looked {
