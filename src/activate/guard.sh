@@ -431,6 +431,7 @@ follow() {
   kill "$reader" 2> /dev/null
   wait "$reader" 2> /dev/null
   [ ! -e "$d/started" ] || journalctl "$@" < /dev/null
+  [ ! -e "$d/act" ] || sample_units
   show
 }
 

@@ -20,7 +20,6 @@ use crate::rollback;
 use crate::verify::{
     self, Baseline, Examined, Expectation, Restarts, Scripts, Session, UnitBefore, VerifyError,
 };
-use crate::world::ssh::Link;
 
 /// Evidence that the host is healthy, with the session that saw it.
 pub struct Verified {
@@ -216,7 +215,8 @@ async fn look(
     offered: &Offered,
 ) -> Looked {
     let way_back = activated.way_back();
-    let (sample, ()) = tokio::join!(sample(journey, known), soak(journey));
+    let sample = sample(activated);
+    soak(journey).await;
     let names: Vec<String> = match offered.baseline.network.names.is_empty() {
         true => names(journey),
         false => offered.baseline.network.names.iter().cloned().collect(),
@@ -242,7 +242,7 @@ async fn look(
         units: &units,
         vitals: Some(&vitals),
         baseline: &offered.baseline,
-        sample: sample.as_ref(),
+        sample: Some(&sample),
         profile: known.before().profile.as_ref(),
         boot_default: known.before().boot_default.as_ref(),
     };
@@ -263,14 +263,11 @@ async fn examine(
     Ok((examined, session))
 }
 
-/// Restarts at the beginning of the soak; a host that cannot tell is judged from before.
-async fn sample(journey: &Journey<'_>, known: &Known) -> Option<Restarts> {
-    let script = format!("PATH=$1/sw/bin\n{}\nsample_units < /dev/null\n", verify::SAMPLE);
-    let old = known.old()?.as_str();
-    let invocation = known.target.script(Link::Shared, &script, &[old]);
-    let invocation = invocation.timeout(Duration::from_secs(10));
-    let output = journey.run.world.run(invocation).await.ok()?;
-    output.ended.ok().then(|| verify::parse_restarts(output.out.iter().map(String::as_str)))
+/// Restarts at the beginning of the soak, as the guard counted them.
+fn sample(activated: &Activated) -> Restarts {
+    let lines = activated.status().restarts.iter().map(|r| format!("restarts={r}"));
+    let lines: Vec<String> = lines.collect();
+    verify::parse_restarts(lines.iter().map(String::as_str))
 }
 
 async fn soak(journey: &Journey<'_>) {
