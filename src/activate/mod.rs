@@ -93,7 +93,15 @@ impl Going {
     ///
     /// # Errors
     /// See [`WhyNot`].
-    pub async fn follow(&self, policy: &Policy) -> Result<Box<Status>, WhyNot> {
+    /// `first` is an answer that is there already, from a session that was open.
+    pub async fn follow(
+        &self,
+        policy: &Policy,
+        first: Option<Box<Status>>,
+    ) -> Result<Box<Status>, WhyNot> {
+        if let Some(status) = first {
+            return why_not(status);
+        }
         let longest = longest_s(policy);
         let (hand, new) = (&self.way_back.hand, self.way_back.new.as_str());
         let patience = Duration::from_secs(patience_s(policy));
@@ -107,6 +115,11 @@ impl Going {
     /// The activation has ended, as the guard told.
     pub fn activated(self, status: Status) -> Activated {
         Activated { way_back: self.way_back, status }
+    }
+
+    /// The way back.
+    pub fn way_back(&self) -> &WayBack {
+        &self.way_back
     }
 
     /// Gives it up for its way back.
