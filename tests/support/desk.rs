@@ -24,7 +24,8 @@ const SET_UP: &str = r#"
     desk=/root/desks/$1; cd /root
     if [ ! -d "$desk/flake" ]; then
       mkdir -p "$desk/state"; rm -rf "$desk/new"
-      exec 9> /run/desks; flock 9; git clone -q flake "$desk/new"; git -C "$desk/new" tag fleet
+      exec 9> /run/desks; flock 9; git clone -q flake "$desk/new"; 
+      git -C "$desk/new" tag fleet "$(git -C "$desk/new" rev-list --max-parents=0 HEAD)"
       mv "$desk/new" "$desk/flake"
     fi
     cd "$desk/flake"; git reset -q --hard fleet; git clean -qfd"#;
