@@ -11,5 +11,6 @@ mod process;
 mod report;
 mod scripts_facts;
 mod scripts_verify;
+mod status;
 mod support;
 mod tidy;

@@ -252,7 +252,7 @@ fn shell(sh: &str, files: &[&str], tools: &[(&str, &str)], main: &str) -> String
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-const SAMPLE: &str = include_str!("../src/verify/sample.sh");
+const SAMPLE: &str = include_str!("../src/activate/sample.sh");
 const UNITS: &str = include_str!("../src/verify/units.sh");
 const NETWORK: &str = include_str!("../src/verify/network.sh");
 const PROBES: &str = include_str!("../src/verify/probes.sh");

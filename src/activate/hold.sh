@@ -50,6 +50,7 @@ sweep() {
   for stale in "$base"/*; do
     case ${stale##*/} in "$tx" | current) ;; *) rm -rf "$stale" ;; esac
   done
+  rm -f /nix/var/nix/nixdeploy-reserve
   for stale in "$roots"/*; do
     case ${stale##*/} in "$tx"-*) ;; *) rm -f "$stale" ;; esac
   done

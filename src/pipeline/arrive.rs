@@ -12,6 +12,7 @@ use crate::activate::guard::{Said, Status, read};
 use crate::activate::hold::WayBack;
 use crate::activate::journal::Step;
 use crate::activate::returned::Returned;
+use crate::build::remembered;
 use crate::commit::{self, Committed};
 use crate::event::stream::Stopwatch;
 use crate::event::{Decider, Event, HostReport, Outcome, Phase, Pointers};
@@ -103,6 +104,11 @@ fn arrived(
 ) -> HostReport {
     record(journey, way_back, Step::Done);
     keep_lock(journey, &way_back.new);
+    let state = &journey.run.world.environment.state;
+    let kept = remembered::keep(state, &journey.host.name, &way_back.new, &offered.paths);
+    if let Err(error) = kept {
+        tracing::debug!(%error, "the closure is not remembered");
+    }
     let after = ending::after(status);
     let (emitter, host) = (&journey.run.emitter, journey.host.name.clone());
     let (from, to) = (known.before().generation, after.generation);

@@ -11,7 +11,7 @@ use crate::activate::hand::Hand;
 use crate::activate::hold::{HoldError, WayBack, hold};
 use crate::activate::journal::{self, Record, Step};
 use crate::build::closure::{self, PathInfo};
-use crate::build::{self, Built, Where, diff};
+use crate::build::{self, Built, Where, diff, remembered};
 use crate::event::{Changes, Event, HostReport, Outcome, Phase};
 use crate::fleet::{BuildOn, HostName, StorePath};
 use crate::preflight::Refused;
@@ -41,6 +41,8 @@ pub struct Offered {
     pub scripts: Scripts,
     /// It can only be installed for the next boot.
     pub stage: bool,
+    /// Its closure; empty when it was not built here.
+    pub paths: Vec<PathInfo>,
 }
 
 /// Builds and keeps; the host is not even asked.
@@ -85,11 +87,14 @@ pub async fn hold_and_build(
         let way_back = held(journey, known, &built.toplevel).await?;
         return Ok((way_back, built));
     };
-    let work = async { tokio::join!(held(journey, known, &toplevel), built_for(journey, known)) };
-    let (way_back, built) = tokio::select! {
-        both = work => both,
-        () = journey.run.stop.once() => return Err(interrupted(Phase::Build)),
+    // The lock is waited for even when we are asked to stop: one that is taken is to be given back.
+    let build = async {
+        tokio::select! {
+            built = built_for(journey, known) => built,
+            () = journey.run.stop.once() => Err(interrupted(Phase::Build)),
+        }
     };
+    let (way_back, built) = tokio::join!(held(journey, known, &toplevel), build);
     let way_back = way_back?;
     match built {
         Ok(built) => Ok((way_back, built)),
@@ -254,7 +259,7 @@ async fn offering(
         }
     };
     open.ok(admission_note(&admission));
-    let options = CopyOptions { present: !built.here, ..CopyOptions::default() };
+    let options = CopyOptions { present: !built.here, closure: &paths, ..CopyOptions::default() };
     let (world, emitter, name) = (&run.world, &run.emitter, &journey.host.name);
     let (copied, baseline, mut changes) = tokio::join!(
         copy(world, emitter, name, &known.target, &built.toplevel, options),
@@ -268,7 +273,7 @@ async fn offering(
     changes.reboot_required = admission.reboot_required;
     ask(journey, &changes).await?;
     emitter.emit(Event::ChangesFound { host: name.clone(), changes });
-    Ok(Offered { admission, baseline, scripts, stage })
+    Ok(Offered { admission, baseline, scripts, stage, paths })
 }
 
 fn pinned(journey: &Journey<'_>) -> Result<Scripts, Halt> {
@@ -381,9 +386,15 @@ pub fn names(journey: &Journey<'_>) -> Vec<String> {
 
 async fn package_changes(journey: &Journey<'_>, known: &Known, paths: &[PathInfo]) -> Changes {
     let Some(old) = known.old().filter(|_| !paths.is_empty()) else { return Changes::default() };
+    let (world, name) = (&journey.run.world, &journey.host.name);
     let tools = format!("{old}/sw/bin");
-    let before = closure::closure_of(&journey.run.world, &known.target, &tools, old).await;
-    let Ok(before) = before else { return Changes::default() };
+    let before = match remembered::recall(&world.environment.state, name, old) {
+        Some(before) => before,
+        None => closure::closure_of(world, &known.target, &tools, old).await.unwrap_or_default(),
+    };
+    if before.is_empty() {
+        return Changes::default();
+    }
     let (packages, delta) = diff::closures(&before, paths);
     Changes { packages: Some(packages), size_delta: Some(delta), ..Changes::default() }
 }

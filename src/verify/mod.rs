@@ -34,14 +34,10 @@ use crate::plan::{Finding, Severity};
 use crate::world::ssh::{Failure, Link, Target};
 use crate::world::{StartError, World};
 
-/// Counts the restarts of living services: to be run right after the activation. Functions only;
-/// `sample_units` prints lines for [`parse_restarts`].
-pub const SAMPLE: &str = include_str!("sample.sh");
-
 /// The whole script of the session.
 const SCRIPT: &str = concat!(
     include_str!("../commit/bootloader.sh"),
-    include_str!("sample.sh"),
+    include_str!("../activate/sample.sh"),
     include_str!("units.sh"),
     include_str!("network.sh"),
     include_str!("resources.sh"),
