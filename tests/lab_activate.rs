@@ -63,13 +63,13 @@ mod lab {
         sshd_with_a_bad_configuration: Row {
             id: "F18 config",
             knob: "lab.breakSshd = \"config\";",
-            says: &["sshd"],
+            says: &["Connection refused", "ThisIsNoSshdOption"],
             ..REVERTED
         };
         sshd_on_another_port: Row {
             id: "F18 port",
             knob: "lab.breakSshd = \"port\";",
-            says: &["Connection refused"],
+            says: &["no new ssh connection"],
             ..REVERTED
         };
         sshd_that_is_gone: Row {

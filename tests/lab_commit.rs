@@ -38,7 +38,7 @@ mod lab {
         a_boot_loader_that_fails: Row {
             id: "F33",
             knob: "lab.bootloaderFails = true;",
-            says: &["the boot loader could not be installed", "install-systemd-boot"],
+            says: &["the boot loader could not be installed", "install-systemd-boot: lab"],
             then: Then::Undone,
             ..REVERTED
         };
@@ -88,7 +88,6 @@ mod lab {
                 let _ = desk.exec("pkill -KILL -f '^sshd-session: ' || pkill -KILL -f '^sshd: '");
                 let_boot_loader_go(desk);
             },
-            says: &["reconnected"],
             ..COMMITTED
         };
         a_commit_that_is_killed: Row {
@@ -127,6 +126,9 @@ mod lab {
                 desk.lab().boot(desk.host());
                 let_boot_loader_go(desk);
             },
+            exit: 9,
+            result: "stranded",
+            says: &["not as before: the profile", "--accept-drift"],
             then: Then::Own,
             after: |desk, before, _| {
                 let after = desk.state();

@@ -96,7 +96,7 @@ mod lab {
             before: |desk| probe(desk, "echo FAIL: a bit slow; exit 3"),
             knob: SICK,
             hosts: "[[hosts.HOST.health]]\nscript = \"health/probe.sh\"\nrequired = false",
-            says: &["FAIL: a bit slow", "warnings: 1"],
+            says: &["FAIL: a bit slow", "healthy, 1 warning"],
             ..COMMITTED
         };
         a_command_that_fails: Row {
@@ -106,12 +106,20 @@ mod lab {
             says: &["! systemctl is-active -q sick"],
             ..REVERTED
         };
-        a_port_that_closes: Row {
-            id: "F28 tcp",
-            before: |desk| committed(desk, "lab.apps.greeter = { port = 8081; };"),
+        a_unit_that_is_no_longer_there: Row {
+            id: "F28 unit",
+            before: |desk| committed(desk, "lab.apps.greeter = { };"),
             knob: "lab.apps.other = { };",
-            hosts: "[[hosts.HOST.health]]\ntcp = \"HOST:8081\"\ntimeout_s = 2",
-            says: &["8081"],
+            hosts: "[[hosts.HOST.health]]\nunit = \"greeter.service\"",
+            says: &["unit greeter.service"],
+            ..REVERTED
+        };
+        a_word_in_the_journal: Row {
+            id: "F28 journal",
+            knob: "systemd.services.app-noise = { wantedBy = [ \"multi-user.target\" ]; \
+                script = \"echo corrupt page; exec sleep infinity\"; };",
+            hosts: "[[hosts.HOST.health]]\njournal = \"corrupt [a-z]+\"",
+            says: &["corrupt page"],
             ..REVERTED
         };
         a_critical_service_that_is_gone: Row {
