@@ -1,6 +1,12 @@
 //! The one test binary: every file beside this one is a module of it (tidy sees to that).
 
 mod check;
+mod lab_activate;
+mod lab_commit;
+mod lab_good;
+mod lab_operators;
+mod lab_refused;
+mod lab_verify;
 mod process;
 mod report;
 mod scripts_facts;

@@ -153,6 +153,8 @@ pub struct Status {
     pub revert_status: Option<i32>,
     /// Whether the boot default was read back.
     pub boot_verified: bool,
+    /// Last lines of the commit that was undone, or of the way back that failed.
+    pub log: Vec<String>,
     /// Pointers at the end.
     pub after: Pointers,
 }
@@ -244,6 +246,7 @@ impl Status {
         match key {
             "restarts" if self.restarts.len() < MOST => self.restarts.push(value.to_owned()),
             "outcome" => self.ending = ending(value),
+            "log" if self.log.len() < MOST => self.log.push(value.to_owned()),
             "missing" if self.missing.len() < MOST => self.missing.push(value.to_owned()),
             "revert_status" => self.revert_status = value.parse().ok(),
             "boot_default" => self.boot_verified = value == "verified",

@@ -54,6 +54,7 @@ finish() { # OUTCOME REASON [KEY=VALUE...]: the last word
     printf 'outcome=%s\nreason=%s\ndecision=%s\n' "$finish_outcome" "$finish_reason" "$(decision)"
     for word in "$@"; do printf '%s\n' "$word"; done
     pointers
+    spoken "$finish_outcome"
   } > "$d/.outcome.$$"
   mv -f "$d/.outcome.$$" "$d/outcome"
   phase "$finish_outcome" "$finish_reason"
@@ -61,6 +62,17 @@ finish() { # OUTCOME REASON [KEY=VALUE...]: the last word
   rm -f "$reserve"
   timeout 10 systemctl stop nixdeploy-backstop.timer 2> /dev/null || :
   exit 0
+}
+
+# spoken OUTCOME: the last lines of what failed to commit, or to go back.
+spoken() {
+  val step
+  case $1:$v in
+    revert_failed:*) spoken_log=revert.log ;;
+    *:undo) spoken_log=commit.log ;;
+    *) return 0 ;;
+  esac
+  tail -n 20 "$d/$spoken_log" 2> /dev/null | sed 's/^/log=/'
 }
 
 pointers() {
@@ -260,7 +272,7 @@ undo() {
   if [ -n "$made" ] && [ "$made" != "$link0" ]; then undo_profile; fi
   val boot0
   if [ -e "$d/boot_begun" ]; then
-    NIXOS_NO_CHECK=1 timeout 120 "$old/bin/switch-to-configuration" boot >> "$d/commit.log" 2>&1
+    NIXOS_NO_CHECK=1 timeout 120 "$old/bin/switch-to-configuration" boot >> "$d/undo.log" 2>&1
   fi
   [ "$(boot_default)" = "$v" ] || put undone 'boot default is not what it was'
   if [ -e "$d/req.stage" ]; then
@@ -276,8 +288,8 @@ undo_profile() {
     return
   fi
   number=${link0#system-} made=${made#system-}
-  timeout 60 nix-env -p "$profile" --switch-generation "${number%-link}" >> "$d/commit.log" 2>&1
-  timeout 60 nix-env -p "$profile" --delete-generations "${made%-link}" >> "$d/commit.log" 2>&1
+  timeout 60 nix-env -p "$profile" --switch-generation "${number%-link}" >> "$d/undo.log" 2>&1
+  timeout 60 nix-env -p "$profile" --delete-generations "${made%-link}" >> "$d/undo.log" 2>&1
 }
 
 # --- revert -------------------------------------------------------------------

@@ -189,6 +189,10 @@ pub async fn verify(
             let host = Some(journey.host.name.clone());
             let event = Event::Found { host, phase: Phase::Verify, finding: finding.clone() };
             journey.run.emitter.emit(event);
+            // Nobody can be asked about the unit any more; the activation has named it.
+            if activated.end() == ActEnd::Exited(4) {
+                journey.run.emitter.emit(captured(journey, &activated, "a unit failed (exit 4)"));
+            }
             (vec![finding], None)
         }
     };

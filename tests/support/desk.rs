@@ -1,0 +1,234 @@
+//! A desk on the deployer: one machine of the lab, ours alone, with a flake, a hosts.toml and a
+//! state folder of its own, so that several tests deploy at once and none sees another's.
+//!
+//! ```text
+//! let Some(desk) = Desk::any() else { return };
+//! let before = desk.good();
+//! desk.knob("lab.brokenService = true;");
+//! assert_eq!(desk.run(&["quick-deploy", desk.host()]).code, 6);
+//! ```
+
+use std::time::Duration;
+
+use super::machines::{Held, Lab, Running, Said, State};
+use super::wait_until;
+
+/// Short budgets: a test waits for most of them.
+const DEFAULTS: &str = "soak_s = 1\nactivate_timeout_s = 20\nverify_timeout_s = 20\n\
+    commit_timeout_s = 20\n";
+/// Every step of this is quick; a machine that takes longer is lost.
+const QUICK: Duration = Duration::from_secs(30);
+
+/// Makes the desk, or clears it: the flake as it was, no knob.
+const SET_UP: &str = r#"
+    desk=/root/desks/$1; cd /root
+    if [ ! -d "$desk/flake" ]; then
+      mkdir -p "$desk/state"; rm -rf "$desk/new"
+      exec 9> /run/desks; flock 9; git clone -q flake "$desk/new"; 
+      git -C "$desk/new" tag fleet "$(git -C "$desk/new" rev-list --max-parents=0 HEAD)"
+      mv "$desk/new" "$desk/flake"
+    fi
+    cd "$desk/flake"; git reset -q --hard fleet; git clean -qfd"#;
+/// Takes away what tests left on the machine itself.
+const CLEAR: &str = "rm -f /etc/lab/hook /etc/lab/once /etc/lab/tailscale /var/full /boot/full; \
+    systemctl reset-failed; true";
+
+/// A machine and a place to deploy it from.
+pub(crate) struct Desk {
+    lab: Held,
+    host: String,
+}
+
+impl Desk {
+    /// Waits for a free machine whose deploy user is root; `None`: there is no lab.
+    pub(crate) fn any() -> Option<Self> {
+        let lab = Lab::from_env()?;
+        let hosts = lab.hosts();
+        let free = || {
+            let hosts = hosts.iter().filter(|h| *h != "samsung");
+            hosts.into_iter().find_map(|h| Some((lab.try_hold(h)?, h.clone())))
+        };
+        let (lab, host) = wait_until("a free machine", Duration::from_secs(1800), free);
+        Some(Self { lab, host })
+    }
+
+    /// Waits for this machine.
+    pub(crate) fn of(host: &str) -> Option<Self> {
+        let lab = Lab::from_env()?;
+        Some(Self { lab: lab.hold(&[host]), host: host.to_owned() })
+    }
+
+    /// The machine's name.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The lab, for its verbs.
+    pub(crate) fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    /// The machine in its plain configuration, committed, healthy, nothing held; its state.
+    pub(crate) fn good(&self) -> State {
+        self.clear();
+        if !self.usable() {
+            self.factory();
+        }
+        let said = self.quick_deploy();
+        if said.code != 0 {
+            self.factory();
+            let said = self.quick_deploy();
+            assert_eq!(said.code, 0, "no good state\n{}{}", said.stdout, said.stderr);
+        }
+        let state = self.state();
+        assert!(sound(&state), "no good state: {state:?}");
+        state
+    }
+
+    fn quick_deploy(&self) -> Said {
+        self.run(&["quick-deploy", &self.host])
+    }
+
+    /// Back to the factory's disk.
+    pub(crate) fn factory(&self) {
+        self.lab.reset(&self.host);
+        let _ = std::fs::remove_file(self.spoilt());
+    }
+
+    fn clear(&self) {
+        let _ = self.on_deployer(SET_UP, &[&self.host]);
+        self.inventory("");
+    }
+
+    fn usable(&self) -> bool {
+        let cut = self.lab.file(&format!("m/{}/cut", self.host)).exists();
+        if self.spoilt().exists()
+            || cut
+            || self.lab.exec(&self.host, &["sh", "-c", CLEAR]).code != 0
+        {
+            return false;
+        }
+        sound(&self.state())
+    }
+
+    /// The next test gets a machine from the factory.
+    pub(crate) fn spoil(&self) {
+        std::fs::write(self.spoilt(), "").expect("a mark");
+    }
+
+    fn spoilt(&self) -> std::path::PathBuf {
+        self.lab.file(&format!("test-{}.spoilt", self.host))
+    }
+
+    /// What is true of the machine, read by the lab.
+    pub(crate) fn state(&self) -> State {
+        self.lab.state(&self.host)
+    }
+
+    /// Writes hosts.toml: short budgets, this host, and more lines of its table.
+    pub(crate) fn inventory(&self, lines: &str) {
+        let user = if self.host == "samsung" { "admin" } else { "root" };
+        let host = &self.host;
+        let lines = lines.replace("HOST", host);
+        let text = format!(
+            "[defaults]\nflake = \"/root/desks/{host}/flake\"\n{DEFAULTS}\n\
+             [hosts.{host}]\nuser = \"{user}\"\n{lines}\n"
+        );
+        let _ = self.on_deployer(r#"printf %s "$2" > "/root/desks/$1/hosts.toml""#, &[host, &text]);
+    }
+
+    /// What is wrong with the machine's configuration from now on, committed; empty: nothing.
+    pub(crate) fn knob(&self, settings: &str) {
+        let text = match settings {
+            "" => String::new(),
+            settings => format!("{{ lib, ... }}:\n{{\n  {settings}\n}}\n"),
+        };
+        self.write(&format!("hosts/{}/knobs.nix", self.host), &text);
+    }
+
+    /// A file of the flake, committed; empty: none.
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let script = r#"
+            cd "/root/desks/$1/flake"; mkdir -p "$(dirname "$2")"; printf %s "$3" > "$2"
+            [ -s "$2" ] || rm "$2"
+            git add -A; git diff --cached --quiet || git commit -qm "a change""#;
+        let _ = self.on_deployer(script, &[&self.host, path, text]);
+    }
+
+    fn on_deployer(&self, script: &str, args: &[&str]) -> Said {
+        let said = self.lab.exec("deployer", &[&["bash", "-euc", script, "-"], args].concat());
+        assert_eq!(said.code, 0, "{script}\n{}{}", said.stdout, said.stderr);
+        said
+    }
+
+    /// A command on the machine that has to succeed, through the lab's own door; what it printed.
+    pub(crate) fn exec(&self, script: &str) -> String {
+        let said = self.lab.exec(&self.host, &["bash", "-c", script]);
+        assert_eq!(said.code, 0, "{script}\n{}{}", said.stdout, said.stderr);
+        said.stdout.trim().to_owned()
+    }
+
+    /// Runs our program on the deployer, at this desk, to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Said {
+        self.start(args).end()
+    }
+
+    /// Starts our program on the deployer, at this desk.
+    pub(crate) fn start(&self, args: &[&str]) -> Running {
+        self.lab.start(&format!("/root/desks/{}", self.host), args)
+    }
+
+    /// Waits until a command on the machine succeeds.
+    pub(crate) fn until(&self, what: &str, limit: Duration, script: &str) {
+        wait_until(what, limit, || {
+            Some(()).filter(|()| self.lab.exec(&self.host, &["bash", "-c", script]).code == 0)
+        });
+    }
+
+    /// Waits until the activation runs.
+    pub(crate) fn until_activating(&self) {
+        let script = "cd /run/nixdeploy/current && [ -e started ] && [ ! -e act ]";
+        self.until("the activation to run", QUICK, script);
+    }
+
+    /// Waits until the activation is over and its outcome open.
+    pub(crate) fn until_observing(&self) {
+        let script = "cd /run/nixdeploy/current && [ -e observing ] && [ ! -e outcome ]";
+        self.until("the activation to be over", QUICK, script);
+    }
+
+    /// Waits until the guard has had its last word and is gone; the state then.
+    pub(crate) fn until_decided(&self, limit: Duration) -> State {
+        self.until("the guard's outcome", limit, "[ -e /run/nixdeploy/current/outcome ]");
+        self.unguarded()
+    }
+
+    /// Waits until no guard is left; the state then.
+    pub(crate) fn unguarded(&self) -> State {
+        self.lab.wait_for(&self.host, "the guard to be gone", QUICK, |state| {
+            matches!(state.get("guard"), "absent" | "inactive")
+        })
+    }
+
+    /// Power loss, and power on again.
+    pub(crate) fn reboot(&self) {
+        self.lab.kill(&self.host);
+        self.lab.boot(&self.host);
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = std::fs::write(self.spoilt(), "");
+        }
+    }
+}
+
+/// On, healthy, and all pointers the same generation.
+fn sound(state: &State) -> bool {
+    state.get("power") == "on"
+        && state.get("units_failed").is_empty()
+        && state.is_all(state.get("running"))
+        && matches!(state.get("guard"), "absent" | "inactive")
+}
