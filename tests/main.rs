@@ -1,8 +1,14 @@
 //! The one test binary: every file beside this one is a module of it (tidy sees to that).
 
+mod bad_input;
 mod check;
+mod exit_codes;
+mod flags;
+mod hostile;
+mod journeys;
 mod process;
 mod report;
+mod scripts_bare;
 mod scripts_facts;
 mod scripts_verify;
 mod support;

@@ -36,6 +36,7 @@ pub fn setting(global: &Global) -> Setting {
             Color::Never => anstream::ColorChoice::Never,
         },
         quiet: global.quiet > 0,
+        silent: global.quiet > 1,
         verbose: global.verbose,
     }
 }

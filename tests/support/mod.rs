@@ -1,9 +1,11 @@
 //! What several test files stand on: the lab's machines, a scripted runner, waiting with a limit.
 
 // Not `lab`: by that name `tests/run` tells the tests that need machines from the others.
+pub(crate) mod desk;
 #[expect(dead_code, reason = "the tests on machines come with the slices they try")]
 pub(crate) mod machines;
 pub(crate) mod scripted;
+pub(crate) mod stage;
 
 use std::path::Path;
 use std::process::Command;
