@@ -276,7 +276,11 @@ pub async fn clearance(journey: &Journey<'_>) -> Result<(), Halt> {
         Err(blocked) => {
             open.failed(blocked.to_string());
             let mut halt = halt(Outcome::Blocked, Phase::Validate, blocked.to_string());
-            halt.next.push("nixdeploy check".to_owned());
+            let told = blocked.findings.iter().filter(|f| f.code == "tree");
+            halt.next.extend(told.filter_map(|f| f.suggestion.clone()));
+            if halt.next.is_empty() {
+                halt.next.push("nixdeploy check".to_owned());
+            }
             Err(halt)
         }
     }
