@@ -4,7 +4,7 @@
 use super::arrive;
 use super::ending::{self, Halt, halt, interrupted};
 use super::host::Journey;
-use super::learn::{Known, clearance, evaluate, not_built, options, refuse};
+use super::learn::{Known, clearance, evaluate, not_built, options, refuse, unevaluated};
 use crate::activate::copy::{CopyError, CopyOptions, copy};
 use crate::activate::guard::Tx;
 use crate::activate::hand::Hand;
@@ -52,7 +52,10 @@ pub struct Offered {
 pub async fn build_only(journey: &Journey<'_>) -> Result<HostReport, Halt> {
     let run = journey.run;
     let name = &journey.host.name;
-    let evaluated = evaluate(journey).await.map_err(|e| not_built(journey, Phase::Evaluate, &e))?;
+    let evaluated = match evaluate(journey).await {
+        Ok(evaluated) => evaluated,
+        Err(error) => return Err(unevaluated(journey, &error).await),
+    };
     clearance(journey).await?;
     let target = Target::new(journey.host, &run.world.environment.sockets);
     let built = built(journey, &evaluated, &target, "/run/current-system/sw/bin").await?;
