@@ -416,13 +416,13 @@ async fn rehearsed(
     let staged = staged || journey.run.plan.goal == crate::plan::Goal::Boot;
     if let Some(open) = session {
         match open.rehearse(built.toplevel.as_str(), EACH_S).await {
-            Ok(answer) => {
+            Ok(answer) if answer.lines.last().is_some_and(|l| l == "end=0") => {
                 let (out, err) = (answer.lines, Vec::new());
                 let output = Output { ended: Ended::Exited(answer.rc), out, err };
                 return judge(&output, staged).map_err(|r| refuse(journey, None, &r));
             }
             // Asked once more below, over a connection of its own.
-            Err(_) => *session = None,
+            _ => *session = None,
         }
     }
     rehearse(world, &known.target, Link::Shared, &built.toplevel, staged)
