@@ -129,9 +129,9 @@ pub fn spaced(word: &str) -> String {
     word.replace('-', " ")
 }
 
-/// The exit code of one host; without a last word it is our own fault.
+/// The exit code of one host.
 pub fn exit_of_host(host: &HostState) -> Exit {
-    host.report.as_ref().map_or(Exit::Internal, |r| exit::of_outcome(&r.outcome))
+    exit::of_host(host)
 }
 
 /// The exit code of the run, as the command line asked for it.
