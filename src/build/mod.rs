@@ -16,6 +16,7 @@ pub mod realise;
 pub mod relay;
 pub mod transfer;
 pub mod tree;
+pub mod units;
 
 use std::time::Duration;
 

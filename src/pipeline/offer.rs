@@ -1,18 +1,19 @@
 //! The middle of a journey: the closure is built, admitted, copied and rehearsed. The host is held
 //! and unchanged all along; whatever fails here lets it go as it was.
 
-use super::arrive;
 use super::ending::{self, Halt, halt, interrupted};
 use super::host::Journey;
 use super::learn::{Known, clearance, evaluate, not_built, options, refuse};
+use super::preview::{ask, package_changes};
+use super::{arrive, preview};
 use crate::activate::copy::{CopyError, CopyOptions, copy};
 use crate::activate::guard::Tx;
 use crate::activate::hand::Hand;
 use crate::activate::hold::{HoldError, WayBack, hold};
 use crate::activate::journal::{self, Record, Step};
 use crate::build::closure::{self, PathInfo};
-use crate::build::{self, Built, Where, diff};
-use crate::event::{Changes, Event, HostReport, Outcome, Phase};
+use crate::build::{self, Built, Where};
+use crate::event::{Event, HostReport, Outcome, Phase, UnitChanges};
 use crate::fleet::{BuildOn, HostName, StorePath};
 use crate::preflight::Refused;
 use crate::preflight::admission::{Admission, BootPart, NewClosure, admit};
@@ -41,6 +42,8 @@ pub struct Offered {
     pub scripts: Scripts,
     /// It can only be installed for the next boot.
     pub stage: bool,
+    /// What its rehearsal said of the units.
+    pub units: UnitChanges,
 }
 
 /// Builds and keeps; the host is not even asked.
@@ -54,23 +57,6 @@ pub async fn build_only(journey: &Journey<'_>) -> Result<HostReport, Halt> {
     let note = format!("built and kept: {}", built.toplevel.name());
     let mut report = ending::report(Outcome::Planned { changes: true }, Phase::Build, note);
     report.next = vec![format!("nixdeploy quick-deploy {name}")];
-    Ok(report)
-}
-
-/// Says what a deploy would do.
-pub async fn dry_run(journey: &Journey<'_>, known: &Known) -> Result<HostReport, Halt> {
-    let built = built_for(journey, known).await?;
-    let paths = local_closure(journey, &built).await;
-    let admission = admission(journey, known, &built, &paths).await?;
-    let mut changes = package_changes(journey, known, &paths).await;
-    changes.reboot_required = admission.reboot_required;
-    let host = journey.host.name.clone();
-    let next = vec![format!("nixdeploy deploy {host}")];
-    journey.run.emitter.emit(Event::ChangesFound { host, changes });
-    let mut report =
-        ending::report(Outcome::Planned { changes: true }, Phase::Admit, "would be deployed");
-    report.before = Some(known.before().clone());
-    report.next = next;
     Ok(report)
 }
 
@@ -170,7 +156,7 @@ pub fn record(journey: &Journey<'_>, way_back: &WayBack, step: Step) {
     }
 }
 
-async fn built_for(journey: &Journey<'_>, known: &Known) -> Result<Closure, Halt> {
+pub(super) async fn built_for(journey: &Journey<'_>, known: &Known) -> Result<Closure, Halt> {
     let Some(evaluated) = &known.evaluated else {
         let toplevel = known.toplevel.clone();
         let toplevel = toplevel.ok_or_else(|| arrive::broken(Phase::Build, "no closure"))?;
@@ -254,21 +240,23 @@ async fn offering(
         }
     };
     open.ok(admission_note(&admission));
+    preview::admitted(journey, &admission);
     let options = CopyOptions { present: !built.here, ..CopyOptions::default() };
     let (world, emitter, name) = (&run.world, &run.emitter, &journey.host.name);
     let (copied, baseline, mut changes) = tokio::join!(
         copy(world, emitter, name, &known.target, &built.toplevel, options),
         baseline(journey, known, way_back, &scripts),
-        package_changes(journey, known, &paths),
+        package_changes(journey, known, built, &paths),
     );
     copied.map_err(|error| not_copied(journey, &error))?;
     let stage = admission.inhibited.is_some();
     let rehearsal = rehearsed(journey, known, built, stage).await?;
-    changes.units = rehearsal.units.unwrap_or_default();
-    changes.reboot_required = admission.reboot_required;
+    let units = rehearsal.units.unwrap_or_default();
+    changes.units = units.clone();
+    preview::reboot(&mut changes, &admission);
+    emitter.emit(Event::ChangesFound { host: name.clone(), changes: changes.clone() });
     ask(journey, &changes).await?;
-    emitter.emit(Event::ChangesFound { host: name.clone(), changes });
-    Ok(Offered { admission, baseline, scripts, stage })
+    Ok(Offered { admission, baseline, scripts, stage, units })
 }
 
 fn pinned(journey: &Journey<'_>) -> Result<Scripts, Halt> {
@@ -281,7 +269,7 @@ fn pinned(journey: &Journey<'_>) -> Result<Scripts, Halt> {
 }
 
 /// The closure with its sizes; empty when it was built elsewhere and is not here.
-async fn local_closure(journey: &Journey<'_>, built: &Closure) -> Vec<PathInfo> {
+pub(super) async fn local_closure(journey: &Journey<'_>, built: &Closure) -> Vec<PathInfo> {
     if !built.here {
         return Vec::new();
     }
@@ -289,7 +277,7 @@ async fn local_closure(journey: &Journey<'_>, built: &Closure) -> Vec<PathInfo> 
 }
 
 /// The sums; which paths are missing is asked only when the whole closure would not fit.
-async fn admission(
+pub(super) async fn admission(
     journey: &Journey<'_>,
     known: &Known,
     built: &Closure,
@@ -339,7 +327,7 @@ fn new_closure(built: &Closure, paths: &[PathInfo]) -> NewClosure {
     }
 }
 
-fn admission_note(admission: &Admission) -> String {
+pub(super) fn admission_note(admission: &Admission) -> String {
     let size = crate::preflight::admission::size;
     let (need, free) = (size(admission.need_bytes), size(admission.free_bytes));
     let reboot = if admission.reboot_required { ", reboot wanted" } else { "" };
@@ -362,6 +350,7 @@ async fn baseline(
         cursor: "",
         scripts,
         names: &names,
+        planned: &[],
         fast: journey.step.policy.fast,
     };
     match verify::baseline(&journey.run.world, &request).await {
@@ -379,15 +368,6 @@ pub fn names(journey: &Journey<'_>) -> Vec<String> {
     hosts.map(|h| h.address().to_string()).take(8).collect()
 }
 
-async fn package_changes(journey: &Journey<'_>, known: &Known, paths: &[PathInfo]) -> Changes {
-    let Some(old) = known.old().filter(|_| !paths.is_empty()) else { return Changes::default() };
-    let tools = format!("{old}/sw/bin");
-    let before = closure::closure_of(&journey.run.world, &known.target, &tools, old).await;
-    let Ok(before) = before else { return Changes::default() };
-    let (packages, delta) = diff::closures(&before, paths);
-    Changes { packages: Some(packages), size_delta: Some(delta), ..Changes::default() }
-}
-
 async fn rehearsed(
     journey: &Journey<'_>,
     known: &Known,
@@ -396,9 +376,10 @@ async fn rehearsed(
 ) -> Result<Rehearsal, Halt> {
     let world = &journey.run.world;
     let staged = staged || journey.run.plan.goal == crate::plan::Goal::Boot;
-    rehearse(world, &known.target, Link::Shared, &built.toplevel, staged)
-        .await
-        .map_err(|refused| refuse(journey, None, &refused))
+    let began_ms = journey.run.emitter.elapsed_ms();
+    let said = rehearse(world, &known.target, Link::Shared, &built.toplevel, staged).await;
+    preview::rehearsed(journey, &said, journey.run.emitter.elapsed_ms().saturating_sub(began_ms));
+    said.map_err(|refused| refuse(journey, None, &refused))
 }
 
 fn not_copied(journey: &Journey<'_>, error: &CopyError) -> Halt {
@@ -407,39 +388,4 @@ fn not_copied(journey: &Journey<'_>, error: &CopyError) -> Halt {
     let mut halt = halt(Outcome::Refused { code, skipped }, Phase::Copy, error.to_string());
     halt.next = error.hints();
     halt
-}
-
-/// The one question, on a terminal only.
-async fn ask(journey: &Journey<'_>, changes: &Changes) -> Result<(), Halt> {
-    let prompt = journey.run.world.prompt.clone();
-    if !journey.step.policy.ask || !prompt.allowed() {
-        return Ok(());
-    }
-    let question = question(&journey.host.name, changes);
-    let asked = move || {
-        let _screen = crate::report::hold();
-        prompt.confirm(&question, true)
-    };
-    let answer = tokio::task::spawn_blocking(asked).await;
-    match answer.ok().flatten() {
-        Some(true) => Ok(()),
-        Some(false) => Err(halt(Outcome::Declined, Phase::Admit, "the answer was no")),
-        None => Err(interrupted(Phase::Admit)),
-    }
-}
-
-fn question(host: &HostName, changes: &Changes) -> String {
-    let units = &changes.units;
-    let count = changes.packages.as_ref().map_or(0, Vec::len);
-    let list = |what: &str, names: &[String]| match names {
-        [] => String::new(),
-        names => format!("\n  {what}: {}", names.join(" ")),
-    };
-    format!(
-        "{host}: {count} packages change{}{}{}{}\nDeploy?",
-        list("stop", &units.stop),
-        list("restart", &units.restart),
-        list("reload", &units.reload),
-        list("start", &units.start),
-    )
 }

@@ -4,6 +4,7 @@
 //! order. A sink that fails is named once and left out; a deploy is never stopped by its report.
 //! Terminal, recap, documents and Markdown take their words from [`words`], so no two disagree.
 
+pub mod changes;
 pub mod choice;
 pub mod content;
 pub mod door;

@@ -5,7 +5,9 @@
 use super::look::{Ink, Look, Mark, columns_of, growth, short};
 use super::words::{self, Tone};
 use crate::event::state::{HostState, RunState};
-use crate::event::{Changes, Finding, Outcome, PackageChange, Phase, PhaseResult, Severity};
+use crate::event::{
+    Changes, Finding, Outcome, PackageChange, Phase, PhaseResult, Severity, UnitFate,
+};
 
 /// Lines of one piece of evidence in the recap; the report shows all.
 const EVIDENCE: usize = 12;
@@ -239,13 +241,15 @@ fn packages_line(changes: &Changes, look: &Look) -> Option<String> {
 }
 
 fn tail_line(state: &RunState, host: &HostState, look: &Look) -> Option<String> {
-    let restarted = host.changes.as_ref().map(|c| c.units.restart.as_slice()).unwrap_or_default();
+    let kinds = host.changes.iter().flat_map(|c| c.units.kinds());
+    let restarted = kinds.filter(|(fate, _)| *fate == UnitFate::Restart).flat_map(|(_, u)| u);
+    let restarted = restarted.filter(|u| words::unit_step(host, UnitFate::Restart, u).is_some());
+    let restarted: Vec<&str> = restarted.map(words::unit).collect();
     let warnings = words::warnings(state, host).count();
     let mut parts = Vec::new();
     if !restarted.is_empty() && words::tone(host) == Tone::Good {
-        let names: Vec<&str> = restarted.iter().map(|u| words::unit(u)).collect();
         let room = look.width.saturating_sub(48);
-        parts.push(look.fit(&format!("restarted: {}", names.join(" ")), room.max(20)));
+        parts.push(look.fit(&format!("restarted: {}", restarted.join(" ")), room.max(20)));
     }
     if warnings > 0 {
         parts.push(format!("warnings: {warnings} (nixdeploy report {})", state.run));

@@ -2,7 +2,7 @@
 
 use super::look::{Ink, Mark, columns_of, count};
 use crate::event::state::{HostState, RunState};
-use crate::event::{Finding, Outcome, Phase, PhaseResult, Severity};
+use crate::event::{Finding, Outcome, Phase, PhaseResult, Severity, Step, UnitFate};
 use crate::exit::{self, Exit};
 use crate::fleet::Generation;
 use crate::plan::Goal;
@@ -244,6 +244,25 @@ pub fn severity_mark(severity: Severity) -> Mark {
 /// `unit.service` without its suffix.
 pub fn unit(name: &str) -> &str {
     name.strip_suffix(".service").unwrap_or(name)
+}
+
+/// The step that saw something become of a unit: `restart prometheus.service`.
+pub fn unit_step<'a>(host: &'a HostState, fate: UnitFate, unit: &str) -> Option<&'a Step> {
+    host.steps.iter().find(|s| {
+        let named = s.name.strip_prefix(fate.verb()).and_then(|rest| rest.strip_prefix(' '));
+        s.phase == Phase::Activate && named == Some(unit) && s.result == PhaseResult::Ok
+    })
+}
+
+/// What a fate is called where it was seen, and where it was only said beforehand.
+pub fn fates(fate: UnitFate) -> (&'static str, &'static str) {
+    match fate {
+        UnitFate::Stop => ("Stopped", "To stop"),
+        UnitFate::Restart => ("Restarted", "To restart"),
+        UnitFate::Reload => ("Reloaded", "To reload"),
+        UnitFate::Start => ("Started", "To start"),
+        UnitFate::Skip => ("Left alone", "Left alone"),
+    }
 }
 
 /// What to type next; never empty for a host that did not end well.
