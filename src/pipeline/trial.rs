@@ -156,8 +156,9 @@ pub async fn verify(
     };
     let (findings, session) = match looked {
         Ok((examined, session)) => {
+            let (before, seen) = (units_before(known), &examined.observed);
             let since_s = i64::try_from(known.facts.now_s).unwrap_or(0);
-            for step in verify::steps::touched(&offered.units, since_s, &examined.observed) {
+            for step in verify::steps::touched(&offered.units, &before, since_s, seen) {
                 journey.run.emitter.step(Some(&journey.host.name), step);
             }
             // advice on a system that is taken back would be about nothing

@@ -206,18 +206,14 @@ fn changes(host: &HostState, changes: &Changes, look: &Look) -> Vec<Item> {
 fn units(host: &HostState, changes: &Changes) -> Vec<Item> {
     let mut items = Vec::new();
     for (fate, units) in changes.units.kinds() {
-        let step = |unit: &str| words::unit_step(host, fate, unit);
-        let (seen, said): (Vec<&str>, Vec<&str>) = units.iter().partition(|u| step(u).is_some());
-        let seen: Vec<String> = seen
-            .into_iter()
-            .map(|unit| match step(unit) {
-                Some(step) if step.took_ms > 0 => {
-                    format!("{} ({})", words::unit(unit), short(step.took_ms))
-                }
-                _ => words::unit(unit).to_owned(),
-            })
-            .collect();
-        let said: Vec<String> = said.into_iter().map(|u| words::unit(u).to_owned()).collect();
+        let treated = words::treated(host, fate);
+        let said = units.iter().filter(|unit| !treated.iter().any(|(name, _)| name == *unit));
+        let said: Vec<String> = said.map(|u| words::unit(u).to_owned()).collect();
+        let timed = |(unit, ms): &(&str, u64)| match ms {
+            0 => words::unit(unit).to_owned(),
+            ms => format!("{} ({})", words::unit(unit), exact(*ms)),
+        };
+        let seen: Vec<String> = treated.iter().map(timed).collect();
         let (done, to_do) = words::fates(fate);
         for (title, names) in [(done, seen), (to_do, said)] {
             if !names.is_empty() {
@@ -273,11 +269,15 @@ fn steps<'a>(
 }
 
 fn step_text(step: &Step) -> String {
+    step_line(step, "failed: ")
+}
+
+fn step_line(step: &Step, failed: &str) -> String {
     let time = if step.took_ms > 0 { format!(" ({})", exact(step.took_ms)) } else { String::new() };
     let told = match &step.result {
         PhaseResult::Ok => step.note.clone(),
         PhaseResult::Skipped { because } => because.clone(),
-        PhaseResult::Failed { because } => format!("failed: {because}"),
+        PhaseResult::Failed { because } => format!("{failed}{because}"),
     };
     let gap = if told.is_empty() { "" } else { ": " };
     format!("{}{gap}{told}{time}", step.name)
@@ -307,7 +307,8 @@ fn health(state: &RunState, host: &HostState) -> Vec<Item> {
             PhaseResult::Skipped { .. } => Mark::Skip,
             PhaseResult::Failed { .. } => Mark::Fail,
         };
-        items.push(Item::Line(mark, step_text(step), vec![]));
+        // the sign says already that it failed
+        items.push(Item::Line(mark, step_line(step, ""), vec![]));
     }
     if let Some((result, note, took)) = host.ended.get(&Phase::Verify) {
         items.push(outcome_line(Phase::Verify.word(), result, note, *took, vec![]));

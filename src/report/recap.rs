@@ -241,10 +241,8 @@ fn packages_line(changes: &Changes, look: &Look) -> Option<String> {
 }
 
 fn tail_line(state: &RunState, host: &HostState, look: &Look) -> Option<String> {
-    let kinds = host.changes.iter().flat_map(|c| c.units.kinds());
-    let restarted = kinds.filter(|(fate, _)| *fate == UnitFate::Restart).flat_map(|(_, u)| u);
-    let restarted = restarted.filter(|u| words::unit_step(host, UnitFate::Restart, u).is_some());
-    let restarted: Vec<&str> = restarted.map(words::unit).collect();
+    let restarted = words::treated(host, UnitFate::Restart);
+    let restarted: Vec<&str> = restarted.into_iter().map(|(unit, _)| words::unit(unit)).collect();
     let warnings = words::warnings(state, host).count();
     let mut parts = Vec::new();
     if !restarted.is_empty() && words::tone(host) == Tone::Good {

@@ -2,7 +2,7 @@
 
 use super::look::{Ink, Mark, columns_of, count};
 use crate::event::state::{HostState, RunState};
-use crate::event::{Finding, Outcome, Phase, PhaseResult, Severity, Step, UnitFate};
+use crate::event::{Finding, Outcome, Phase, PhaseResult, Severity, UnitFate};
 use crate::exit::{self, Exit};
 use crate::fleet::Generation;
 use crate::plan::Goal;
@@ -246,12 +246,17 @@ pub fn unit(name: &str) -> &str {
     name.strip_suffix(".service").unwrap_or(name)
 }
 
-/// The step that saw something become of a unit: `restart prometheus.service`.
-pub fn unit_step<'a>(host: &'a HostState, fate: UnitFate, unit: &str) -> Option<&'a Step> {
-    host.steps.iter().find(|s| {
-        let named = s.name.strip_prefix(fate.verb()).and_then(|rest| rest.strip_prefix(' '));
-        s.phase == Phase::Activate && named == Some(unit) && s.result == PhaseResult::Ok
-    })
+/// Units that were seen to be treated so, by steps like `restart prometheus.service`, with the
+/// milliseconds it took.
+pub fn treated(host: &HostState, fate: UnitFate) -> Vec<(&str, u64)> {
+    let steps = host.steps.iter();
+    let steps = steps.filter(|s| s.phase == Phase::Activate && s.result == PhaseResult::Ok);
+    steps
+        .filter_map(|step| {
+            let unit = step.name.strip_prefix(fate.verb())?.strip_prefix(' ')?;
+            Some((unit, step.took_ms))
+        })
+        .collect()
 }
 
 /// What a fate is called where it was seen, and where it was only said beforehand.

@@ -4,7 +4,7 @@
 use super::judge::Expectation;
 use super::observe::Observed;
 use super::probe::ProbeState;
-use super::units::{full_name, is_ours};
+use super::units::{UnitBefore, full_name, is_ours};
 use crate::event::{Step, UnitChanges, UnitFate, Vitals};
 use crate::plan::{Finding, Phase, Severity};
 use crate::preflight::admission::size;
@@ -145,7 +145,7 @@ fn probes(seen: &Observed, found: &[Finding]) -> Vec<Step> {
             .any(|f| f.code == "health" && f.severity == Severity::Block && f.subject == label)
     };
     let one = |probe: &super::ProbeResult| {
-        let forgiven = if condemned(&probe.label) { "" } else { " (condemns nothing)" };
+        let forgiven = if condemned(&probe.label) { "" } else { " (does not decide)" };
         match &probe.state {
             ProbeState::Healthy => Step::ok(Phase::Verify, &probe.label, "healthy"),
             ProbeState::Failed(why) => {
@@ -160,10 +160,16 @@ fn probes(seen: &Observed, found: &[Finding]) -> Vec<Step> {
     seen.probes.iter().map(one).collect()
 }
 
-/// Which of the units that were to be touched really were, with the time their start took: proven
-/// by when systemd saw them change, seconds since the epoch on the host's own clock.
-pub fn touched(planned: &UnitChanges, since_s: i64, seen: &Observed) -> Vec<Step> {
-    let mut steps = Vec::new();
+/// Which of the units that were to be touched really were, and which others began to run, with the
+/// time their start took: proven by when systemd saw them change, seconds since the epoch on the
+/// host's own clock.
+pub fn touched(
+    planned: &UnitChanges,
+    before: &[UnitBefore],
+    since_s: i64,
+    seen: &Observed,
+) -> Vec<Step> {
+    let mut steps = unplanned(planned, before, since_s, seen);
     for (fate, names) in planned.kinds() {
         for name in names {
             let unit = seen.units.get(name).filter(|u| u.runs());
@@ -186,6 +192,34 @@ pub fn touched(planned: &UnitChanges, since_s: i64, seen: &Observed) -> Vec<Step
         }
     }
     steps
+}
+
+/// Units of the configuration that began to run although nobody had said so; those that systemd
+/// itself started anew are not counted.
+fn unplanned(
+    planned: &UnitChanges,
+    before: &[UnitBefore],
+    since_s: i64,
+    seen: &Observed,
+) -> Vec<Step> {
+    let known = self::planned(planned);
+    // what targets say of themselves is no news: NixOS restarts some at every switch
+    let told = |name: &str| !is_ours(name) && !name.ends_with(".target");
+    let others = seen.units.values().filter(|u| u.runs() && told(&u.name));
+    let began = others.filter_map(|unit| {
+        let detail = unit.detail.as_ref().filter(|d| d.configured && d.restarts == 0)?;
+        let started = since_s > 0 && detail.started_s? >= since_s && !known.contains(&unit.name);
+        started.then_some((unit, detail))
+    });
+    began
+        .map(|(unit, detail)| {
+            let ran = before.iter().any(|b| b.name == unit.name && b.active == "active");
+            let fate = if ran { UnitFate::Restart } else { UnitFate::Start };
+            let name = format!("{} {}", fate.verb(), unit.name);
+            let ms = detail.start_us.map_or(0, |us| us.div_ceil(1000));
+            Step::ok(Phase::Activate, name, "").took(ms)
+        })
+        .collect()
 }
 
 /// Names of units that were to be touched: worth a line of details each.

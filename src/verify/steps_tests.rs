@@ -3,7 +3,7 @@
 use super::*;
 use crate::event::PhaseResult;
 use crate::verify::tests::Case;
-use crate::verify::units::Unit;
+use crate::verify::units::{Detail, Unit};
 
 const FACTORY: &str =
     "/nix/store/2nk1qxqy866cimhgif2j0gn6pkr31jfp-nixos-system-factory-25.11.20261101.1ab2c3d";
@@ -59,7 +59,7 @@ fn a_check_fails_only_when_it_condemns() {
 #[test]
 fn only_what_systemd_saw_is_told_as_done() {
     let mut case = Case::of(include_str!("recorded/healthy.txt"), FACTORY);
-    let detail = |started, changed, us| crate::verify::units::Detail {
+    let detail = |started, changed, us| Detail {
         started_s: Some(started),
         changed_s: Some(changed),
         start_us: Some(us),
@@ -69,6 +69,8 @@ fn only_what_systemd_saw_is_told_as_done() {
         ("again.service", detail(100, 100, 800_000)),
         ("never.service", detail(99, 99, 1)),
         ("reloaded.service", detail(50, 101, 7)),
+        ("new.service", Detail { configured: true, ..detail(102, 102, 2_000) }),
+        ("foreign.service", detail(102, 102, 2_000)),
     ] {
         let active = "active".to_owned();
         let unit = Unit { name: name.into(), active, detail: Some(it), ..Default::default() };
@@ -81,10 +83,18 @@ fn only_what_systemd_saw_is_told_as_done() {
         reload: list(&["reloaded.service", "never.service"]),
         ..Default::default()
     };
-    let steps = touched(&planned, 100, &case.seen);
+    let steps = touched(&planned, &[], 100, &case.seen);
     let told: Vec<(&str, u64)> = steps.iter().map(|s| (s.name.as_str(), s.took_ms)).collect();
-    let expected =
-        [("stop gone.service", 0), ("restart again.service", 800), ("reload reloaded.service", 0)];
+    let expected = [
+        ("start new.service", 2),
+        ("stop gone.service", 0),
+        ("restart again.service", 800),
+        ("reload reloaded.service", 0),
+    ];
     assert_eq!(told, expected);
-    assert_eq!(touched(&planned, 0, &Observed::default()), [], "without a clock nothing is proven");
+    assert_eq!(
+        touched(&planned, &[], 0, &Observed::default()),
+        [],
+        "without a clock nothing is proven"
+    );
 }
