@@ -4,6 +4,7 @@ mod check;
 mod process;
 mod report;
 mod scripts_facts;
+mod scripts_units;
 mod scripts_verify;
 mod support;
 mod tidy;
