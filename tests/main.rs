@@ -16,6 +16,7 @@ mod process;
 mod report;
 mod scripts_bare;
 mod scripts_facts;
+mod scripts_units;
 mod scripts_verify;
 mod status;
 mod support;

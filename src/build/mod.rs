@@ -17,6 +17,7 @@ pub mod relay;
 pub mod remembered;
 pub mod transfer;
 pub mod tree;
+pub mod units;
 
 use std::time::Duration;
 

@@ -9,6 +9,7 @@ pub mod ending;
 pub mod host;
 pub mod learn;
 pub mod offer;
+pub mod preview;
 pub mod recover;
 pub mod trial;
 
