@@ -13,6 +13,7 @@ mod lab_operators;
 mod lab_refused;
 mod lab_verify;
 mod process;
+mod readme;
 mod report;
 mod scripts_bare;
 mod scripts_facts;
