@@ -9,13 +9,17 @@ pub mod closure;
 pub mod derivation;
 pub mod diff;
 pub mod evaluate;
+mod evaluator;
 pub mod failure;
+mod fingerprint;
 pub mod flake;
+mod memory;
 pub mod output;
 pub mod realise;
 pub mod relay;
 pub mod transfer;
 pub mod tree;
+pub mod uncacheable;
 
 use std::time::Duration;
 
@@ -38,7 +42,7 @@ const BUILD: Duration = Duration::from_secs(8 * 3600);
 pub struct Options {
     /// The flake's own `nixConfig` counts.
     pub accept_flake_config: bool,
-    /// Nix's evaluation cache is not asked.
+    /// Neither Nix's evaluation cache nor our own memory is asked.
     pub no_cache: bool,
     /// A failed derivation does not end the others.
     pub keep_going: bool,
@@ -97,8 +101,10 @@ pub struct Evaluated {
     pub drv: StorePath,
     /// Where it will be; `None`: only its build tells (content-addressed derivations).
     pub toplevel: Option<StorePath>,
-    /// Whether Nix's evaluation cache answered.
+    /// Whether Nix's evaluation cache or our own memory answered.
     pub cached: bool,
+    /// The tree that was surely evaluated: it was the same before and after. `None`: not known.
+    pub tree: Option<TreeId>,
 }
 
 /// A host's toplevel, built and kept from the garbage collector.

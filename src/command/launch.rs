@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::inventory;
+use crate::build::tree::TreeError;
 use crate::build::{self, FlakeRef};
 use crate::cli::{Color, Format as Wanted, Global};
 use crate::error::Error;
@@ -123,7 +124,7 @@ pub async fn launch(
     let run = Run {
         world: world.clone(),
         emitter: begun.emitter.clone(),
-        cleared: pipeline::clear(verdict(world.clone(), begun.emitter.clone(), flake.clone())),
+        cleared: pipeline::clear(verdict(world, &begun.emitter, &flake)),
         fleet,
         request,
         plan,
@@ -137,23 +138,34 @@ pub async fn launch(
     Ok(begun.finish(detailed).await)
 }
 
-/// Looks at the tree that is being evaluated; a flake that is not on this machine has none.
-async fn verdict(world: World, emitter: Emitter, flake: FlakeRef) -> Result<Clearance, Blocked> {
-    let view = match (&flake, build::tree(&world, &flake).await) {
-        (FlakeRef::Local(local), Ok(tree)) => TreeView {
-            id: tree.id.as_str().to_owned(),
-            root: local.root.clone(),
-            nix_files: tree.nix_files,
-        },
-        (FlakeRef::Other(text), _) => {
-            TreeView { id: text.clone(), root: "/".into(), nix_files: Vec::new() }
-        }
-        (FlakeRef::Local(_), Err(error)) => return Err(unreadable(&error)),
-    };
-    validate::run(&emitter, &view, Strictness::default()).await
+/// Looks at the tree that is being evaluated; a flake that is not on this machine has none. The
+/// tree is read now, beside the evaluation, and checked when the verdict is first asked for.
+fn verdict(
+    world: &World,
+    emitter: &Emitter,
+    flake: &FlakeRef,
+) -> impl Future<Output = Result<Clearance, Blocked>> + Send + use<> {
+    let (world, emitter, flake) = (world.clone(), emitter.clone(), flake.clone());
+    let of = flake.clone();
+    let tree = tokio::spawn(async move { build::tree(&world, &of).await });
+    async move {
+        let tree = tree.await.unwrap_or_else(|e| Err(TreeError::Git(e.to_string())));
+        let view = match (&flake, tree) {
+            (FlakeRef::Local(local), Ok(tree)) => TreeView {
+                id: tree.id.as_str().to_owned(),
+                root: local.root.clone(),
+                nix_files: tree.nix_files,
+            },
+            (FlakeRef::Other(text), _) => {
+                TreeView { id: text.clone(), root: "/".into(), nix_files: Vec::new() }
+            }
+            (FlakeRef::Local(_), Err(error)) => return Err(unreadable(&error)),
+        };
+        validate::run(&emitter, &view, Strictness::default()).await
+    }
 }
 
-fn unreadable(error: &build::tree::TreeError) -> Blocked {
+fn unreadable(error: &TreeError) -> Blocked {
     let finding = Finding {
         code: "tree".to_owned(),
         severity: Severity::Block,

@@ -63,9 +63,11 @@ pub async fn learn(journey: &Journey<'_>) -> Result<Learned, Halt> {
     let mut evaluation = pin!(evaluate(journey));
     let mut early_out = pin!(early_out);
     let (mut early, mut answered, mut evaluated): (_, Option<Answered>, _) = (None, None, None);
-    let mut listening = true;
+    let (mut listening, mut checking) = (true, false);
     while answered.is_none() || evaluated.is_none() {
         tokio::select! {
+            // ssh first: its answer takes longer than anything that is read here
+            biased;
             first = &mut early_out, if listening => {
                 listening = false;
                 early = first.ok();
@@ -85,12 +87,17 @@ pub async fn learn(journey: &Journey<'_>) -> Result<Learned, Halt> {
         {
             return Ok(Learned::NothingToDo(Box::new(report)));
         }
+        // With all facts here, or both halves of the answer, there is something to do.
+        if !checking && (answered.is_some() || (early.is_some() && evaluated.is_some())) {
+            checking = true;
+            drop(tokio::spawn(journey.run.cleared.clone()));
+        }
     }
     let (Some(answered), Some(evaluated)) = (answered, evaluated) else {
         return Err(halt(Outcome::Internal, Phase::Facts, "facts and evaluation both ended"));
     };
     admit(journey, &answered)?;
-    clearance(journey).await?;
+    clearance(journey, &evaluated).await?;
     let Answered { facts, target, .. } = answered;
     Ok(Learned::Known(Box::new(Known { facts, target, evaluated })))
 }
@@ -183,10 +190,10 @@ fn right_host(journey: &Journey<'_>, early: &Early) -> Result<(), Halt> {
 }
 
 /// Waits for the verdict on the tree.
-pub async fn clearance(journey: &Journey<'_>) -> Result<(), Halt> {
+pub async fn clearance(journey: &Journey<'_>, evaluated: &Evaluated) -> Result<(), Halt> {
     let open = journey.run.emitter.phase(&journey.host.name, Phase::Validate);
     match journey.run.cleared.clone().await {
-        Ok(clearance) if changed_since(journey, clearance.tree()).await => {
+        Ok(clearance) if changed_since(journey, evaluated, clearance.tree()).await => {
             open.failed("the tree changed while it was read");
             let note = "the tree changed while it was read: nothing was done with either";
             let mut halt = halt(Outcome::Blocked, Phase::Validate, note);
@@ -207,7 +214,10 @@ pub async fn clearance(journey: &Journey<'_>) -> Result<(), Halt> {
 }
 
 /// Whether the tree that was evaluated may not be the one that was looked at.
-async fn changed_since(journey: &Journey<'_>, cleared: &str) -> bool {
+async fn changed_since(journey: &Journey<'_>, evaluated: &Evaluated, cleared: &str) -> bool {
+    if let Some(tree) = &evaluated.tree {
+        return tree.as_str() != cleared;
+    }
     match build::tree(&journey.run.world, &journey.run.flake).await {
         Ok(tree) => tree.id.as_str() != cleared,
         Err(build::tree::TreeError::NotLocal(_)) => false,

@@ -138,13 +138,13 @@ fn abandoned(run: &Run, step: &HostPlan) -> HostReport {
     report
 }
 
-/// Starts the verdict on the tree.
+/// The verdict on the tree, to be reached once, when it is first asked for: it takes every core
+/// for a moment, and a host that needs nothing needs no check.
 pub fn clear(
     verdict: impl Future<Output = Result<Clearance, Blocked>> + Send + 'static,
 ) -> Cleared {
-    let task = tokio::spawn(verdict);
     async move {
-        match task.await {
+        match tokio::spawn(verdict).await {
             Ok(Ok(clearance)) => Ok(Arc::new(clearance)),
             Ok(Err(blocked)) => Err(Arc::new(blocked)),
             Err(error) => Err(Arc::new(unfinished(&error))),

@@ -42,7 +42,7 @@ pub async fn build_only(journey: &Journey<'_>) -> Result<HostReport, Halt> {
         build::evaluate(&run.world, &run.emitter, name, flake, &journey.host.attr, &options)
             .await
             .map_err(|e| not_built(journey, Phase::Evaluate, &e))?;
-    clearance(journey).await?;
+    clearance(journey, &evaluated).await?;
     let target = Target::new(journey.host, &run.world.environment.sockets);
     let built = built(journey, &evaluated, &target, "/run/current-system/sw/bin").await?;
     let note = format!("built and kept: {}", built.toplevel.name());
