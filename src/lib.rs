@@ -21,6 +21,7 @@ pub mod world;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context;
 use cli::Cli;
 use error::Error;
 use exit::Exit;
@@ -36,26 +37,24 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match serve(&cli) {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            report::complain(&error);
-            error.exit.into()
-        }
-    }
+    let error = match serve(&cli) {
+        Ok(exit) => return exit.into(),
+        Err(error) => error.downcast().unwrap_or_else(|other| internal(&other)),
+    };
+    report::complain(&error);
+    error.exit.into()
 }
 
 /// One thread is enough: nearly all of our time is spent waiting for nix and ssh.
-fn serve(cli: &Cli) -> Result<Exit, Error> {
+fn serve(cli: &Cli) -> anyhow::Result<Exit> {
     report::log::init(cli.global.verbose);
-    let internal = |e: String| Error::new(Exit::Internal, e).hint("nixdeploy --help");
-    let environment = Environment::read().map_err(internal)?;
+    let environment = Environment::read()?;
     // Without this folder ssh works, but each command logs in anew.
     if let Err(error) = world::files::private_folder(&environment.sockets) {
         tracing::warn!(%error, "no folder for ssh's sockets");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| internal(e.to_string()))?;
+    let runtime = runtime.context("cannot start tokio's runtime")?;
     let exit = runtime.block_on(async {
         let world = World {
             runner: Arc::new(world::process::System),
@@ -67,5 +66,12 @@ fn serve(cli: &Cli) -> Result<Exit, Error> {
     });
     // A question nobody answered must not keep the process.
     runtime.shutdown_background();
-    exit
+    Ok(exit?)
+}
+
+/// Whatever no command has words for, with everything that led to it.
+fn internal(error: &anyhow::Error) -> Error {
+    let causes = error.chain().skip(1);
+    let said = Error::new(Exit::Internal, error.to_string()).hint("nixdeploy -vv ...");
+    causes.fold(said, |said, cause| said.because(cause))
 }

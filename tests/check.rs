@@ -79,7 +79,7 @@ fn bad_texts_are_refused_where_nix_refuses_them() {
         ("{ a = 1 }", "1:9 syntax: syntax error, unexpected '}', expecting ';'"),
         (
             "{ a = ; }",
-            "1:7 syntax: syntax error, unexpected ';', expecting '(', 'rec', '{', '[', a string or a name",
+            "1:7 syntax: syntax error, unexpected ';', expecting '(', 'rec', '{', '[', a string",
         ),
         ("{ a = 1;", "1:9 syntax: syntax error, unexpected end of file"),
         ("{\n  a = [ 1 2;\n}", "2:12 syntax: syntax error, unexpected ';', expecting"),

@@ -13,7 +13,7 @@ use crate::event::stream::Emitter;
 use crate::event::{Event, Phase};
 use crate::fleet::HostName;
 use crate::world::invocation::{Ended, Stream};
-use crate::world::ssh::{Failure, Link, Target, diagnose};
+use crate::world::ssh::{Failure, Link, Target, diagnose, end_master};
 use crate::world::{Invocation, World};
 
 /// Lines of the activation kept as evidence.
@@ -92,7 +92,7 @@ impl Hand {
     }
 
     /// Takes in a line; true when it was the last of a complete answer.
-    fn hear(&self, line: &str, status: &mut Status) -> bool {
+    pub fn hear(&self, line: &str, status: &mut Status) -> bool {
         match read(line) {
             Said::Line { cursor, text } => self.pass_on(cursor, text),
             Said::Fact(key, value) => status.learn(&key, &value),
@@ -136,7 +136,10 @@ impl Hand {
                 return answer;
             };
             tracing::debug!(?failure, "contact lost");
-            lost_at = lost_at.or_else(|| Some(self.world.clock.elapsed()));
+            if lost_at.is_none() {
+                end_master(&self.target).await;
+                lost_at = Some(self.world.clock.elapsed());
+            }
             let wait = Duration::from_secs(waits.next().unwrap_or(BACKOFF_S[5]));
             if self.world.clock.elapsed() - began + wait >= limit {
                 return Answer::Lost(failure);

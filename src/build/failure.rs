@@ -50,6 +50,8 @@ pub enum BuildError {
         why: String,
         /// Its last lines.
         tail: Vec<String>,
+        /// The command that shows all of them.
+        log: String,
     },
     /// The disk is full.
     #[error("no space left {place} while building")]
@@ -124,7 +126,7 @@ impl BuildError {
                 one(format!("git add {}", crate::world::invocation::quote(file)))
             }
             Self::Lock => one("nix flake lock".to_owned()),
-            Self::Builder { drv, .. } => one(format!("nix log {drv}")),
+            Self::Builder { log, .. } => one(log.clone()),
             Self::NoSpace { .. } => one("df -h /nix; nix-collect-garbage".to_owned()),
             Self::TimedOut(_) | Self::Cancelled => one("run the same command again".to_owned()),
             Self::NoNix(_) => {
@@ -183,7 +185,7 @@ pub fn sort(log: &Log, ended: Ended, stage: Stage, place: &str) -> BuildError {
         return BuildError::NoSpace { place: place.to_owned() };
     }
     if let Some(drv) = drv_in(&error.message).filter(|_| is_builder(&error.message)) {
-        return builder_failed(log, error, drv);
+        return builder_failed(log, error, drv, place);
     }
     match stage {
         Stage::Evaluation => evaluation(error),
@@ -220,7 +222,7 @@ fn drv_in(message: &str) -> Option<&str> {
     crate::fleet::StorePath::new(path).is_ok().then_some(path)
 }
 
-fn builder_failed(log: &Log, error: &Complaint, drv: &str) -> BuildError {
+fn builder_failed(log: &Log, error: &Complaint, drv: &str, place: &str) -> BuildError {
     let name = drv.split_once('-').map_or(drv, |(_, name)| name).trim_end_matches(".drv");
     let reason = error.message.lines().find_map(|l| l.trim().strip_prefix("Reason: "));
     let why = match (reason, error.message.split_once("' failed ")) {
@@ -231,7 +233,10 @@ fn builder_failed(log: &Log, error: &Complaint, drv: &str) -> BuildError {
         (None, None) => first_line(&error.message),
     };
     let tail = last(&log.tail(drv));
-    BuildError::Builder { drv: drv.to_owned(), name: name.to_owned(), why, tail }
+    // The log is kept where it was built.
+    let there = place.strip_prefix("on ").map(|host| format!("ssh {host} ")).unwrap_or_default();
+    let log = format!("{there}nix log {drv}");
+    BuildError::Builder { drv: drv.to_owned(), name: name.to_owned(), why, tail, log }
 }
 
 fn evaluation(error: &Complaint) -> BuildError {
@@ -326,7 +331,7 @@ mod tests {
     #[test]
     fn a_failed_builder_brings_its_log() {
         let error = recorded!("build-error", Stage::Build);
-        let BuildError::Builder { name, why, tail, drv } = &error else { panic!("{error:?}") };
+        let BuildError::Builder { name, why, tail, drv, .. } = &error else { panic!("{error:?}") };
         assert_eq!(name, "nixos-system-p620-25.11.20261101.1ab2c3d");
         assert_eq!(why, "failed with exit code 1");
         assert_eq!(tail, &["error: lab.buildError: compiler exploded"]);

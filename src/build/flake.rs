@@ -200,6 +200,7 @@ mod tests {
             interactive: false,
             screen: false,
             unicode: false,
+            arguments: Vec::new(),
             step_summary: None,
         }
     }

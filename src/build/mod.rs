@@ -17,6 +17,7 @@ mod memory;
 pub mod output;
 pub mod realise;
 pub mod relay;
+pub mod remembered;
 pub mod transfer;
 pub mod tree;
 pub mod uncacheable;

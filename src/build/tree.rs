@@ -309,6 +309,9 @@ pub(super) async fn output(
 }
 
 #[cfg(test)]
+mod cases;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -10,12 +10,13 @@ use crate::build::tree::TreeError;
 use crate::build::{self, FlakeRef};
 use crate::cli::{Color, Format as Wanted, Global};
 use crate::error::Error;
+use crate::event::state::RunState;
 use crate::event::stream::{Emitter, Stopwatch, channel};
 use crate::event::{self, Event, harmless};
 use crate::exit::{self, Exit};
 use crate::fleet::{Fleet, Host, HostName};
 use crate::pipeline::cancel::Stop;
-use crate::pipeline::{self, Run};
+use crate::pipeline::{self, Run, Source};
 use crate::plan::{self, Finding, Plan, Request, Severity};
 use crate::report::{self, Format, Setting};
 use crate::validate::{self, Blocked, Clearance, Strictness, TreeView};
@@ -48,7 +49,7 @@ pub struct Begun {
     pub emitter: Emitter,
     /// Whether we were asked to stop.
     pub stop: Stop,
-    screens: tokio::task::JoinHandle<event::state::RunState>,
+    screens: tokio::task::JoinHandle<RunState>,
 }
 
 /// Opens the stream and says what begins.
@@ -69,12 +70,11 @@ pub fn begin(
     let stop = Stop::listen(&emitter)
         .map_err(|e| Error::new(Exit::Internal, "cannot listen to signals").because(e))?;
     let name = name(world);
-    let hosts = plan.hosts().map(|s| s.host.to_string());
     emitter.emit(Event::RunStarted {
         run: name.clone(),
         format: event::VERSION,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        command: std::iter::once(request.command.clone()).chain(hosts).collect(),
+        command: typed(world, &request.command),
         operator: world.environment.operator.clone(),
         flake,
         issue: request.issue,
@@ -86,19 +86,31 @@ pub fn begin(
 
 /// Six hexadecimal digits that no run of this machine had lately.
 fn name(world: &World) -> String {
-    let seed = format!("{} {}", world.clock.epoch_ms(), std::process::id());
-    blake3::hash(seed.as_bytes()).to_hex()[..6].to_owned()
+    let fresh = |salt: u32| {
+        let seed = format!("{} {} {salt}", world.clock.epoch_ms(), std::process::id());
+        blake3::hash(seed.as_bytes()).to_hex()[..6].to_owned()
+    };
+    let state = &world.environment.state;
+    (0..100).map(fresh).find(|n| !report::store::taken(state, n)).unwrap_or_else(|| fresh(100))
+}
+
+/// The command first, then everything else that was typed, made harmless.
+fn typed(world: &World, command: &str) -> Vec<String> {
+    let words = &world.environment.arguments;
+    let at = words.iter().position(|w| w == command);
+    let rest = words.iter().enumerate().filter(|(i, _)| Some(*i) != at);
+    std::iter::once(command.to_owned()).chain(rest.map(|(_, w)| harmless::line(w))).collect()
 }
 
 impl Begun {
-    /// Says the last word, waits for the screens, and gives the exit code of the fold.
-    pub async fn finish(self, detailed: bool) -> Exit {
+    /// Says the last word, waits for the screens, and gives the fold with its exit code.
+    pub async fn finish(self, detailed: bool) -> (Exit, RunState) {
         let took_ms = self.emitter.elapsed_ms();
         self.emitter.emit(Event::RunFinished { took_ms });
         drop(self.emitter);
         match self.screens.await {
-            Ok(state) => exit::of_run(&state, detailed),
-            Err(_) => Exit::Internal,
+            Ok(state) => (exit::of_run(&state, detailed), state),
+            Err(_) => (Exit::Internal, RunState::default()),
         }
     }
 }
@@ -121,21 +133,55 @@ pub async fn launch(
     let chosen: Vec<Host> = hosts.iter().filter_map(|n| fleet.host(n.as_str())).cloned().collect();
     let plan = plan::decide(&request, &chosen);
     let begun = begin(world, global, &request, Some(flake.to_string()), plan.clone())?;
+    let cleared = pipeline::clear(verdict(world, &begun.emitter, &flake));
     let run = Run {
         world: world.clone(),
         emitter: begun.emitter.clone(),
-        cleared: pipeline::clear(verdict(world, &begun.emitter, &flake)),
+        source: Some(Source { flake, cleared }),
         fleet,
         request,
         plan,
-        flake,
         stop: begun.stop.clone(),
         name: begun.name.clone(),
         done: Mutex::default(),
     };
     pipeline::run(&run).await;
     drop(run);
-    Ok(begun.finish(detailed).await)
+    Ok(begun.finish(detailed).await.0)
+}
+
+/// Runs a request that needs nothing of the flake: back to a generation, or recovery.
+///
+/// # Errors
+/// When it cannot begin: no host was touched.
+pub async fn launch_without_source(
+    world: &World,
+    global: &Global,
+    fleet: Fleet,
+    hosts: &[HostName],
+    request: Request,
+) -> Result<(Exit, RunState), Error> {
+    let chosen: Vec<Host> = hosts.iter().filter_map(|n| fleet.host(n.as_str())).cloned().collect();
+    let plan = plan::decide(&request, &chosen);
+    let begun = begin(world, global, &request, None, plan.clone())?;
+    // Health scripts lie in the flake; without it they are not run, and that is said.
+    let text = inventory::flake(&world.environment, global, &fleet);
+    let flake = FlakeRef::parse(&text, &world.environment.folder, &world.environment).ok();
+    let cleared = pipeline::clear(async { Err(Blocked { findings: Vec::new() }) });
+    let run = Run {
+        world: world.clone(),
+        emitter: begun.emitter.clone(),
+        source: flake.map(|flake| Source { flake, cleared }),
+        fleet,
+        request,
+        plan,
+        stop: begun.stop.clone(),
+        name: begun.name.clone(),
+        done: Mutex::default(),
+    };
+    pipeline::run(&run).await;
+    drop(run);
+    Ok(begun.finish(false).await)
 }
 
 /// Looks at the tree that is being evaluated; a flake that is not on this machine has none. The

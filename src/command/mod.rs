@@ -3,13 +3,19 @@
 pub mod check;
 pub mod completions;
 pub mod deploy;
+mod glance;
 pub mod history;
 pub mod init;
 pub mod inventory;
 pub mod launch;
 pub mod logs;
+pub mod recover;
+mod remarks;
 pub mod report;
+pub mod rollback;
 pub mod schema;
+pub mod standing;
+pub mod status;
 pub mod trust;
 
 use crate::cli::{Cli, Command};
@@ -40,6 +46,9 @@ pub async fn run(world: &World, cli: &Cli) -> Result<Exit, Error> {
         Command::TestHost(a) => deploy::build(world, &typed, "test-host", a).await,
         Command::Build(a) => deploy::build(world, &typed, "build", a).await,
         Command::Diff(a) => deploy::diff(world, &typed, a).await,
+        Command::Rollback(a) => rollback::run(world, &typed, a).await,
+        Command::Resume(a) => recover::resume(world, &typed, a).await,
+        Command::Abort(a) => recover::abort(world, &typed, a).await,
         other => elsewhere(world, cli, other).await,
     }
 }
@@ -56,6 +65,12 @@ async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, 
             logs::run(state, &host, args.run.as_deref(), &look)
         }
         Command::History(args) => history::run(state, args.limit, setting.format, &look),
+        Command::Status(args) => {
+            status::run(world, &cli.global, args, status::Which::Status, &look).await
+        }
+        Command::PingHosts(args) => {
+            status::run(world, &cli.global, args, status::Which::Ping, &look).await
+        }
         Command::Check(args) | Command::CheckSyntax(args) => checked(world, cli, args).await,
         Command::Trust(args) => {
             let fleet = inventory::load(&world.environment, &cli.global)?;

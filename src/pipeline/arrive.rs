@@ -1,5 +1,6 @@
 //! The end of a journey past `go`: committed, taken back, or found rebooted; always read back.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ending::{self, Halt, Why, halt, returned};
@@ -11,16 +12,21 @@ use crate::activate::guard::{Said, Status, read};
 use crate::activate::hold::WayBack;
 use crate::activate::journal::Step;
 use crate::activate::returned::Returned;
+use crate::build::remembered;
 use crate::commit::{self, Committed};
 use crate::event::stream::Stopwatch;
 use crate::event::{Decider, Event, HostReport, Outcome, Phase, Pointers};
+use crate::fleet::StorePath;
 use crate::preflight::facts::Early;
 use crate::preflight::read as preflight;
 use crate::rollback;
+use crate::world::files;
 use crate::world::ssh::Link;
 
 /// How long a host may take to come back from a reboot.
 const REBOOT: Duration = Duration::from_secs(300);
+/// A lock file larger than this is none.
+const LOCK_LIMIT: u64 = 16 << 20;
 /// Between attempts to find it.
 const KNOCK: Duration = Duration::from_secs(2);
 
@@ -43,11 +49,7 @@ pub async fn commit(
     match committed {
         Committed::Proven(status) => {
             open.ok(generation_note(known.before(), &status));
-            let report = arrived(journey, known, &way_back, &status, offered);
-            if let Some(session) = session {
-                session.close().await;
-            }
-            Ok(report)
+            Ok(arrived(journey, known, &way_back, &status, offered))
         }
         Committed::Otherwise(what) => {
             let text = reason(&what);
@@ -97,6 +99,12 @@ fn arrived(
     offered: &Offered,
 ) -> HostReport {
     record(journey, way_back, Step::Done);
+    keep_lock(journey, &way_back.new);
+    let state = &journey.run.world.environment.state;
+    let kept = remembered::keep(state, &journey.host.name, &way_back.new, &offered.paths);
+    if let Err(error) = kept {
+        tracing::debug!(%error, "the closure is not remembered");
+    }
     let after = ending::after(status);
     let (emitter, host) = (&journey.run.emitter, journey.host.name.clone());
     let (from, to) = (known.before().generation, after.generation);
@@ -115,6 +123,24 @@ fn arrived(
     report.after = Some(after);
     report.decided_by = Decider::Deployer;
     report
+}
+
+/// Keeps the flake.lock that this closure was evaluated with, for `rollback --with-lock`.
+fn keep_lock(journey: &Journey<'_>, toplevel: &StorePath) {
+    let Some(folder) = journey.run.folder().filter(|_| !journey.run.goes_back()) else { return };
+    let kept = kept_lock(&journey.run.world.environment.state, toplevel);
+    let copied = files::read_text(&folder.join("flake.lock"), LOCK_LIMIT).and_then(|lock| {
+        files::private_folder(kept.parent().unwrap_or(&kept))?;
+        files::replace(&kept, lock.as_bytes())
+    });
+    if let Err(error) = copied {
+        tracing::debug!(%error, "no flake.lock to keep");
+    }
+}
+
+/// Where the lock file of a closure is kept.
+pub fn kept_lock(state: &Path, toplevel: &StorePath) -> PathBuf {
+    state.join("locks").join(format!("{}.lock", toplevel.hash()))
 }
 
 /// Installs the closure for the next boot; nothing that runs is touched.

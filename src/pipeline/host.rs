@@ -1,7 +1,7 @@
 //! One host's journey: every phase called once, in order. Read this first.
 
 use super::ending::Halt;
-use super::{Run, arrive, learn, offer, trial};
+use super::{Run, arrive, learn, offer, recover, trial};
 use crate::event::HostReport;
 use crate::fleet::Host;
 use crate::plan::{Goal, HostPlan};
@@ -30,10 +30,16 @@ async fn travel(journey: &Journey<'_>) -> Result<HostReport, Halt> {
     if journey.run.plan.goal == Goal::Build {
         return offer::build_only(journey).await;
     }
-    // What the host is, what it is to be, and whether the tree is fit: all at once.
-    let known = match learn::learn(journey).await? {
-        learn::Learned::NothingToDo(report) => return Ok(*report),
-        learn::Learned::Known(known) => known,
+    if let Goal::Recover { abort } = journey.run.plan.goal {
+        return recover::recover(journey, abort).await;
+    }
+    let known = match journey.run.plan.goal {
+        Goal::Rollback { to } => learn::learn_back(journey, to).await?,
+        // What the host is, what it is to be, and whether the tree is fit: all at once.
+        _ => match learn::learn(journey).await? {
+            learn::Learned::NothingToDo(report) => return Ok(*report),
+            learn::Learned::Known(known) => known,
+        },
     };
     if known.unchanged() {
         return trial::examine_unchanged(journey, &known).await;
@@ -44,7 +50,7 @@ async fn travel(journey: &Journey<'_>) -> Result<HostReport, Halt> {
     // The host is ours and nothing on it has changed; whatever fails now lets it go again.
     let (way_back, built) = offer::hold_and_build(journey, &known).await?;
     let offered = offer::offer(journey, &known, &built, &way_back).await;
-    let offered = match offered {
+    let mut offered = match offered {
         Ok(offered) => offered,
         Err(halt) => return Err(offer::let_go(journey, way_back, halt).await),
     };
@@ -52,7 +58,7 @@ async fn travel(journey: &Journey<'_>) -> Result<HostReport, Halt> {
         return arrive::stage(journey, &known, way_back).await;
     }
     // From `go` on the guard decides if we do not.
-    let activated = trial::activate(journey, &known, way_back).await?;
+    let activated = trial::activate(journey, &known, way_back, offered.session.take()).await?;
     let verified = trial::verify(journey, &known, activated, &offered).await?;
     arrive::commit(journey, &known, verified, &offered).await
 }

@@ -6,10 +6,10 @@ use tokio::sync::oneshot;
 
 use super::ending::{Halt, halt, interrupted};
 use super::host::Journey;
-use crate::build::{self, BuildError, Evaluated, Options};
+use crate::build::{self, BuildError, Evaluated, FlakeRef, Options};
 use crate::event::stream::OpenPhase;
 use crate::event::{Decider, Event, HostReport, Outcome, Phase, Pointers};
-use crate::fleet::{Optional, StorePath};
+use crate::fleet::{Generation, Optional, StorePath};
 use crate::preflight::facts::{Early, Facts, Guard};
 use crate::preflight::read::{self, Answered};
 use crate::preflight::{Pin, Pins, Refused, admit_early, admit_facts};
@@ -21,8 +21,10 @@ pub struct Known {
     pub facts: Facts,
     /// How it answered: what every later phase uses.
     pub target: Target,
-    /// What it is to run.
-    pub evaluated: Evaluated,
+    /// What it is to run, to be built; `None`: it is on the host already.
+    pub evaluated: Option<Evaluated>,
+    /// Where that is; `None`: only its build tells.
+    pub toplevel: Option<StorePath>,
 }
 
 /// How learning ended.
@@ -41,7 +43,7 @@ impl Known {
 
     /// Whether every pointer is the new closure already.
     pub fn unchanged(&self) -> bool {
-        self.evaluated.toplevel.as_ref().is_some_and(|t| self.before().all_are(t))
+        self.toplevel.as_ref().is_some_and(|t| self.before().all_are(t))
     }
 
     /// What runs now; the facts were refused if nothing did.
@@ -90,7 +92,7 @@ pub async fn learn(journey: &Journey<'_>) -> Result<Learned, Halt> {
         // With all facts here, or both halves of the answer, there is something to do.
         if !checking && (answered.is_some() || (early.is_some() && evaluated.is_some())) {
             checking = true;
-            drop(tokio::spawn(journey.run.cleared.clone()));
+            drop(run.source.as_ref().map(|s| tokio::spawn(s.cleared.clone())));
         }
     }
     let (Some(answered), Some(evaluated)) = (answered, evaluated) else {
@@ -99,14 +101,22 @@ pub async fn learn(journey: &Journey<'_>) -> Result<Learned, Halt> {
     admit(journey, &answered)?;
     clearance(journey, &evaluated).await?;
     let Answered { facts, target, .. } = answered;
-    Ok(Learned::Known(Box::new(Known { facts, target, evaluated })))
+    let toplevel = evaluated.toplevel.clone();
+    Ok(Learned::Known(Box::new(Known { facts, target, evaluated: Some(evaluated), toplevel })))
 }
 
-async fn evaluate(journey: &Journey<'_>) -> Result<Evaluated, BuildError> {
+/// Finds out what the host is to run.
+///
+/// # Errors
+/// When there is nothing to evaluate, or it does not evaluate.
+pub async fn evaluate(journey: &Journey<'_>) -> Result<Evaluated, BuildError> {
     let run = journey.run;
     let options = options(journey);
     let (name, attr) = (&journey.host.name, &journey.host.attr);
-    build::evaluate(&run.world, &run.emitter, name, &run.flake, attr, &options).await
+    let Some(source) = &run.source else {
+        return Err(BuildError::Nix("nothing to evaluate".to_owned()));
+    };
+    build::evaluate(&run.world, &run.emitter, name, &source.flake, attr, &options).await
 }
 
 /// What hosts.toml and the flags say of evaluating and building.
@@ -114,6 +124,65 @@ pub fn options(journey: &Journey<'_>) -> Options {
     let run = journey.run;
     let several = run.plan.hosts().count() > 1;
     Options::of(&run.fleet, journey.host, &run.request, several)
+}
+
+/// Learns what a host is, and which of its generations is meant; nothing is evaluated.
+///
+/// # Errors
+/// When the host ends the journey, or has no such generation; nothing was changed.
+pub async fn learn_back(journey: &Journey<'_>, to: Option<Generation>) -> Result<Box<Known>, Halt> {
+    let answered = ask_facts(journey).await?;
+    admit(journey, &answered)?;
+    let Answered { facts, target, .. } = answered;
+    let now = facts.early.pointers.generation;
+    let mut kept = facts.generations.iter().rev();
+    let chosen = match to {
+        Some(to) => kept.find(|k| k.generation == to),
+        None => kept.find(|k| now.is_none_or(|now| k.generation < now)),
+    };
+    let Some(chosen) = chosen else { return Err(no_generation(journey, &facts, to)) };
+    let toplevel = Some(chosen.toplevel.clone());
+    let (host, path) = (journey.host.name.clone(), chosen.toplevel.clone());
+    journey.run.emitter.emit(Event::ClosureKnown { host, toplevel: path, cached: true });
+    Ok(Box::new(Known { facts, target, evaluated: None, toplevel }))
+}
+
+fn no_generation(journey: &Journey<'_>, facts: &Facts, to: Option<Generation>) -> Halt {
+    let note = match to {
+        Some(to) => format!("there is no generation {to}"),
+        None => "there is no generation before this one".to_owned(),
+    };
+    let code = "no-generation".to_owned();
+    let mut halt = halt(Outcome::Refused { code, skipped: false }, Phase::Facts, note);
+    let kept = facts.generations.iter().map(|k| k.generation.to_string());
+    halt.causes.push(format!("kept: {}", kept.collect::<Vec<_>>().join(" ")));
+    if let Some(kept) = facts.generations.first() {
+        halt.next
+            .push(format!("nixdeploy rollback {} --to {}", journey.host.name, kept.generation));
+    }
+    halt
+}
+
+/// Facts alone.
+///
+/// # Errors
+/// When the host does not answer as it should.
+pub async fn ask_facts(journey: &Journey<'_>) -> Result<Answered, Halt> {
+    let run = journey.run;
+    let open = run.emitter.phase(&journey.host.name, Phase::Facts);
+    let (early_in, _early_out) = oneshot::channel();
+    let targets = read::targets(journey.host, &run.world);
+    let answered = tokio::select! {
+        answered = read::read(&run.world, &targets, Link::Shared, early_in) => answered,
+        () = run.stop.once() => return Err(interrupted(Phase::Facts)),
+    };
+    match answered {
+        Ok(answered) => {
+            tell(journey, Some(open), &answered);
+            Ok(answered)
+        }
+        Err(refused) => Err(refuse(journey, Some(open), &refused)),
+    }
 }
 
 /// The quick end: it needs nothing but the first part of the facts.
@@ -192,8 +261,14 @@ fn right_host(journey: &Journey<'_>, early: &Early) -> Result<(), Halt> {
 /// Waits for the verdict on the tree.
 pub async fn clearance(journey: &Journey<'_>, evaluated: &Evaluated) -> Result<(), Halt> {
     let open = journey.run.emitter.phase(&journey.host.name, Phase::Validate);
-    match journey.run.cleared.clone().await {
-        Ok(clearance) if changed_since(journey, evaluated, clearance.tree()).await => {
+    let Some(source) = &journey.run.source else {
+        open.skipped("nothing to check");
+        return Ok(());
+    };
+    match source.cleared.clone().await {
+        Ok(clearance)
+            if changed_since(journey, evaluated, &source.flake, clearance.tree()).await =>
+        {
             open.failed("the tree changed while it was read");
             let note = "the tree changed while it was read: nothing was done with either";
             let mut halt = halt(Outcome::Blocked, Phase::Validate, note);
@@ -214,11 +289,16 @@ pub async fn clearance(journey: &Journey<'_>, evaluated: &Evaluated) -> Result<(
 }
 
 /// Whether the tree that was evaluated may not be the one that was looked at.
-async fn changed_since(journey: &Journey<'_>, evaluated: &Evaluated, cleared: &str) -> bool {
+async fn changed_since(
+    journey: &Journey<'_>,
+    evaluated: &Evaluated,
+    flake: &FlakeRef,
+    cleared: &str,
+) -> bool {
     if let Some(tree) = &evaluated.tree {
         return tree.as_str() != cleared;
     }
-    match build::tree(&journey.run.world, &journey.run.flake).await {
+    match build::tree(&journey.run.world, flake).await {
         Ok(tree) => tree.id.as_str() != cleared,
         Err(build::tree::TreeError::NotLocal(_)) => false,
         Err(_) => true,

@@ -9,6 +9,7 @@ pub mod ending;
 pub mod host;
 pub mod learn;
 pub mod offer;
+pub mod recover;
 pub mod trial;
 
 use std::path::PathBuf;
@@ -30,6 +31,14 @@ use cancel::Stop;
 /// The verdict on the tree, awaited by every host and reached once.
 pub type Cleared = Shared<BoxFuture<'static, Result<Arc<Clearance>, Arc<Blocked>>>>;
 
+/// A flake, and the verdict on its tree.
+pub struct Source {
+    /// The flake.
+    pub flake: FlakeRef,
+    /// The verdict.
+    pub cleared: Cleared,
+}
+
 /// Everything a run works with.
 pub struct Run {
     /// Effects.
@@ -42,10 +51,8 @@ pub struct Run {
     pub request: Request,
     /// What will be done.
     pub plan: Plan,
-    /// Where it comes from.
-    pub flake: FlakeRef,
-    /// The verdict on its tree.
-    pub cleared: Cleared,
+    /// Where it comes from; `None`: nothing is evaluated.
+    pub source: Option<Source>,
     /// Whether we were asked to stop.
     pub stop: Stop,
     /// Short name of the run.
@@ -57,10 +64,15 @@ pub struct Run {
 impl Run {
     /// The flake's own folder, when it is on this machine.
     fn folder(&self) -> Option<PathBuf> {
-        match &self.flake {
+        match &self.source.as_ref()?.flake {
             FlakeRef::Local(local) => Some(local.path()),
             FlakeRef::Other(_) => None,
         }
+    }
+
+    /// Whether it goes back to a generation: its closures were not made from this tree.
+    fn goes_back(&self) -> bool {
+        matches!(self.plan.goal, crate::plan::Goal::Rollback { .. })
     }
 
     /// A host of the plan.

@@ -1,25 +1,36 @@
 //! The middle of a journey: the closure is built, admitted, copied and rehearsed. The host is held
 //! and unchanged all along; whatever fails here lets it go as it was.
 
+use super::arrive;
 use super::ending::{self, Halt, halt, interrupted};
 use super::host::Journey;
-use super::learn::{Known, clearance, not_built, options, refuse};
+use super::learn::{Known, clearance, evaluate, not_built, options, refuse};
 use crate::activate::copy::{CopyError, CopyOptions, copy};
 use crate::activate::guard::Tx;
 use crate::activate::hand::Hand;
 use crate::activate::hold::{HoldError, WayBack, hold};
 use crate::activate::journal::{self, Record, Step};
 use crate::build::closure::{self, PathInfo};
-use crate::build::{self, Built, Where, diff};
+use crate::build::{self, Built, Where, diff, remembered};
 use crate::event::{Changes, Event, HostReport, Outcome, Phase};
 use crate::fleet::{BuildOn, HostName, StorePath};
 use crate::preflight::Refused;
 use crate::preflight::admission::{Admission, BootPart, NewClosure, admit};
 use crate::preflight::missing::missing;
-use crate::preflight::rehearse::{Rehearsal, rehearse};
+use crate::preflight::rehearse::{EACH_S, Rehearsal, judge, rehearse};
+use crate::preflight::toplevel::describe;
 use crate::rollback;
-use crate::verify::{self, Baseline, Scripts};
+use crate::verify::{self, Baseline, Scripts, Session};
 use crate::world::ssh::{Link, Target};
+use crate::world::{Ended, Output};
+
+/// What a host is to run, and where its closure is.
+pub struct Closure {
+    /// Its top.
+    pub toplevel: StorePath,
+    /// Whether it is in the local store; else it is on the host.
+    pub here: bool,
+}
 
 /// What the host was told it would get, and said of it.
 pub struct Offered {
@@ -27,21 +38,21 @@ pub struct Offered {
     pub admission: Admission,
     /// Its health before.
     pub baseline: Baseline,
+    /// The session that asked, still open.
+    pub session: Option<Session>,
     /// The health scripts, as validated.
     pub scripts: Scripts,
     /// It can only be installed for the next boot.
     pub stage: bool,
+    /// Its closure; empty when it was not built here.
+    pub paths: Vec<PathInfo>,
 }
 
 /// Builds and keeps; the host is not even asked.
 pub async fn build_only(journey: &Journey<'_>) -> Result<HostReport, Halt> {
     let run = journey.run;
-    let (name, flake) = (&journey.host.name, &run.flake);
-    let options = options(journey);
-    let evaluated =
-        build::evaluate(&run.world, &run.emitter, name, flake, &journey.host.attr, &options)
-            .await
-            .map_err(|e| not_built(journey, Phase::Evaluate, &e))?;
+    let name = &journey.host.name;
+    let evaluated = evaluate(journey).await.map_err(|e| not_built(journey, Phase::Evaluate, &e))?;
     clearance(journey, &evaluated).await?;
     let target = Target::new(journey.host, &run.world.environment.sockets);
     let built = built(journey, &evaluated, &target, "/run/current-system/sw/bin").await?;
@@ -72,18 +83,21 @@ pub async fn dry_run(journey: &Journey<'_>, known: &Known) -> Result<HostReport,
 pub async fn hold_and_build(
     journey: &Journey<'_>,
     known: &Known,
-) -> Result<(WayBack, Built), Halt> {
-    let Some(toplevel) = known.evaluated.toplevel.clone() else {
+) -> Result<(WayBack, Closure), Halt> {
+    let Some(toplevel) = known.toplevel.clone() else {
         // Where the closure will be is known only when it is built.
         let built = built_for(journey, known).await?;
         let way_back = held(journey, known, &built.toplevel).await?;
         return Ok((way_back, built));
     };
-    let work = async { tokio::join!(held(journey, known, &toplevel), built_for(journey, known)) };
-    let (way_back, built) = tokio::select! {
-        both = work => both,
-        () = journey.run.stop.once() => return Err(interrupted(Phase::Build)),
+    // The lock is waited for even when we are asked to stop: one that is taken is to be given back.
+    let build = async {
+        tokio::select! {
+            built = built_for(journey, known) => built,
+            () = journey.run.stop.once() => Err(interrupted(Phase::Build)),
+        }
     };
+    let (way_back, built) = tokio::join!(held(journey, known, &toplevel), build);
     let way_back = way_back?;
     match built {
         Ok(built) => Ok((way_back, built)),
@@ -164,10 +178,16 @@ pub fn record(journey: &Journey<'_>, way_back: &WayBack, step: Step) {
     }
 }
 
-async fn built_for(journey: &Journey<'_>, known: &Known) -> Result<Built, Halt> {
+async fn built_for(journey: &Journey<'_>, known: &Known) -> Result<Closure, Halt> {
+    let Some(evaluated) = &known.evaluated else {
+        let toplevel = known.toplevel.clone();
+        let toplevel = toplevel.ok_or_else(|| arrive::broken(Phase::Build, "no closure"))?;
+        return Ok(Closure { toplevel, here: false });
+    };
     let path =
         known.old().map_or("/run/current-system/sw/bin".to_owned(), |o| format!("{o}/sw/bin"));
-    built(journey, &known.evaluated, &known.target, &path).await
+    let built = built(journey, evaluated, &known.target, &path).await?;
+    Ok(Closure { toplevel: built.toplevel, here: built.here })
 }
 
 async fn built(
@@ -214,7 +234,7 @@ fn builder_target(journey: &Journey<'_>, name: &HostName) -> Result<Target, Halt
 pub async fn offer(
     journey: &Journey<'_>,
     known: &Known,
-    built: &Built,
+    built: &Closure,
     way_back: &WayBack,
 ) -> Result<Offered, Halt> {
     let stop = &journey.run.stop;
@@ -227,7 +247,7 @@ pub async fn offer(
 async fn offering(
     journey: &Journey<'_>,
     known: &Known,
-    built: &Built,
+    built: &Closure,
     way_back: &WayBack,
 ) -> Result<Offered, Halt> {
     let run = journey.run;
@@ -242,21 +262,21 @@ async fn offering(
         }
     };
     open.ok(admission_note(&admission));
-    let options = CopyOptions { present: !built.here, ..CopyOptions::default() };
+    let options = CopyOptions { present: !built.here, closure: &paths, ..CopyOptions::default() };
     let (world, emitter, name) = (&run.world, &run.emitter, &journey.host.name);
-    let (copied, baseline, mut changes) = tokio::join!(
+    let (copied, (baseline, mut session), mut changes) = tokio::join!(
         copy(world, emitter, name, &known.target, &built.toplevel, options),
         baseline(journey, known, way_back, &scripts),
         package_changes(journey, known, &paths),
     );
     copied.map_err(|error| not_copied(journey, &error))?;
     let stage = admission.inhibited.is_some();
-    let rehearsal = rehearsed(journey, known, built, stage).await?;
+    let rehearsal = rehearsed(journey, known, built, stage, &mut session).await?;
     changes.units = rehearsal.units.unwrap_or_default();
     changes.reboot_required = admission.reboot_required;
     ask(journey, &changes).await?;
     emitter.emit(Event::ChangesFound { host: name.clone(), changes });
-    Ok(Offered { admission, baseline, scripts, stage })
+    Ok(Offered { admission, baseline, session, scripts, stage, paths })
 }
 
 fn pinned(journey: &Journey<'_>) -> Result<Scripts, Halt> {
@@ -269,7 +289,7 @@ fn pinned(journey: &Journey<'_>) -> Result<Scripts, Halt> {
 }
 
 /// The closure with its sizes; empty when it was built elsewhere and is not here.
-async fn local_closure(journey: &Journey<'_>, built: &Built) -> Vec<PathInfo> {
+async fn local_closure(journey: &Journey<'_>, built: &Closure) -> Vec<PathInfo> {
     if !built.here {
         return Vec::new();
     }
@@ -280,10 +300,16 @@ async fn local_closure(journey: &Journey<'_>, built: &Built) -> Vec<PathInfo> {
 async fn admission(
     journey: &Journey<'_>,
     known: &Known,
-    built: &Built,
+    built: &Closure,
     paths: &[PathInfo],
 ) -> Result<Admission, Halt> {
-    let mut new = new_closure(built, paths);
+    let mut new = if built.here {
+        new_closure(built, paths)
+    } else {
+        describe(&journey.run.world, &known.target, Link::Shared, &built.toplevel)
+            .await
+            .map_err(|refused| refuse(journey, None, &refused))?
+    };
     let policy = &journey.step.policy;
     let mut sums = admit(&known.facts, &journey.host.name, &new, policy);
     if matches!(sums, Err(Refused::NoSpace { .. })) {
@@ -300,7 +326,7 @@ async fn admission(
     Ok(admission)
 }
 
-fn new_closure(built: &Built, paths: &[PathInfo]) -> NewClosure {
+fn new_closure(built: &Closure, paths: &[PathInfo]) -> NewClosure {
     let top = closure::toplevel(&built.toplevel);
     let part = |file: Option<closure::BootFile>| {
         file.map_or(BootPart::default(), |f| BootPart {
@@ -311,7 +337,7 @@ fn new_closure(built: &Built, paths: &[PathInfo]) -> NewClosure {
     NewClosure {
         toplevel: Some(built.toplevel.clone()),
         paths: paths.iter().map(|p| (p.path.clone(), p.nar_size)).collect(),
-        missing: (!built.here).then(Vec::new),
+        missing: None,
         kernel: part(top.kernel),
         initrd: part(top.initrd),
         modules: top.kernel_modules.map_or(String::new(), |p| p.display().to_string()),
@@ -333,12 +359,12 @@ async fn baseline(
     known: &Known,
     way_back: &WayBack,
     scripts: &Scripts,
-) -> Baseline {
+) -> (Baseline, Option<Session>) {
     let names = names(journey);
     let request = verify::Request {
         host: journey.host,
         target: &known.target,
-        transaction: None,
+        transaction: Some(way_back.hand.tx.as_str()),
         old: &way_back.old,
         new: &way_back.new,
         cursor: "",
@@ -346,11 +372,11 @@ async fn baseline(
         names: &names,
         fast: journey.step.policy.fast,
     };
-    match verify::baseline(&journey.run.world, &request).await {
-        Ok(baseline) => baseline,
+    match verify::prelude(&journey.run.world, &request).await {
+        Ok((baseline, session)) => (baseline, Some(session)),
         Err(error) => {
             tracing::warn!(%error, "no baseline: the verification will be stricter");
-            Baseline::default()
+            (Baseline::default(), None)
         }
     }
 }
@@ -363,9 +389,15 @@ pub fn names(journey: &Journey<'_>) -> Vec<String> {
 
 async fn package_changes(journey: &Journey<'_>, known: &Known, paths: &[PathInfo]) -> Changes {
     let Some(old) = known.old().filter(|_| !paths.is_empty()) else { return Changes::default() };
+    let (world, name) = (&journey.run.world, &journey.host.name);
     let tools = format!("{old}/sw/bin");
-    let before = closure::closure_of(&journey.run.world, &known.target, &tools, old).await;
-    let Ok(before) = before else { return Changes::default() };
+    let before = match remembered::recall(&world.environment.state, name, old) {
+        Some(before) => before,
+        None => closure::closure_of(world, &known.target, &tools, old).await.unwrap_or_default(),
+    };
+    if before.is_empty() {
+        return Changes::default();
+    }
     let (packages, delta) = diff::closures(&before, paths);
     Changes { packages: Some(packages), size_delta: Some(delta), ..Changes::default() }
 }
@@ -373,11 +405,23 @@ async fn package_changes(journey: &Journey<'_>, known: &Known, paths: &[PathInfo
 async fn rehearsed(
     journey: &Journey<'_>,
     known: &Known,
-    built: &Built,
+    built: &Closure,
     staged: bool,
+    session: &mut Option<Session>,
 ) -> Result<Rehearsal, Halt> {
     let world = &journey.run.world;
     let staged = staged || journey.run.plan.goal == crate::plan::Goal::Boot;
+    if let Some(open) = session {
+        match open.rehearse(built.toplevel.as_str(), EACH_S).await {
+            Ok(answer) => {
+                let (out, err) = (answer.lines, Vec::new());
+                let output = Output { ended: Ended::Exited(answer.rc), out, err };
+                return judge(&output, staged).map_err(|r| refuse(journey, None, &r));
+            }
+            // Asked once more below, over a connection of its own.
+            Err(_) => *session = None,
+        }
+    }
     rehearse(world, &known.target, Link::Shared, &built.toplevel, staged)
         .await
         .map_err(|refused| refuse(journey, None, &refused))

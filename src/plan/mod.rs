@@ -7,7 +7,7 @@ pub mod verdict;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fleet::{BuildOn, Host, HostName, Mode};
+use crate::fleet::{BuildOn, Generation, Host, HostName, Mode, Role};
 pub use verdict::{Finding, Severity};
 
 /// A phase of a host's journey.
@@ -95,6 +95,16 @@ pub enum Goal {
     Build,
     /// Told what would happen.
     DryRun,
+    /// Running a generation that is on the host already, verified, and the boot default.
+    Rollback {
+        /// Which; `None`: the one before the profile's.
+        to: Option<Generation>,
+    },
+    /// An interrupted transaction brought to its end, or taken back.
+    Recover {
+        /// Take back whatever has not been decided.
+        abort: bool,
+    },
 }
 
 /// What will be done, for every host.
@@ -124,7 +134,9 @@ pub struct HostPlan {
 /// Decides a run.
 pub fn decide(request: &Request, hosts: &[Host]) -> Plan {
     let mut waves: Vec<(u32, Vec<HostPlan>)> = Vec::new();
-    for host in hosts {
+    let (network, others): (Vec<&Host>, Vec<&Host>) =
+        hosts.iter().partition(|h| h.role == Role::Network);
+    for host in others {
         let step = plan_host(request, host);
         match waves.iter_mut().find(|(n, _)| *n == host.wave) {
             Some((_, wave)) => wave.push(step),
@@ -132,7 +144,9 @@ pub fn decide(request: &Request, hosts: &[Host]) -> Plan {
         }
     }
     waves.sort_by_key(|(n, _)| *n);
-    Plan { goal: request.goal, waves: waves.into_iter().map(|(_, w)| w).collect() }
+    // Whatever others reach the network through goes last, and one at a time.
+    let last = network.into_iter().map(|host| vec![plan_host(request, host)]);
+    Plan { goal: request.goal, waves: waves.into_iter().map(|(_, w)| w).chain(last).collect() }
 }
 
 fn plan_host(request: &Request, host: &Host) -> HostPlan {
@@ -155,6 +169,8 @@ fn phases(goal: Goal) -> Vec<Phase> {
         Goal::Boot => vec![Facts, Validate, Evaluate, Build, Admit, Copy, Commit],
         Goal::Build => vec![Validate, Evaluate, Build],
         Goal::DryRun => vec![Facts, Validate, Evaluate, Build, Admit],
+        Goal::Rollback { .. } => vec![Facts, Admit, Activate, Verify, Commit],
+        Goal::Recover { .. } => vec![Facts],
     }
 }
 

@@ -214,7 +214,7 @@ impl Refused {
     /// Commands to type next, most likely first.
     pub fn hints(&self, host: &HostName) -> Vec<String> {
         let lines: &[&str] = match self {
-            Self::Unreachable { .. } => &["ping HOST", "nixdeploy retry"],
+            Self::Unreachable { .. } => &["ping HOST", "nixdeploy quick-deploy HOST"],
             Self::HostKey { .. } => &["nixdeploy trust HOST"],
             Self::Denied { .. } => &["ssh-copy-id HOST", "ssh-add -l"],
             Self::NoElevation { user, .. } => return elevation(user),
@@ -228,7 +228,7 @@ impl Refused {
             Self::NotNixOs { .. } => &["ssh HOST readlink /run/current-system"],
             Self::Unfit { .. } => &["nixdeploy status HOST"],
             Self::Locked { .. } => &["nixdeploy status HOST", "nixdeploy abort  # if it is yours"],
-            Self::SwitchRunning { .. } => &["nixdeploy status HOST", "nixdeploy retry"],
+            Self::SwitchRunning { .. } => &["nixdeploy status HOST", "nixdeploy quick-deploy HOST"],
             Self::Leftover { .. } => {
                 &["ssh HOST journalctl -t nixdeploy -n 50", "nixdeploy rollback HOST"]
             }

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use etcetera::BaseStrategy;
 
 /// Read once at start.
@@ -30,6 +31,8 @@ pub struct Environment {
     pub screen: bool,
     /// Whether the locale can show more than ASCII.
     pub unicode: bool,
+    /// Words of the command line, the program's own name left out.
+    pub arguments: Vec<String>,
     /// `GITHUB_STEP_SUMMARY`.
     pub step_summary: Option<PathBuf>,
 }
@@ -39,8 +42,8 @@ impl Environment {
     ///
     /// # Errors
     /// When there is no home folder.
-    pub fn read() -> Result<Self, String> {
-        let base = etcetera::choose_base_strategy().map_err(|e| e.to_string())?;
+    pub fn read() -> anyhow::Result<Self> {
+        let base = etcetera::choose_base_strategy().context("there is no home folder")?;
         let cache = base.cache_dir().join("nixdeploy");
         let state = base.state_dir().unwrap_or_else(|| base.home_dir().join(".local/state"));
         let runtime = base.runtime_dir().filter(|d| d.is_dir());
@@ -49,7 +52,7 @@ impl Environment {
         let dumb = var("TERM").is_none_or(|t| t == "dumb");
         Ok(Self {
             home: base.home_dir().to_path_buf(),
-            folder: std::env::current_dir().map_err(|e| format!("current folder: {e}"))?,
+            folder: std::env::current_dir().context("the current folder is gone")?,
             state: state.join("nixdeploy"),
             sockets: runtime.map_or_else(|| cache.join("ssh"), |d| d.join("nixdeploy")),
             cache,
@@ -61,6 +64,10 @@ impl Environment {
                 let v = v.to_ascii_lowercase();
                 v.contains("utf-8") || v.contains("utf8")
             }),
+            arguments: std::env::args_os()
+                .skip(1)
+                .map(|a| a.to_string_lossy().into_owned())
+                .collect(),
             step_summary: var("GITHUB_STEP_SUMMARY").map(PathBuf::from),
         })
     }

@@ -32,6 +32,8 @@ const ALWAYS: [&str; 14] = [
 ];
 /// How long an unused master stays, in seconds.
 const PERSIST_S: u32 = 600;
+/// A master that does not answer on its own socket by then is left to its keep-alive.
+const MASTER_LIMIT: Duration = Duration::from_secs(2);
 /// Longest path of a socket (sun_path of unix(7)), less what ssh appends while it makes it.
 const SOCKET_LIMIT: usize = 104 - 20;
 
@@ -148,6 +150,18 @@ impl Target {
     pub fn nix_sshopts(&self, link: Link) -> String {
         let words: Vec<String> = self.options(link).iter().map(|o| format!("-o {o}")).collect();
         words.join(" ")
+    }
+}
+
+/// Ends our master of a host: after contact was lost it would hold up whoever comes next until its
+/// own keep-alive gives up. A master that is gone already is as good.
+pub async fn end_master(target: &Target) {
+    let Some(socket) = &target.socket else { return };
+    let master = openssh::Session::resume(socket.clone().into_boxed_path(), None);
+    match tokio::time::timeout(MASTER_LIMIT, master.close()).await {
+        Ok(Ok(())) => tracing::debug!(address = %target.address, "ended the ssh master"),
+        Ok(Err(error)) => tracing::debug!(%error, "no ssh master to end"),
+        Err(_) => tracing::debug!("the ssh master does not answer"),
     }
 }
 

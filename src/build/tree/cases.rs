@@ -1,0 +1,182 @@
+//! Each way in which a tree can change, or seem to, on a real repository: when its name must
+//! change, when it must stay, and when the name must not be trusted (platform.md, section 4).
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::build::uncacheable::{Uncacheable, settings, uncacheable};
+use crate::world::prompt::Prompt;
+use crate::world::{Clock, Environment, process};
+
+struct Repository {
+    folder: tempfile::TempDir,
+    world: World,
+}
+
+impl Repository {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("folder");
+        let at = |name: &str| folder.path().join(name);
+        let environment = Environment {
+            home: at("home"),
+            folder: at(""),
+            state: at("state"),
+            cache: at("cache"),
+            sockets: at("sockets"),
+            operator: "me@here".to_owned(),
+            machine: "here".to_owned(),
+            interactive: false,
+            screen: false,
+            unicode: false,
+            arguments: Vec::new(),
+            step_summary: None,
+        };
+        let world = World {
+            runner: Arc::new(process::System),
+            clock: Clock::start(),
+            environment: Arc::new(environment),
+            prompt: Arc::new(Prompt::new(false)),
+        };
+        let repository = Self { folder, world };
+        repository.git(&["init", "-q"]).await;
+        repository.write("flake.nix", "{ }");
+        repository.write("flake.lock", r#"{"nodes":{"root":{}},"root":"root","version":7}"#);
+        repository.write("hosts/a b.nix", "one");
+        repository.git(&["add", "."]).await;
+        let who = ["-c", "user.name=x", "-c", "user.email=x@x", "-c", "commit.gpgsign=false"];
+        repository.git(&[&who[..], &["commit", "-qm", "base"]].concat()).await;
+        repository
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).expect("folder");
+        std::fs::write(path, text).expect("written");
+    }
+
+    async fn git(&self, args: &[&str]) {
+        let invocation = Invocation::new("git", args.iter().copied()).within(self.folder.path());
+        let output = self.world.run(invocation).await.expect("git");
+        assert!(output.ended.ok(), "{args:?}: {:?}", output.err);
+    }
+
+    fn flake(&self) -> FlakeRef {
+        FlakeRef::local(self.folder.path()).expect("a flake")
+    }
+
+    async fn tree(&self) -> Tree {
+        tree(&self.world, &self.flake()).await.expect("a tree")
+    }
+
+    async fn id(&self) -> TreeId {
+        self.tree().await.id
+    }
+
+    async fn reason(&self) -> Option<Uncacheable> {
+        let FlakeRef::Local(local) = self.flake() else { panic!("local") };
+        let settings = settings(&self.world, &local).await.expect("git");
+        let (tree, config) = (self.tree().await, self.path("home/.config"));
+        settings.or_else(|| uncacheable(&local, &tree, &config))
+    }
+
+    async fn revision(&self) -> Revision {
+        let FlakeRef::Local(local) = self.flake() else { panic!("local") };
+        revision(&self.world, &local).await.expect("git")
+    }
+}
+
+#[tokio::test]
+async fn the_name_changes_with_what_nix_sees() {
+    let repository = Repository::new().await;
+    let base = repository.id().await;
+    assert_eq!(repository.reason().await, None);
+    let mut seen = vec![base.clone()];
+    let mut new = |id: TreeId, what: &str| {
+        assert!(!seen.contains(&id), "{what}");
+        seen.push(id);
+    };
+    repository.write("hosts/a b.nix", "two");
+    new(repository.id().await, "modified");
+    let times = repository.path("hosts/a b.nix").metadata().expect("meta").modified();
+    repository.write("hosts/a b.nix", "six");
+    let file = std::fs::File::options().write(true).open(repository.path("hosts/a b.nix"));
+    file.expect("file").set_modified(times.expect("time")).expect("set");
+    new(repository.id().await, "same size and time");
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(repository.path("hosts/a b.nix"), mode).expect("mode");
+    new(repository.id().await, "executable");
+    std::fs::remove_file(repository.path("hosts/a b.nix")).expect("removed");
+    new(repository.id().await, "removed");
+    assert!(repository.tree().await.nix_files.iter().all(|f| !f.ends_with("a b.nix")));
+    symlink("/etc/passwd", repository.path("hosts/a b.nix")).expect("link");
+    new(repository.id().await, "a link");
+    std::fs::remove_file(repository.path("hosts/a b.nix")).expect("removed");
+    repository.write("new.nix", "new");
+    repository.git(&["add", "-N", "new.nix"]).await;
+    new(repository.id().await, "intent to add");
+    repository.write("new.nix", "newer");
+    new(repository.id().await, "intent to add, other content");
+    repository.git(&["add", "new.nix"]).await;
+    new(repository.id().await, "added");
+    assert!(repository.revision().await.dirty);
+}
+
+#[tokio::test]
+async fn the_name_stays_with_what_nix_sees() {
+    let repository = Repository::new().await;
+    let base = repository.id().await;
+    repository.write("untracked.nix", "x");
+    assert_eq!(repository.id().await, base, "untracked");
+    let FlakeRef::Local(local) = repository.flake() else { panic!("local") };
+    let untracked = untracked_nix(&repository.world, &local).await.expect("git");
+    assert_eq!(untracked, [PathBuf::from("untracked.nix")]);
+    assert!(is_untracked(&repository.world, &local, "untracked.nix").await);
+    assert!(!is_untracked(&repository.world, &local, "flake.nix").await);
+    assert!(!is_untracked(&repository.world, &local, "nowhere.nix").await);
+    repository.write("hosts/a b.nix", "two");
+    repository.write("hosts/a b.nix", "one");
+    assert_eq!(repository.id().await, base, "changed and back");
+    let revision = repository.revision().await;
+    assert!(!revision.dirty && revision.head.is_some_and(|h| h.len() >= 40));
+}
+
+#[tokio::test]
+async fn odd_names_are_read_and_told_apart() {
+    let repository = Repository::new().await;
+    repository.write("line\nbreak\t\"ä\".nix", "x");
+    repository.git(&["add", "."]).await;
+    let tree = repository.tree().await;
+    assert!(tree.nix_files.contains(&PathBuf::from("line\nbreak\t\"ä\".nix")));
+    repository.write("line\nbreak\t\"ä\".nix", "y");
+    assert_ne!(repository.id().await, tree.id);
+}
+
+#[tokio::test]
+async fn a_name_that_could_lie_is_not_trusted() {
+    for flag in ["--assume-unchanged", "--skip-worktree"] {
+        let repository = Repository::new().await;
+        repository.git(&["update-index", flag, "flake.nix"]).await;
+        let hidden = Uncacheable::Hidden("flake.nix".to_owned());
+        assert_eq!(repository.reason().await, Some(hidden), "{flag}");
+    }
+    let repository = Repository::new().await;
+    repository.write("sub/.gitattributes", "*.age filter=crypt\n");
+    repository.git(&["add", "."]).await;
+    assert!(matches!(repository.reason().await, Some(Uncacheable::Filtered(_))));
+    let repository = Repository::new().await;
+    repository.git(&["config", "core.autocrlf", "input"]).await;
+    assert!(matches!(repository.reason().await, Some(Uncacheable::Setting(_))));
+    let repository = Repository::new().await;
+    std::fs::remove_file(repository.path("flake.lock")).expect("removed");
+    assert_eq!(repository.reason().await, Some(Uncacheable::NoLock));
+    let repository = Repository::new().await;
+    repository.write(".gitmodules", "");
+    repository.git(&["add", "."]).await;
+    assert_eq!(repository.reason().await, Some(Uncacheable::Submodules));
+}

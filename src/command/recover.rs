@@ -1,0 +1,104 @@
+//! `resume [RUN]` and `abort [RUN]`: after an interruption, ask the hosts and end what was begun.
+
+use super::{deploy, inventory, launch, report};
+use crate::cli::{DeployFlags, RunArgs};
+use crate::error::Error;
+use crate::event::Outcome;
+use crate::event::state::{HostState, RunState};
+use crate::exit::{self, Exit};
+use crate::fleet::{Fleet, HostName};
+use crate::plan::{Goal, Request};
+use crate::report::store;
+use crate::world::World;
+
+/// Goes on with a run: what is decided is read, what was never begun is done now.
+///
+/// # Errors
+/// When it cannot begin.
+pub async fn resume(
+    world: &World,
+    typed: &deploy::Typed<'_>,
+    args: &RunArgs,
+) -> Result<Exit, Error> {
+    let fleet = inventory::load(&world.environment, typed.global)?;
+    let run = find(world, args)?;
+    let open = hosts(&fleet, &run, |h| h.report.as_ref().is_none_or(|r| unsettled(&r.outcome)));
+    if open.is_empty() {
+        return nothing(&run, "every host of it has its outcome");
+    }
+    let (worst, found) = recover(world, typed, &fleet, &open, false).await?;
+    let again = again(&open, &found);
+    if again.is_empty() {
+        return Ok(worst);
+    }
+    let name = run.command.first().map_or("quick-deploy", String::as_str);
+    let preset = deploy::preset(name);
+    let request = deploy::request(&preset, typed.global, &DeployFlags::default(), &fleet)?;
+    let next = launch::launch(world, typed.global, fleet, &again, request, false).await?;
+    // What was found unchanged is now deployed: only the others' findings still count.
+    Ok(if again.len() == open.len() { next } else { exit::worst([worst, next]) })
+}
+
+/// Takes back whatever a run still holds.
+///
+/// # Errors
+/// When it cannot begin.
+pub async fn abort(
+    world: &World,
+    typed: &deploy::Typed<'_>,
+    args: &RunArgs,
+) -> Result<Exit, Error> {
+    let fleet = inventory::load(&world.environment, typed.global)?;
+    let run = find(world, args)?;
+    let open = hosts(&fleet, &run, |h| h.report.as_ref().is_none_or(|r| unsettled(&r.outcome)));
+    if open.is_empty() {
+        return nothing(&run, "nothing of it is held or armed");
+    }
+    Ok(recover(world, typed, &fleet, &open, true).await?.0)
+}
+
+fn find(world: &World, args: &RunArgs) -> Result<RunState, Error> {
+    let state = &world.environment.state;
+    let run = report::find(state, args.run.as_deref())?;
+    let loaded =
+        store::load(&store::log_of(state, &run)).map_err(|e| report::unreadable(&run, &e))?;
+    Ok(loaded.state)
+}
+
+/// Outcomes that say less than what is true of the host by now.
+fn unsettled(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Unknown { .. } | Outcome::Interrupted { .. } | Outcome::Internal)
+}
+
+fn hosts(fleet: &Fleet, run: &RunState, wanted: impl Fn(&HostState) -> bool) -> Vec<HostName> {
+    let open = run.hosts.iter().filter(|h| wanted(h)).map(|h| h.name.clone());
+    open.filter(|name| fleet.host(name.as_str()).is_some()).collect()
+}
+
+fn nothing(run: &RunState, why: &str) -> Result<Exit, Error> {
+    crate::report::err(&format!("run {}: {why}\n", run.run));
+    Ok(Exit::Done)
+}
+
+async fn recover(
+    world: &World,
+    typed: &deploy::Typed<'_>,
+    fleet: &Fleet,
+    hosts: &[HostName],
+    abort: bool,
+) -> Result<(Exit, RunState), Error> {
+    let preset = deploy::preset("quick-deploy");
+    let request = deploy::request(&preset, typed.global, &DeployFlags::default(), fleet)?;
+    let command = if abort { "abort" } else { "resume" };
+    let request = Request { command: command.to_owned(), goal: Goal::Recover { abort }, ..request };
+    launch::launch_without_source(world, typed.global, fleet.clone(), hosts, request).await
+}
+
+/// Hosts that were found unchanged: the run never got to them.
+fn again(open: &[HostName], found: &RunState) -> Vec<HostName> {
+    let unchanged = |name: &&HostName| {
+        let report = found.host(name).and_then(|h| h.report.as_ref());
+        report.is_some_and(|r| matches!(r.outcome, Outcome::Unchanged { .. }))
+    };
+    open.iter().filter(unchanged).cloned().collect()
+}

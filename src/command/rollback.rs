@@ -1,0 +1,88 @@
+//! `rollback HOST [--to GEN] [--with-lock]`: back to an explicit generation, verified.
+
+use std::path::{Path, PathBuf};
+
+use super::{deploy, inventory, launch};
+use crate::build::FlakeRef;
+use crate::cli::{DeployFlags, RollbackArgs};
+use crate::error::Error;
+use crate::event::state::RunState;
+use crate::exit::Exit;
+use crate::fleet::{Fleet, Generation};
+use crate::plan::{Goal, Request};
+use crate::world::{World, files};
+
+/// A lock file larger than this is none.
+const LIMIT: u64 = 16 << 20;
+
+/// Goes back.
+///
+/// # Errors
+/// When it cannot begin.
+pub async fn run(
+    world: &World,
+    typed: &deploy::Typed<'_>,
+    args: &RollbackArgs,
+) -> Result<Exit, Error> {
+    let fleet = inventory::load(&world.environment, typed.global)?;
+    let words = std::slice::from_ref(&args.host);
+    let hosts = inventory::hosts(&fleet, words, &[], None)?;
+    let names: Vec<_> = hosts.into_iter().map(|h| h.name.clone()).collect();
+    if names.len() != 1 {
+        return Err(Error::usage("one host at a time: generations are counted per host")
+            .hint("nixdeploy rollback HOST"));
+    }
+    let request = request(typed, &fleet, args)?;
+    let folder = args.with_lock.then(|| folder(world, typed, &fleet)).transpose()?;
+    let (exit, state) =
+        launch::launch_without_source(world, typed.global, fleet, &names, request).await?;
+    if exit == Exit::Done
+        && let Some(folder) = folder
+    {
+        restore(world, &folder, &state)?;
+    }
+    Ok(exit)
+}
+
+fn request(
+    typed: &deploy::Typed<'_>,
+    fleet: &Fleet,
+    args: &RollbackArgs,
+) -> Result<Request, Error> {
+    let preset = deploy::preset("deploy");
+    let request = deploy::request(&preset, typed.global, &DeployFlags::default(), fleet)?;
+    Ok(Request {
+        command: "rollback".to_owned(),
+        goal: Goal::Rollback { to: args.to.map(Generation) },
+        // Whoever names a generation has decided what the host is to be.
+        accept_drift: true,
+        ..request
+    })
+}
+
+fn folder(world: &World, typed: &deploy::Typed<'_>, fleet: &Fleet) -> Result<PathBuf, Error> {
+    let text = inventory::flake(&world.environment, typed.global, fleet);
+    match FlakeRef::parse(&text, &world.environment.folder, &world.environment) {
+        Ok(FlakeRef::Local(local)) => Ok(local.path()),
+        Ok(FlakeRef::Other(_)) => Err(Error::usage("--with-lock needs a flake on this machine")
+            .hint("nixdeploy rollback HOST  # without --with-lock")),
+        Err(error) => Err(error.error()),
+    }
+}
+
+fn restore(world: &World, folder: &Path, state: &RunState) -> Result<(), Error> {
+    let Some(toplevel) = state.hosts.first().and_then(|h| h.toplevel.clone()) else {
+        return Ok(());
+    };
+    let kept = crate::pipeline::arrive::kept_lock(&world.environment.state, &toplevel);
+    let lock = files::read_text(&kept, LIMIT).map_err(|e| {
+        Error::usage("the host is back, but no flake.lock was kept with that generation")
+            .because(e)
+            .hint("git log -- flake.lock")
+    })?;
+    files::replace(&folder.join("flake.lock"), lock.as_bytes()).map_err(|e| {
+        Error::usage("the host is back, but flake.lock could not be written").because(e)
+    })?;
+    crate::report::err("flake.lock is the one of that generation again: git diff flake.lock\n");
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! After an interruption: what happened is read from the host alone, said, and brought to an end.
+//!
+//! Our own journal only says which hosts to ask. The guard's files say what was decided; when they
+//! are gone the host has rebooted, and its pointers say it.
+
+use super::ending::{self, Halt, Why, returned};
+use super::host::Journey;
+use super::learn::ask_facts;
+use crate::activate::guard::{Tx, Verb};
+use crate::activate::hand::{Answer, Hand};
+use crate::activate::journal;
+use crate::activate::returned::{Returned, of};
+use crate::event::stream::Stopwatch;
+use crate::event::{Decider, HostReport, Outcome, Phase};
+use crate::preflight::facts::{Facts, Transaction};
+use crate::preflight::read::Answered;
+use crate::rollback;
+use crate::world::ssh::Link;
+
+/// A look at a transaction takes no longer.
+const LOOK: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Finds what was left, and ends it: `abort` takes back what is undecided, else it is waited for.
+///
+/// # Errors
+/// With the host's last word, when that is not its goal.
+pub async fn recover(journey: &Journey<'_>, abort: bool) -> Result<HostReport, Halt> {
+    let answered = ask_facts(journey).await?;
+    let current = answered.facts.transactions.iter().find(|t| t.current);
+    let Some((current, tx)) = current.and_then(|t| Tx::new(&t.name).map(|tx| (t, tx))) else {
+        return nothing_left(journey, &answered.facts);
+    };
+    let (world, emitter) = (&journey.run.world, &journey.run.emitter);
+    let hand = Hand::new(world, emitter, &journey.host.name, &answered.target, tx);
+    let what = match (current.outcome.is_empty(), abort) {
+        (false, _) => look(&hand).await,
+        (true, _) if !answered.facts.guarded() => {
+            return Err(orphan(journey, &answered, current));
+        }
+        (true, true) => rollback::back(&hand, &journey.step.policy).await,
+        (true, false) => await_or_release(journey, &hand, current).await,
+    };
+    said(journey, &answered, current, what)
+}
+
+async fn look(hand: &Hand) -> Returned {
+    match hand.ask(Link::Shared, Verb::Show, None, LOOK).await {
+        Answer::Told(status) => of(status),
+        Answer::Gone => Returned::Gone,
+        Answer::Lost(failure) => Returned::Unknown(failure, 0),
+    }
+}
+
+/// One that was never told to go is released; anything further decides by itself.
+async fn await_or_release(journey: &Journey<'_>, hand: &Hand, current: &Transaction) -> Returned {
+    if current.phase.starts_with("hold") {
+        rollback::back(hand, &journey.step.policy).await
+    } else {
+        rollback::outcome(hand, &journey.step.policy).await
+    }
+}
+
+fn said(
+    journey: &Journey<'_>,
+    answered: &Answered,
+    current: &Transaction,
+    what: Returned,
+) -> Result<HostReport, Halt> {
+    done(journey);
+    let (host, before) = (&journey.host.name, &answered.facts.early.pointers);
+    let note = format!("transaction {} of {}", current.name, current.owner);
+    if let Returned::Kept(status) = &what {
+        let mut report = ending::report(
+            Outcome::Committed { reboot_required: false },
+            Phase::Commit,
+            format!("{note}: committed"),
+        );
+        report.after = Some(ending::after(status));
+        report.decided_by = Decider::Guard;
+        return Ok(report);
+    }
+    let reason = match &what {
+        Returned::Restored(s) | Returned::Untouched(s) => format!("{note}: {}", s.reason),
+        _ => note,
+    };
+    let untouched = matches!(what, Returned::Untouched(_));
+    let why = Why {
+        phase: Phase::Rollback,
+        note: reason,
+        causes: Vec::new(),
+        decided_by: Decider::Guard,
+        interrupted: false,
+    };
+    let now_ms = journey.run.world.clock.epoch_ms();
+    let halt = returned(host, why, before, what, now_ms);
+    if untouched {
+        return Ok(HostReport { outcome: Outcome::Unchanged { verified: false }, ..*halt });
+    }
+    Err(halt)
+}
+
+/// The guard is gone without a last word: its unit was removed by hand, or could not restart.
+fn orphan(journey: &Journey<'_>, answered: &Answered, current: &Transaction) -> Halt {
+    let pointers = answered.facts.early.pointers.clone();
+    let never_went = current.phase.starts_with("hold");
+    let note = format!("transaction {} was left in phase {}", current.name, current.phase);
+    let (outcome, text) = if never_went {
+        (Outcome::Unchanged { verified: false }, format!("{note}; nothing had been changed"))
+    } else {
+        (Outcome::Stranded, format!("{note}, and its guard is gone"))
+    };
+    let mut halt = ending::halt(outcome, Phase::Rollback, text);
+    halt.after = Some(pointers);
+    let host = &journey.host.name;
+    halt.next.push(if never_went {
+        format!("nixdeploy quick-deploy {host}")
+    } else {
+        format!("nixdeploy status {host}")
+    });
+    halt
+}
+
+/// No transaction of this boot: none there was, or the host has rebooted since.
+fn nothing_left(journey: &Journey<'_>, facts: &Facts) -> Result<HostReport, Halt> {
+    let state = &journey.run.world.environment.state;
+    let record = journal::read(state, &journey.host.name).filter(journal::Record::is_armed);
+    let pointers = facts.early.pointers.clone();
+    let mut report = ending::report(
+        Outcome::Unchanged { verified: false },
+        Phase::Facts,
+        "nothing is held or armed on the host",
+    );
+    report.after = Some(pointers.clone());
+    let Some(record) = record.filter(|r| r.boot_id != facts.early.boot_id) else {
+        done(journey);
+        return Ok(report);
+    };
+    report.decided_by = Decider::Reboot;
+    if pointers.all_are(&record.new) {
+        report.outcome = Outcome::Committed { reboot_required: false };
+        report.note = format!("transaction {} was committed; the host rebooted since", record.tx);
+        done(journey);
+        return Ok(report);
+    }
+    if pointers.running.as_ref() == Some(&record.old) {
+        report.outcome = Outcome::RolledBack;
+        report.note = format!("transaction {}: rebooted into the old system", record.tx);
+        done(journey);
+    } else {
+        report.outcome = Outcome::Stranded;
+        report.note = format!("transaction {}: the host rebooted into something else", record.tx);
+    }
+    report.next.push(format!("nixdeploy status {}", journey.host.name));
+    Err(Box::new(report))
+}
+
+/// Our journal need not name this host any more.
+fn done(journey: &Journey<'_>) {
+    let state = &journey.run.world.environment.state;
+    if let Some(record) = journal::read(state, &journey.host.name) {
+        let record = journal::Record { step: journal::Step::Done, ..record };
+        if let Err(error) = journal::write(state, &record) {
+            tracing::warn!(%error, "cannot write the journal of transactions");
+        }
+    }
+}

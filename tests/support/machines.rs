@@ -1,0 +1,285 @@
+//! The lab's machines (`tests/lab`) for tests: one method a verb, each host used by one test at
+//! a time.
+//!
+//! ```text
+//! let Some(lab) = Lab::from_env() else { return };
+//! let lab = lab.hold(&["p620"]);
+//! lab.knob("p620", "lab.brokenService = true;");
+//! assert_eq!(lab.deploy(&["quick-deploy", "p620"]).code, 6);
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::{program, variable, wait_until};
+
+/// No verb of the lab and no deploy takes longer; what does is hung and is ended.
+const LIMIT_S: u32 = 600;
+/// Tests that could not be tried.
+static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+/// Names one deploy of this test run.
+static DEPLOYS: AtomicUsize = AtomicUsize::new(0);
+
+/// A lab that is up; see [`Lab::hold`].
+#[derive(Debug, Clone)]
+pub(crate) struct Lab {
+    folder: PathBuf,
+}
+
+/// A lab in which some hosts are ours alone until this is dropped.
+pub(crate) struct Held {
+    lab: Lab,
+    _locks: Vec<File>,
+}
+
+/// What a program printed, and its status; 255 stands for a signal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct Said {
+    /// Standard output.
+    pub(crate) stdout: String,
+    /// Standard error.
+    pub(crate) stderr: String,
+    /// Exit code.
+    pub(crate) code: i32,
+}
+
+/// What is true of a machine, read without our program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct State(BTreeMap<String, String>);
+
+/// A deploy under way on the deployer.
+pub(crate) struct Running {
+    lab: Lab,
+    child: Child,
+    pid_file: String,
+}
+
+impl Lab {
+    /// The lab named by `NIXDEPLOY_LAB`; without one the test has to return, and says so loudly.
+    ///
+    /// # Panics
+    /// Without a lab where `CI=true`: there, not to try is to fail.
+    #[expect(clippy::disallowed_methods, reason = "a skipped test must be seen though it passes")]
+    pub(crate) fn from_env() -> Option<Self> {
+        let folder = variable("NIXDEPLOY_LAB").map(PathBuf::from);
+        if folder.is_none() {
+            let skipped = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+            let _ =
+                writeln!(std::io::stderr(), "SKIPPED: no lab (NIXDEPLOY_LAB), {skipped} so far");
+            assert!(variable("CI").as_deref() != Some("true"), "CI without a lab proves nothing");
+        }
+        folder.map(|folder| Self { folder })
+    }
+
+    /// Waits until no other test, also of another process, uses these hosts.
+    pub(crate) fn hold(&self, hosts: &[&str]) -> Held {
+        let mut hosts = hosts.to_vec();
+        hosts.sort_unstable(); // one order for all, or two tests could wait for each other
+        let lock = |host: &&str| {
+            let file = File::create(self.folder.join(format!("test-{host}.lock"))).expect("a lock");
+            file.lock().expect("the lock");
+            file
+        };
+        Held { lab: self.clone(), _locks: hosts.iter().map(lock).collect() }
+    }
+
+    /// A verb of the lab; fails when it fails.
+    fn verb(&self, name: &str, args: &[&str]) -> Said {
+        let said = self.try_verb(name, args);
+        assert_eq!(said.code, 0, "tests/lab/{name} {args:?}\n{}{}", said.stdout, said.stderr);
+        said
+    }
+
+    fn try_verb(&self, name: &str, args: &[&str]) -> Said {
+        Said::of(&self.script(name).args(args).output().expect("timeout(1) starts"))
+    }
+
+    fn script(&self, name: &str) -> Command {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab").join(name);
+        let mut command = program("timeout");
+        command.args(["--kill-after=10", &LIMIT_S.to_string()]).arg(script);
+        command.env("LAB_DIR", &self.folder).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command on a machine as root, through the lab's own door.
+    pub(crate) fn exec(&self, host: &str, command: &[&str]) -> Said {
+        self.try_verb("exec", &[&[host], command].concat())
+    }
+
+    /// What is wrong with a host's configuration from now on; empty: nothing.
+    pub(crate) fn knob(&self, host: &str, settings: &str) {
+        let _ = self.verb("knob", &[host, settings]);
+    }
+
+    /// Pulls the network cable.
+    pub(crate) fn cut(&self, host: &str) {
+        let _ = self.verb("cut", &[host]);
+    }
+
+    /// Puts it back.
+    pub(crate) fn heal(&self, host: &str) {
+        let _ = self.verb("heal", &[host]);
+    }
+
+    /// Power loss.
+    pub(crate) fn kill(&self, host: &str) {
+        let _ = self.verb("kill", &[host]);
+    }
+
+    /// Power on; returns when sshd answers.
+    pub(crate) fn boot(&self, host: &str) {
+        let _ = self.verb("boot", &[host]);
+    }
+
+    /// A slow line, in kilobits a second each way.
+    pub(crate) fn slow(&self, host: &str, kbit: u32) {
+        let _ = self.verb("slow", &[host, "0", &kbit.to_string()]);
+    }
+
+    /// Back to the factory disk, powered on, cables in, without knobs.
+    pub(crate) fn reset(&self, host: &str) {
+        let _ = self.verb("reset", &[host]);
+        self.knob(host, "");
+    }
+
+    /// What is true of a machine; also when it is cut or off.
+    pub(crate) fn state(&self, host: &str) -> State {
+        State::read(&self.verb("state", &[host]).stdout)
+    }
+
+    /// Waits until the state of a host is as wanted.
+    pub(crate) fn wait_for(
+        &self,
+        host: &str,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&State) -> bool,
+    ) -> State {
+        wait_until(what, limit, || Some(self.state(host)).filter(|state| wanted(state)))
+    }
+
+    /// Runs our program on the deployer, in the flake's folder, to its end.
+    pub(crate) fn deploy(&self, args: &[&str]) -> Said {
+        self.start(args).end()
+    }
+
+    /// Starts our program on the deployer.
+    pub(crate) fn start(&self, args: &[&str]) -> Running {
+        let n = DEPLOYS.fetch_add(1, Ordering::Relaxed);
+        let pid_file = format!("/run/deploy-{}-{n}", std::process::id());
+        let shell = "echo $$ > \"$1\"; shift; cd /root/flake && exec nixdeploy \"$@\"";
+        let fixed = ["deployer", "bash", "-c", shell, "deploy", &pid_file];
+        let mut command = self.script("exec");
+        command.args(fixed).args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().expect("timeout(1) starts");
+        Running { lab: self.clone(), child, pid_file }
+    }
+}
+
+impl std::ops::Deref for Held {
+    type Target = Lab;
+
+    fn deref(&self) -> &Lab {
+        &self.lab
+    }
+}
+
+impl Running {
+    /// Sends a signal to our program: `INT`, `TERM`, `KILL`, `STOP`, `CONT`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let limit = Duration::from_secs(10);
+        let pid = wait_until("the pid of the deploy", limit, || {
+            let said = self.lab.exec("deployer", &["cat", &self.pid_file]);
+            Some(said.stdout.trim().to_owned()).filter(|pid| said.code == 0 && !pid.is_empty())
+        });
+        let sent = self.lab.exec("deployer", &["kill", &format!("-{signal}"), &pid]);
+        assert_eq!(sent.code, 0, "kill -{signal} {pid}: {}", sent.stderr);
+        if signal != "STOP" {
+            // The lab's door (nsenter) stops itself with what it runs, and is not woken with it.
+            let door = format!("-{}", self.child.id());
+            let woken = program("kill").args(["-CONT", "--", &door]).status();
+            assert!(woken.is_ok_and(|s| s.success()), "the door of the lab cannot be woken");
+        }
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(self) -> Said {
+        let output = self.child.wait_with_output().expect("the deploy ends");
+        let said = Said::of(&output);
+        let _ = self.lab.exec("deployer", &["rm", "-f", &self.pid_file]);
+        assert!(said.code != 124, "hung for {LIMIT_S} s\n{}", said.stderr);
+        said
+    }
+}
+
+impl Said {
+    fn of(output: &Output) -> Self {
+        Self {
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            code: output.status.code().unwrap_or(255),
+        }
+    }
+}
+
+impl State {
+    fn read(text: &str) -> Self {
+        let pair = |line: &str| line.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
+        Self(text.lines().filter_map(pair).collect())
+    }
+
+    /// A value; empty when it is not known.
+    ///
+    /// # Panics
+    /// When the lab has no such key: a typing mistake would otherwise pass for "not known".
+    pub(crate) fn get(&self, key: &str) -> &str {
+        self.0.get(key).unwrap_or_else(|| panic!("tests/lab/state has no {key}"))
+    }
+
+    /// A value that is a list.
+    pub(crate) fn list(&self, key: &str) -> Vec<&str> {
+        self.get(key).split(',').filter(|word| !word.is_empty()).collect()
+    }
+
+    /// A value that is a number; `None` when it is not known.
+    pub(crate) fn number(&self, key: &str) -> Option<u64> {
+        self.get(key).parse().ok()
+    }
+
+    /// Whether running system, profile and boot default are all this toplevel.
+    pub(crate) fn is_all(&self, toplevel: &str) -> bool {
+        ["running", "etc_toplevel", "profile", "boot_default"]
+            .iter()
+            .all(|k| self.get(k) == toplevel)
+    }
+
+    /// What must be the same after a deploy that was taken back.
+    pub(crate) fn pointers(&self) -> [(&str, &str); 7] {
+        [
+            "running",
+            "etc_toplevel",
+            "profile",
+            "generation",
+            "boot_default",
+            "bootloader_installs",
+            "units_active",
+        ]
+        .map(|key| (key, self.get(key)))
+    }
+}
+
+#[test]
+fn states_are_read_and_misspelt_keys_are_told() {
+    let state = State::read("power=on\nrunning=/nix/store/a\nroots=a->b,c->d\ngeneration=\n");
+    assert_eq!(state.get("power"), "on");
+    assert_eq!(state.list("roots"), ["a->b", "c->d"]);
+    assert_eq!(state.number("generation"), None);
+    assert!(std::panic::catch_unwind(|| state.get("runing").len()).is_err());
+}
