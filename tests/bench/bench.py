@@ -251,6 +251,19 @@ def change_alone(deployer):
     changed(deployer, False)
 
 
+def executed(log):
+    """The lines of strace for each execve that succeeded; one that was overtaken stands on two lines."""
+    started, begun = [], {}
+    with open(log) as file:
+        for line in file:
+            pid, _, rest = line.partition(" ")
+            if "execve(" in rest and "<unfinished" in rest:
+                begun[pid] = rest
+            elif rest.rstrip().endswith("= 0") and ("execve(" in rest or "execve resumed" in rest):
+                started.append(rest if "execve(" in rest else begun.pop(pid, ""))
+    return started
+
+
 def programs(deployer):
     """What the deployer starts: every execve that succeeded, from our own on."""
     changes = Changes()
@@ -272,8 +285,7 @@ def programs(deployer):
         drop_master(deployer)  # strace follows it, too, and it lives for ten minutes
         if traced.wait():
             raise SystemExit("bench: the traced deploy failed")
-        with open(log) as file:
-            started = [line for line in file if "execve(" in line and line.rstrip().endswith("= 0")]
+        started = executed(log)
         at = next(i for i, line in enumerate(started) if 'nixdeploy", "quick-deploy"' in line)
         started = started[at + 1:]
         names = [re.search(r'execve\("([^"]*)"', line).group(1).rsplit("/", 1)[-1] for line in started]
