@@ -3,11 +3,22 @@
 use super::failure::{self, BuildError, Stage};
 use super::fingerprint::{Fingerprint, REMEMBERS, Remembered, Subject};
 use super::relay::Relay;
+use super::tree::Reading;
 use super::{EVALUATION, Evaluated, FlakeRef, Options, derivation, nix, tree};
 use crate::event::stream::Emitter;
 use crate::event::{Event, Phase};
 use crate::fleet::{AttrName, HostName, StorePath};
 use crate::world::{Invocation, World};
+
+/// Whose toplevel is wanted, and from which tree.
+pub struct Wanted<'a> {
+    /// The flake.
+    pub flake: &'a FlakeRef,
+    /// Its host.
+    pub attr: &'a AttrName,
+    /// Its tree, read by the run at its start.
+    pub tree: &'a Reading,
+}
 
 /// Finds the derivation of a host's toplevel and where its output will be; begins and ends the
 /// phase. Where nothing it depends on has changed, our own memory answers; else Nix does, in about
@@ -19,14 +30,13 @@ pub async fn evaluate(
     world: &World,
     emitter: &Emitter,
     host: &HostName,
-    flake: &FlakeRef,
-    attr: &AttrName,
+    wanted: &Wanted<'_>,
     options: &Options,
 ) -> Result<Evaluated, BuildError> {
     let open = emitter.phase(host, Phase::Evaluate);
     let relay = Relay { world, emitter, host, phase: Phase::Evaluate };
-    let result = match attempt(relay, flake, attr, options).await {
-        Err(error) => Err(explain(world, flake, error).await),
+    let result = match attempt(relay, wanted, options).await {
+        Err(error) => Err(explain(world, wanted.flake, error).await),
         ok => ok,
     };
     match &result {
@@ -42,13 +52,12 @@ pub async fn evaluate(
 
 async fn attempt(
     relay: Relay<'_>,
-    flake: &FlakeRef,
-    attr: &AttrName,
+    wanted: &Wanted<'_>,
     options: &Options,
 ) -> Result<Evaluated, BuildError> {
-    let command = invocation(flake, attr, options);
-    let subject = Subject::new(relay.world, flake, &command);
-    let before = fingerprint(&subject, options).await;
+    let command = invocation(wanted.flake, wanted.attr, options);
+    let subject = Subject::new(relay.world, wanted.flake, &command);
+    let before = fingerprint(&subject, wanted.tree, options).await;
     if let Some((found, was)) = before.as_ref().and_then(|b| Some((subject.recall(b)?, b))) {
         let (drv, toplevel, tree) = (found.drv, Some(found.toplevel), Some(was.tree.clone()));
         return Ok(Evaluated { drv, toplevel, cached: true, tree });
@@ -70,11 +79,15 @@ async fn attempt(
 }
 
 /// `None`: this evaluation is Nix's alone.
-async fn fingerprint(subject: &Subject<'_>, options: &Options) -> Option<Fingerprint> {
+async fn fingerprint(
+    subject: &Subject<'_>,
+    tree: &Reading,
+    options: &Options,
+) -> Option<Fingerprint> {
     if !REMEMBERS || options.no_cache {
         return None;
     }
-    let taken = subject.before().await;
+    let taken = subject.before(tree.clone()).await;
     taken.inspect_err(|reason| tracing::debug!(%reason, "this evaluation is not remembered")).ok()
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evaluator::{Surroundings, evaluator};
 use super::flake::{FlakeRef, LocalFlake};
-use super::tree::{self, TreeError, TreeId};
+use super::tree::{self, Reading, TreeError, TreeId};
 use super::uncacheable::{self, Uncacheable};
 use super::{derivation, memory};
 use crate::fleet::StorePath;
@@ -81,17 +81,18 @@ impl<'a> Subject<'a> {
         Self { world, flake, command, surroundings, derivation: derivation::head }
     }
 
-    /// Takes its fingerprint before it begins: also asks how git is set up.
+    /// Takes its fingerprint before it begins, of the tree as the run found it: also asks how git
+    /// is set up.
     ///
     /// # Errors
     /// When there is none to be relied on.
-    pub(super) async fn before(&self) -> Result<Fingerprint, Uncacheable> {
+    pub(super) async fn before(&self, tree: Reading) -> Result<Fingerprint, Uncacheable> {
         let FlakeRef::Local(local) = self.flake else { return Err(Uncacheable::NotGit) };
         if let Some(loose) = uncacheable::inputs(local) {
             return Err(loose); // told by one small file: such a flake must not wait for git
         }
         let settings = uncacheable::settings(self.world, local);
-        let (fingerprint, settings) = tokio::join!(self.take(local), settings);
+        let (fingerprint, settings) = tokio::join!(self.take(local, tree), settings);
         match settings {
             Err(error) => Err(unreadable(&error)),
             Ok(Some(reason)) => Err(reason),
@@ -99,9 +100,9 @@ impl<'a> Subject<'a> {
         }
     }
 
-    async fn take(&self, local: &LocalFlake) -> Result<Fingerprint, Uncacheable> {
+    async fn take(&self, local: &LocalFlake, tree: Reading) -> Result<Fingerprint, Uncacheable> {
         let (tree, head, evaluator) = tokio::join!(
-            tree::tree(self.world, self.flake),
+            tree,
             tree::head(self.world, local),
             evaluator(self.world, &self.surroundings),
         );
@@ -117,7 +118,7 @@ impl<'a> Subject<'a> {
         self.command.args.iter().for_each(|a| {
             digest.add(a);
         });
-        Ok(Fingerprint { name: digest.end(), tree: tree.id })
+        Ok(Fingerprint { name: digest.end(), tree: tree.id.clone() })
     }
 
     /// What it gave under this fingerprint, if the derivation is still there and says so itself:
@@ -132,7 +133,8 @@ impl<'a> Subject<'a> {
     /// tree meanwhile. Gives the tree that was surely evaluated.
     pub(super) async fn remember(&self, was: Fingerprint, found: &Remembered) -> Option<TreeId> {
         let FlakeRef::Local(local) = self.flake else { return None };
-        let is = self.take(local).await.ok()?;
+        let now = tree::reading(self.world, self.flake);
+        let is = self.take(local, now).await.ok()?;
         if is != was {
             return None;
         }

@@ -110,7 +110,7 @@ impl Desk {
     }
 
     async fn try_take(&self) -> Result<Fingerprint, Uncacheable> {
-        self.subject().before().await
+        self.subject().before(tree::reading(&self.world, &self.flake)).await
     }
 
     async fn take(&self) -> Fingerprint {

@@ -27,7 +27,7 @@ use std::time::Duration;
 use crate::fleet::{Builder, Cache, Fleet, Host, StorePath};
 use crate::plan::Request;
 
-pub use evaluate::evaluate;
+pub use evaluate::{Wanted, evaluate};
 pub use failure::BuildError;
 pub use flake::{FlakeError, FlakeRef};
 pub use realise::{Where, build};

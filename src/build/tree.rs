@@ -7,6 +7,9 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::future::{BoxFuture, FutureExt, Shared};
 
 use super::flake::{FlakeRef, LocalFlake};
 use crate::event::harmless;
@@ -38,6 +41,9 @@ pub struct Tree {
     /// Every tracked file with its index entry, for [`super::uncacheable`].
     pub(super) entries: Vec<Entry>,
 }
+
+/// A tree that several ask for and that is read once, when the first of them does.
+pub type Reading = Shared<BoxFuture<'static, Result<Arc<Tree>, TreeError>>>;
 
 /// Where the repository stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +98,12 @@ pub async fn tree(world: &World, flake: &FlakeRef) -> Result<Tree, TreeError> {
     // Changed files can be large; the runtime has other hosts to serve.
     let named = tokio::task::spawn_blocking(move || named(&root, &index, &changed)).await;
     named.unwrap_or_else(|e| Err(TreeError::Git(e.to_string())))
+}
+
+/// The tree of a local flake, to be read once.
+pub fn reading(world: &World, flake: &FlakeRef) -> Reading {
+    let (world, flake) = (world.clone(), flake.clone());
+    async move { tree(&world, &flake).await.map(Arc::new) }.boxed().shared()
 }
 
 /// The commit that is checked out, which a flake can read of itself (`self.rev`); `None`: there

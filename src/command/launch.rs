@@ -6,8 +6,8 @@
 use std::sync::{Arc, Mutex};
 
 use super::inventory;
-use crate::build::tree::TreeError;
-use crate::build::{self, FlakeRef};
+use crate::build::FlakeRef;
+use crate::build::tree::{self, Reading, TreeError};
 use crate::cli::{Color, Format as Wanted, Global};
 use crate::error::Error;
 use crate::event::state::RunState;
@@ -133,11 +133,14 @@ pub async fn launch(
     let chosen: Vec<Host> = hosts.iter().filter_map(|n| fleet.host(n.as_str())).cloned().collect();
     let plan = plan::decide(&request, &chosen);
     let begun = begin(world, global, &request, Some(flake.to_string()), plan.clone())?;
-    let cleared = pipeline::clear(verdict(world, &begun.emitter, &flake));
+    let tree = tree::reading(world, &flake);
+    // Whoever asks first starts it; if nobody does it is read all the same, beside the evaluation.
+    drop(tokio::spawn(tree.clone()));
+    let cleared = pipeline::clear(verdict(begun.emitter.clone(), flake.clone(), tree.clone()));
     let run = Run {
         world: world.clone(),
         emitter: begun.emitter.clone(),
-        source: Some(Source { flake, cleared }),
+        source: Some(Source { flake, tree, cleared }),
         fleet,
         request,
         plan,
@@ -171,7 +174,7 @@ pub async fn launch_without_source(
     let run = Run {
         world: world.clone(),
         emitter: begun.emitter.clone(),
-        source: flake.map(|flake| Source { flake, cleared }),
+        source: flake.map(|flake| Source { tree: tree::reading(world, &flake), flake, cleared }),
         fleet,
         request,
         plan,
@@ -184,31 +187,20 @@ pub async fn launch_without_source(
     Ok(begun.finish(false).await)
 }
 
-/// Looks at the tree that is being evaluated; a flake that is not on this machine has none. The
-/// tree is read now, beside the evaluation, and checked when the verdict is first asked for.
-fn verdict(
-    world: &World,
-    emitter: &Emitter,
-    flake: &FlakeRef,
-) -> impl Future<Output = Result<Clearance, Blocked>> + Send + use<> {
-    let (world, emitter, flake) = (world.clone(), emitter.clone(), flake.clone());
-    let of = flake.clone();
-    let tree = tokio::spawn(async move { build::tree(&world, &of).await });
-    async move {
-        let tree = tree.await.unwrap_or_else(|e| Err(TreeError::Git(e.to_string())));
-        let view = match (&flake, tree) {
-            (FlakeRef::Local(local), Ok(tree)) => TreeView {
-                id: tree.id.as_str().to_owned(),
-                root: local.root.clone(),
-                nix_files: tree.nix_files,
-            },
-            (FlakeRef::Other(text), _) => {
-                TreeView { id: text.clone(), root: "/".into(), nix_files: Vec::new() }
-            }
-            (FlakeRef::Local(_), Err(error)) => return Err(unreadable(&error)),
-        };
-        validate::run(&emitter, &view, Strictness::default()).await
-    }
+/// Looks at the tree that is being evaluated; a flake that is not on this machine has none.
+async fn verdict(emitter: Emitter, flake: FlakeRef, tree: Reading) -> Result<Clearance, Blocked> {
+    let view = match (&flake, tree.await) {
+        (FlakeRef::Local(local), Ok(tree)) => TreeView {
+            id: tree.id.as_str().to_owned(),
+            root: local.root.clone(),
+            nix_files: tree.nix_files.clone(),
+        },
+        (FlakeRef::Other(text), _) => {
+            TreeView { id: text.clone(), root: "/".into(), nix_files: Vec::new() }
+        }
+        (FlakeRef::Local(_), Err(error)) => return Err(unreadable(&error)),
+    };
+    validate::run(&emitter, &view, Strictness::default()).await
 }
 
 fn unreadable(error: &TreeError) -> Blocked {

@@ -4,9 +4,10 @@ use std::pin::pin;
 
 use tokio::sync::oneshot;
 
+use super::Source;
 use super::ending::{Halt, halt, interrupted};
 use super::host::Journey;
-use crate::build::{self, BuildError, Evaluated, FlakeRef, Options};
+use crate::build::{self, BuildError, Evaluated, FlakeRef, Options, Wanted};
 use crate::event::stream::OpenPhase;
 use crate::event::{Decider, Event, HostReport, Outcome, Phase, Pointers};
 use crate::fleet::{Generation, Optional, StorePath};
@@ -112,11 +113,13 @@ pub async fn learn(journey: &Journey<'_>) -> Result<Learned, Halt> {
 pub async fn evaluate(journey: &Journey<'_>) -> Result<Evaluated, BuildError> {
     let run = journey.run;
     let options = options(journey);
-    let (name, attr) = (&journey.host.name, &journey.host.attr);
+    let name = &journey.host.name;
     let Some(source) = &run.source else {
         return Err(BuildError::Nix("nothing to evaluate".to_owned()));
     };
-    build::evaluate(&run.world, &run.emitter, name, &source.flake, attr, &options).await
+    let Source { flake, tree, .. } = source;
+    let wanted = Wanted { flake, tree, attr: &journey.host.attr };
+    build::evaluate(&run.world, &run.emitter, name, &wanted, &options).await
 }
 
 /// What hosts.toml and the flags say of evaluating and building.

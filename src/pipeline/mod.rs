@@ -20,6 +20,7 @@ use futures_util::future::{BoxFuture, FutureExt, Shared};
 
 use crate::activate::{self, journal};
 use crate::build::FlakeRef;
+use crate::build::tree::Reading;
 use crate::event::stream::{Emitter, Stopwatch};
 use crate::event::{Event, HostReport, Outcome, Phase};
 use crate::fleet::{Fleet, Host, HostName};
@@ -35,6 +36,8 @@ pub type Cleared = Shared<BoxFuture<'static, Result<Arc<Clearance>, Arc<Blocked>
 pub struct Source {
     /// The flake.
     pub flake: FlakeRef,
+    /// Its tree when the run began: what is checked, and what an evaluation is remembered under.
+    pub tree: Reading,
     /// The verdict.
     pub cleared: Cleared,
 }
