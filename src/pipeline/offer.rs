@@ -59,7 +59,7 @@ pub async fn build_only(journey: &Journey<'_>) -> Result<HostReport, Halt> {
         Ok(evaluated) => evaluated,
         Err(error) => return Err(unevaluated(journey, &error).await),
     };
-    clearance(journey).await?;
+    clearance(journey, Some(&evaluated)).await?;
     let target = Target::new(journey.host, &run.world.environment.sockets);
     let built = built(journey, &evaluated, &target, "/run/current-system/sw/bin").await?;
     let note = format!("built and kept: {}", built.toplevel.name());
