@@ -33,7 +33,13 @@ pub fn main() -> ExitCode {
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
+            let text = error.render().to_string();
+            // What was typed is quoted in it, and may hold anything.
+            if text.chars().any(|c| c != '\n' && event::harmless::obeyed(c)) {
+                report::complain(&text);
+            } else {
+                let _ = error.print();
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };

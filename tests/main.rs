@@ -1,6 +1,11 @@
 //! The one test binary: every file beside this one is a module of it (tidy sees to that).
 
+mod bad_input;
 mod check;
+mod exit_codes;
+mod flags;
+mod hostile;
+mod journeys;
 mod lab_activate;
 mod lab_commit;
 mod lab_good;
@@ -9,6 +14,7 @@ mod lab_refused;
 mod lab_verify;
 mod process;
 mod report;
+mod scripts_bare;
 mod scripts_facts;
 mod scripts_verify;
 mod status;

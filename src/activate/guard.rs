@@ -15,6 +15,9 @@ pub const HOLD: &str = concat!(
     include_str!("sample.sh"),
     include_str!("guard.sh"),
     "\nNIXDEPLOY_GUARD\n}\n",
+    "write_rehearse() { cat > \"$1\" <<'NIXDEPLOY_REHEARSE'\n",
+    include_str!("../preflight/rehearse.sh"),
+    "\nNIXDEPLOY_REHEARSE\n}\n",
     include_str!("../commit/bootloader.sh"),
     include_str!("hold.sh"),
 );

@@ -68,6 +68,13 @@ pub fn longest_s(policy: &Policy) -> u64 {
     u64::from(policy.activate_timeout_s * 4 + observe + commit + 240)
 }
 
+/// How long we look for a guard that does not answer, in seconds: until its last deadline and one
+/// attempt to go back must be over. What it does after that is told with [`longest_s`].
+pub fn patience_s(policy: &Policy) -> u64 {
+    let observe = policy.soak_s + policy.verify_timeout_s;
+    u64::from(policy.activate_timeout_s * 2 + observe + policy.commit_timeout_s + 90)
+}
+
 /// A host that was told to go, or is about to be: only the guard's record says what is true of it.
 pub struct Going {
     way_back: WayBack,
@@ -86,10 +93,19 @@ impl Going {
     ///
     /// # Errors
     /// See [`WhyNot`].
-    pub async fn follow(&self, policy: &Policy) -> Result<Box<Status>, WhyNot> {
+    /// `first` is an answer that is there already, from a session that was open.
+    pub async fn follow(
+        &self,
+        policy: &Policy,
+        first: Option<Box<Status>>,
+    ) -> Result<Box<Status>, WhyNot> {
+        if let Some(status) = first {
+            return why_not(status);
+        }
         let longest = longest_s(policy);
         let (hand, new) = (&self.way_back.hand, self.way_back.new.as_str());
-        match hand.insist(Verb::Go, Some(new), Duration::from_secs(longest)).await {
+        let patience = Duration::from_secs(patience_s(policy));
+        match hand.insist(Verb::Go, Some(new), patience).await {
             Answer::Lost(failure) => Err(WhyNot::Unknown(failure, longest)),
             Answer::Gone => Err(WhyNot::Gone),
             Answer::Told(status) => why_not(status),
@@ -99,6 +115,11 @@ impl Going {
     /// The activation has ended, as the guard told.
     pub fn activated(self, status: Status) -> Activated {
         Activated { way_back: self.way_back, status }
+    }
+
+    /// The way back.
+    pub fn way_back(&self) -> &WayBack {
+        &self.way_back
     }
 
     /// Gives it up for its way back.

@@ -5,22 +5,35 @@ use std::path::Path;
 use super::report::show;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::fleet::HostName;
 use crate::report::look::{Look, short};
 use crate::report::store::{self, Entry};
 use crate::report::{Format, door};
 
-/// Lists at most `limit` runs.
+/// Lists at most `limit` runs; those of these hosts when some are named.
 ///
 /// # Errors
 /// When standard output can not be written.
-pub fn run(state_dir: &Path, limit: usize, format: Format, look: &Look) -> Result<Exit, Error> {
+pub fn run(
+    state_dir: &Path,
+    hosts: &[String],
+    limit: usize,
+    format: Format,
+    look: &Look,
+) -> Result<Exit, Error> {
+    let named = |name: &HostName| hosts.iter().any(|h| h == name.as_str());
     let mut entries = store::list(state_dir);
+    entries.retain(|e| hosts.is_empty() || e.names.iter().any(named));
     entries.truncate(limit);
     match format {
         Format::Json => show(&document(&entries)),
         Format::Jsonl => show(&entries.iter().map(|e| object(e) + "\n").collect::<String>()),
         Format::Human | Format::Markdown | Format::Github if entries.is_empty() => {
-            door::err("no run was kept yet\n");
+            door::err(if hosts.is_empty() {
+                "no run was kept yet\n"
+            } else {
+                "no run of it was kept\n"
+            });
             Ok(Exit::Done)
         }
         Format::Human | Format::Markdown | Format::Github => show(&table(&entries, look)),

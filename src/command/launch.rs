@@ -36,6 +36,7 @@ pub fn setting(global: &Global) -> Setting {
             Color::Never => anstream::ColorChoice::Never,
         },
         quiet: global.quiet > 0,
+        silent: global.quiet > 1,
         verbose: global.verbose,
     }
 }
@@ -200,12 +201,18 @@ async fn verdict(world: World, emitter: Emitter, flake: FlakeRef) -> Result<Clea
 }
 
 fn unreadable(error: &build::tree::TreeError) -> Blocked {
+    let (message, suggestion) = match error {
+        build::tree::TreeError::NoGit(error) if error.missing => {
+            ("there is no git on this machine".to_owned(), "install git and open a new shell")
+        }
+        other => (other.to_string(), "git status"),
+    };
     let finding = Finding {
         code: "tree".to_owned(),
         severity: Severity::Block,
         subject: "the tree".to_owned(),
-        message: error.to_string(),
-        suggestion: Some("install git, and look at: git status".to_owned()),
+        message,
+        suggestion: Some(suggestion.to_owned()),
     };
     Blocked { findings: vec![finding] }
 }

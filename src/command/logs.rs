@@ -8,8 +8,7 @@ use crate::error::Error;
 use crate::event::{Event, PhaseResult, Stamped};
 use crate::exit::Exit;
 use crate::fleet::HostName;
-use crate::report::Look;
-use crate::report::store;
+use crate::report::{Format, Look, json, memory, store};
 
 /// Prints every line of output and every piece of evidence of one host.
 ///
@@ -19,18 +18,23 @@ pub fn run(
     state_dir: &Path,
     host: &HostName,
     run: Option<&str>,
+    format: Format,
     look: &Look,
 ) -> Result<Exit, Error> {
-    let run = find(state_dir, run)?;
-    let mut text = String::new();
+    // Without a name: the last run that deployed the host, else the last of all.
+    let last = memory::last_deploys(state_dir, std::slice::from_ref(host));
+    let run = find(state_dir, run.or_else(|| last.get(host).map(|d| d.run.as_str())))?;
+    let (mut text, mut lines) = (String::new(), Vec::new());
     let mut hosts: Vec<HostName> = Vec::new();
-    store::each(&store::log_of(state_dir, &run), |_, stamped| {
+    store::each(&store::log_of(state_dir, &run), |line, stamped| {
         if let Event::Planned { plan } = &stamped.event {
             hosts.extend(plan.hosts().map(|p| p.host.clone()));
         }
         if stamped.event.host() == Some(host) {
             hosts.push(host.clone());
-            tell(stamped, look, &mut text);
+            if tell(stamped, look, &mut text) {
+                lines.push(line.to_owned());
+            }
         }
     })
     .map_err(|e| unreadable(&run, &e))?;
@@ -40,14 +44,26 @@ pub fn run(
             .because(format!("its hosts: {}", known.join(", ")))
             .hint(format!("nixdeploy report {run}")));
     }
+    match format {
+        Format::Jsonl => return show(&lines.iter().map(|l| format!("{l}\n")).collect::<String>()),
+        Format::Json => return show(&document(&run, host, &lines)),
+        Format::Human | Format::Markdown | Format::Github => {}
+    }
     if text.is_empty() {
         text = format!("{host} said nothing in run {run}\n");
     }
     show(&text)
 }
 
-/// Adds what belongs to a log; outside text is cut nowhere here.
-fn tell(stamped: &Stamped, look: &Look, text: &mut String) {
+/// The events behind the log, as they were stored.
+fn document(run: &str, host: &HostName, lines: &[String]) -> String {
+    let schema = json::SCHEMA;
+    let events = lines.join(",");
+    format!("{{\"schema\":{schema},\"run\":\"{run}\",\"host\":\"{host}\",\"events\":[{events}]}}\n")
+}
+
+/// Adds what belongs to a log, and says whether it does; outside text is cut nowhere here.
+fn tell(stamped: &Stamped, look: &Look, text: &mut String) -> bool {
     let at = look.clock(stamped.at_ms);
     let told = match &stamped.event {
         Event::Line { phase, text, .. } => {
@@ -65,7 +81,8 @@ fn tell(stamped: &Stamped, look: &Look, text: &mut String) {
             }
             told
         }
-        _ => return,
+        _ => return false,
     };
     text.push_str(&told);
+    true
 }

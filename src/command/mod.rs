@@ -62,9 +62,11 @@ async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, 
         Command::Logs(args) => {
             let host = HostName::new(args.host.clone())
                 .map_err(|e| Error::usage(e.to_string()).hint("nixdeploy history"))?;
-            logs::run(state, &host, args.run.as_deref(), &look)
+            logs::run(state, &host, args.run.as_deref(), setting.format, &look)
         }
-        Command::History(args) => history::run(state, args.limit, setting.format, &look),
+        Command::History(args) => {
+            history::run(state, &args.hosts, args.limit, setting.format, &look)
+        }
         Command::Status(args) => {
             status::run(world, &cli.global, args, status::Which::Status, &look).await
         }
@@ -94,7 +96,7 @@ async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, 
 async fn checked(world: &World, cli: &Cli, args: &crate::cli::CheckArgs) -> Result<Exit, Error> {
     let check = check::Check {
         paths: args.paths.clone(),
-        json: cli.global.json,
+        json: cli.global.format() == crate::cli::Format::Json,
         colour: cli.global.color == crate::cli::Color::Always
             || (cli.global.color == crate::cli::Color::Auto && world.environment.screen),
         deny_warnings: false,

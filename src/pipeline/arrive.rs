@@ -49,11 +49,7 @@ pub async fn commit(
     match committed {
         Committed::Proven(status) => {
             open.ok(generation_note(known.before(), &status));
-            let report = arrived(journey, known, &way_back, &status, offered);
-            if let Some(session) = session {
-                session.close().await;
-            }
-            Ok(report)
+            Ok(arrived(journey, known, &way_back, &status, offered))
         }
         Committed::Otherwise(what) => {
             let text = reason(&what);

@@ -78,7 +78,10 @@ pub async fn learn(journey: &Journey<'_>) -> Result<Learned, Halt> {
                 answered = Some(result);
             }
             result = &mut evaluation, if evaluated.is_none() => {
-                evaluated = Some(result.map_err(|e| not_built(journey, Phase::Evaluate, &e))?);
+                evaluated = Some(match result {
+                    Ok(evaluated) => evaluated,
+                    Err(error) => return Err(unevaluated(journey, &error).await),
+                });
             }
             () = run.stop.once() => return Err(interrupted(Phase::Facts)),
         }
@@ -273,7 +276,11 @@ pub async fn clearance(journey: &Journey<'_>) -> Result<(), Halt> {
         Err(blocked) => {
             open.failed(blocked.to_string());
             let mut halt = halt(Outcome::Blocked, Phase::Validate, blocked.to_string());
-            halt.next.push("nixdeploy check".to_owned());
+            let told = blocked.findings.iter().filter(|f| f.code == "tree");
+            halt.next.extend(told.filter_map(|f| f.suggestion.clone()));
+            if halt.next.is_empty() {
+                halt.next.push("nixdeploy check".to_owned());
+            }
             Err(halt)
         }
     }
@@ -301,10 +308,28 @@ pub fn refuse(journey: &Journey<'_>, open: Option<OpenPhase>, refused: &Refused)
     halt
 }
 
+/// A host whose configuration does not evaluate. A finding in the tree that blocks says why better
+/// than Nix's trace, and is what a person has to mend first.
+pub async fn unevaluated(journey: &Journey<'_>, error: &BuildError) -> Halt {
+    if matches!(error, BuildError::Evaluation { .. })
+        && let Err(blocked) = clearance(journey).await
+    {
+        return blocked;
+    }
+    not_built(journey, Phase::Evaluate, error)
+}
+
 /// A host whose closure there is not.
 pub fn not_built(journey: &Journey<'_>, phase: Phase, error: &BuildError) -> Halt {
     let mut halt = halt(Outcome::NotBuilt, phase, error.to_string());
     halt.causes = error.details().to_vec();
+    if let BuildError::MissingAttribute { .. } = error {
+        let (host, file) = (journey.host, journey.run.fleet.source.display());
+        halt.causes.push(format!("{file}:{}: [hosts.{}]", host.line, host.name));
+        if host.optional != Optional::Fail {
+            halt.outcome = Outcome::Refused { code: error.code().to_owned(), skipped: true };
+        }
+    }
     halt.next = error.hints();
     tracing::debug!(host = %journey.host.name, code = error.code(), "not built");
     halt

@@ -4,7 +4,7 @@
 use super::arrive;
 use super::ending::{self, Halt, halt, interrupted};
 use super::host::Journey;
-use super::learn::{Known, clearance, evaluate, not_built, options, refuse};
+use super::learn::{Known, clearance, evaluate, not_built, options, refuse, unevaluated};
 use crate::activate::copy::{CopyError, CopyOptions, copy};
 use crate::activate::guard::Tx;
 use crate::activate::hand::Hand;
@@ -17,11 +17,12 @@ use crate::fleet::{BuildOn, HostName, StorePath};
 use crate::preflight::Refused;
 use crate::preflight::admission::{Admission, BootPart, NewClosure, admit};
 use crate::preflight::missing::missing;
-use crate::preflight::rehearse::{Rehearsal, rehearse};
+use crate::preflight::rehearse::{EACH_S, Rehearsal, judge, rehearse};
 use crate::preflight::toplevel::describe;
 use crate::rollback;
-use crate::verify::{self, Baseline, Scripts};
+use crate::verify::{self, Baseline, Scripts, Session};
 use crate::world::ssh::{Link, Target};
+use crate::world::{Ended, Output};
 
 /// What a host is to run, and where its closure is.
 pub struct Closure {
@@ -37,6 +38,8 @@ pub struct Offered {
     pub admission: Admission,
     /// Its health before.
     pub baseline: Baseline,
+    /// The session that asked, still open.
+    pub session: Option<Session>,
     /// The health scripts, as validated.
     pub scripts: Scripts,
     /// It can only be installed for the next boot.
@@ -49,7 +52,10 @@ pub struct Offered {
 pub async fn build_only(journey: &Journey<'_>) -> Result<HostReport, Halt> {
     let run = journey.run;
     let name = &journey.host.name;
-    let evaluated = evaluate(journey).await.map_err(|e| not_built(journey, Phase::Evaluate, &e))?;
+    let evaluated = match evaluate(journey).await {
+        Ok(evaluated) => evaluated,
+        Err(error) => return Err(unevaluated(journey, &error).await),
+    };
     clearance(journey).await?;
     let target = Target::new(journey.host, &run.world.environment.sockets);
     let built = built(journey, &evaluated, &target, "/run/current-system/sw/bin").await?;
@@ -261,19 +267,19 @@ async fn offering(
     open.ok(admission_note(&admission));
     let options = CopyOptions { present: !built.here, closure: &paths, ..CopyOptions::default() };
     let (world, emitter, name) = (&run.world, &run.emitter, &journey.host.name);
-    let (copied, baseline, mut changes) = tokio::join!(
+    let (copied, (baseline, mut session), mut changes) = tokio::join!(
         copy(world, emitter, name, &known.target, &built.toplevel, options),
         baseline(journey, known, way_back, &scripts),
         package_changes(journey, known, &paths),
     );
     copied.map_err(|error| not_copied(journey, &error))?;
     let stage = admission.inhibited.is_some();
-    let rehearsal = rehearsed(journey, known, built, stage).await?;
+    let rehearsal = rehearsed(journey, known, built, stage, &mut session).await?;
     changes.units = rehearsal.units.unwrap_or_default();
     changes.reboot_required = admission.reboot_required;
     ask(journey, &changes).await?;
     emitter.emit(Event::ChangesFound { host: name.clone(), changes });
-    Ok(Offered { admission, baseline, scripts, stage, paths })
+    Ok(Offered { admission, baseline, session, scripts, stage, paths })
 }
 
 fn pinned(journey: &Journey<'_>) -> Result<Scripts, Halt> {
@@ -356,12 +362,12 @@ async fn baseline(
     known: &Known,
     way_back: &WayBack,
     scripts: &Scripts,
-) -> Baseline {
+) -> (Baseline, Option<Session>) {
     let names = names(journey);
     let request = verify::Request {
         host: journey.host,
         target: &known.target,
-        transaction: None,
+        transaction: Some(way_back.hand.tx.as_str()),
         old: &way_back.old,
         new: &way_back.new,
         cursor: "",
@@ -369,11 +375,11 @@ async fn baseline(
         names: &names,
         fast: journey.step.policy.fast,
     };
-    match verify::baseline(&journey.run.world, &request).await {
-        Ok(baseline) => baseline,
+    match verify::prelude(&journey.run.world, &request).await {
+        Ok((baseline, session)) => (baseline, Some(session)),
         Err(error) => {
             tracing::warn!(%error, "no baseline: the verification will be stricter");
-            Baseline::default()
+            (Baseline::default(), None)
         }
     }
 }
@@ -404,9 +410,21 @@ async fn rehearsed(
     known: &Known,
     built: &Closure,
     staged: bool,
+    session: &mut Option<Session>,
 ) -> Result<Rehearsal, Halt> {
     let world = &journey.run.world;
     let staged = staged || journey.run.plan.goal == crate::plan::Goal::Boot;
+    if let Some(open) = session {
+        match open.rehearse(built.toplevel.as_str(), EACH_S).await {
+            Ok(answer) if answer.lines.last().is_some_and(|l| l == "end=0") => {
+                let (out, err) = (answer.lines, Vec::new());
+                let output = Output { ended: Ended::Exited(answer.rc), out, err };
+                return judge(&output, staged).map_err(|r| refuse(journey, None, &r));
+            }
+            // Asked once more below, over a connection of its own.
+            _ => *session = None,
+        }
+    }
     rehearse(world, &known.target, Link::Shared, &built.toplevel, staged)
         .await
         .map_err(|refused| refuse(journey, None, &refused))

@@ -7,7 +7,7 @@ use super::ending::{self, Halt, Why, interrupted};
 use super::host::Journey;
 use super::learn::Known;
 use super::offer::{Offered, let_go, names, record};
-use crate::activate::guard::ActEnd;
+use crate::activate::guard::{ActEnd, Status};
 use crate::activate::hold::WayBack;
 use crate::activate::journal::Step;
 use crate::activate::returned::Returned;
@@ -34,6 +34,7 @@ pub async fn activate(
     journey: &Journey<'_>,
     known: &Known,
     way_back: WayBack,
+    session: Option<Session>,
 ) -> Result<Activated, Halt> {
     if journey.run.stop.asked() {
         return Err(let_go(journey, way_back, interrupted(Phase::Activate)).await);
@@ -41,8 +42,12 @@ pub async fn activate(
     record(journey, &way_back, Step::Go);
     let open = journey.run.emitter.phase(&journey.host.name, Phase::Activate);
     let going = Going::begin(way_back, &journey.step.policy);
+    let follow = async {
+        let first = over(session, &going).await;
+        going.follow(&journey.step.policy, first).await
+    };
     let followed = tokio::select! {
-        followed = going.follow(&journey.step.policy) => followed,
+        followed = follow => followed,
         () = journey.run.stop.once() => {
             open.failed("interrupted");
             let why = stopped(Phase::Activate);
@@ -68,6 +73,16 @@ pub async fn activate(
             Err(arrive::back(journey, known, activated.into_way_back(), why).await)
         }
     }
+}
+
+/// Says go over the session that is open already; an answer that breaks off counts as none, and
+/// the request is made again over a connection of its own.
+async fn over(session: Option<Session>, going: &Going) -> Option<Box<Status>> {
+    let (mut status, mut complete) = (Status::default(), false);
+    let way_back = going.way_back();
+    let mut heard = |line: &str| complete |= way_back.hand.hear(line, &mut status);
+    session?.guard_heard(&["go", way_back.new.as_str()], &mut heard).await.ok()?;
+    complete.then(|| Box::new(status))
 }
 
 /// What switch-to-configuration's end condemns by itself. 4 (a unit failed) does not: whether the

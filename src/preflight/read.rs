@@ -234,7 +234,7 @@ fn hand_over(
 }
 
 fn no_ssh(cause: &str) -> Trouble {
-    Trouble::Refused(Refused::Unreadable { said: vec![cause.to_owned()] })
+    Trouble::Refused(Refused::NoSsh { said: cause.to_owned() })
 }
 
 /// An answer without its last line: ssh's failure, sudo's, or the script's own.

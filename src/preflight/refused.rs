@@ -36,6 +36,11 @@ pub enum Refused {
         /// What sudo said; empty: it was not tried.
         said: String,
     },
+    /// This machine has no ssh, or cannot start it.
+    NoSsh {
+        /// What the system said.
+        said: String,
+    },
     /// It answered, but not as our script does.
     Unreadable {
         /// How the script ended and its last words.
@@ -129,6 +134,7 @@ impl Refused {
             Self::HostKey { .. } => "host-key",
             Self::Denied { .. } => "denied",
             Self::NoElevation { .. } => "no-elevation",
+            Self::NoSsh { .. } => "no-ssh",
             Self::Unreadable { .. } => "unreadable",
             Self::WrongHost { .. } => "wrong-host",
             Self::NotNixOs { .. } => "not-nixos",
@@ -156,6 +162,7 @@ impl Refused {
             Self::Denied { destination, .. } => format!("{destination} accepts none of our keys"),
             Self::NoElevation { user, .. } if user.is_empty() => "no way to become root".to_owned(),
             Self::NoElevation { user, .. } => format!("{user} cannot become root"),
+            Self::NoSsh { .. } => "there is no ssh on this machine".to_owned(),
             Self::Unreadable { .. } => "the host's answer broke off".to_owned(),
             Self::WrongHost { .. } => "another machine answers under this name".to_owned(),
             Self::NotNixOs { what } => format!("no NixOS system to deploy to: {what}"),
@@ -192,7 +199,7 @@ impl Refused {
         match self {
             Self::Unreachable { attempts } => attempts.clone(),
             Self::HostKey { said, .. } | Self::Denied { said, .. } => filled([said]),
-            Self::NoElevation { said, .. } => filled([said]),
+            Self::NoElevation { said, .. } | Self::NoSsh { said } => filled([said]),
             Self::Unreadable { said } => said.clone(),
             Self::WrongHost { known, found, .. } => {
                 let found = if found.is_empty() { "none" } else { found };
@@ -218,6 +225,7 @@ impl Refused {
             Self::HostKey { .. } => &["nixdeploy trust HOST"],
             Self::Denied { .. } => &["ssh-copy-id HOST", "ssh-add -l"],
             Self::NoElevation { user, .. } => return elevation(user),
+            Self::NoSsh { .. } => &["install openssh and open a new shell", "ssh -V"],
             Self::Unreadable { .. } => &["ssh HOST sudo /bin/sh -c 'readlink /run/current-system'"],
             Self::WrongHost { record, .. } => {
                 return vec![

@@ -6,9 +6,10 @@ use anstream::ColorChoice;
 use jiff::tz::TimeZone;
 
 use super::look::Look;
-use super::{Sink, door, github, json, plain, recap, store, summary, terminal};
+use super::{Sink, door, github, json, plain, recap, store, summary, terminal, words};
 use crate::event::Stamped;
 use crate::event::state::RunState;
+use crate::exit::Exit;
 use crate::world::Environment;
 
 /// The form of the result.
@@ -36,6 +37,8 @@ pub struct Setting {
     pub colour: ColorChoice,
     /// `-q`: recap and failures only.
     pub quiet: bool,
+    /// `-qq`: nothing unless something failed.
+    pub silent: bool,
     /// How often `-v` was given.
     pub verbose: u8,
 }
@@ -58,6 +61,7 @@ pub fn sinks(setting: &Setting, environment: &Environment) -> Vec<Box<dyn Sink>>
     }
     let out = Box::new(door::try_out);
     match setting.format {
+        Format::Human if setting.silent => sinks.push(Box::new(AtEnd { look, text: failures })),
         Format::Human => sinks.push(Box::new(AtEnd { look, text: recap::text })),
         Format::Markdown => sinks.push(Box::new(AtEnd { look, text: summary::markdown })),
         Format::Json => sinks.push(Box::new(json::Json)),
@@ -80,6 +84,11 @@ fn progress(setting: &Setting, environment: &Environment, look: &Look) -> Box<dy
         return Box::new(terminal::Terminal::new(Look { colour, ..look.clone() }, verbose));
     }
     Box::new(plain::Plain::new(Look { colour: false, ..look.clone() }, verbose))
+}
+
+/// The recap of a run in which something failed.
+fn failures(state: &RunState, look: &Look) -> String {
+    if words::exit_of_run(state) == Exit::Done { String::new() } else { recap::text(state, look) }
 }
 
 /// Writes one text to standard output when all is over.

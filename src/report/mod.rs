@@ -156,9 +156,25 @@ fn say(notes: &[String]) {
     }
 }
 
+/// Without what a terminal would obey: a path or a word that was typed may hold anything. Colours
+/// stay in a text that was drawn with them, and what such a text quotes is harmless already.
+fn quiet(text: &str) -> String {
+    let drawn = text.starts_with('\u{1b}');
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => shown.push(c),
+            '\u{1b}' if drawn => shown.push(c),
+            c if crate::event::harmless::obeyed(c) => shown.extend(c.escape_unicode()),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
 /// Says why a command ended before any host was touched.
 pub fn complain(error: &dyn std::fmt::Display) {
-    let text = error.to_string();
+    let text = quiet(&error.to_string());
     let prefix =
         if text.starts_with("error") || text.starts_with("\u{1b}") { "" } else { "error: " };
     door::err(&format!("{prefix}{text}\n"));

@@ -39,6 +39,9 @@ pub struct Entry {
     pub command: Vec<String>,
     /// Hosts of the plan.
     pub hosts: usize,
+    /// Their names.
+    #[serde(default)]
+    pub names: Vec<HostName>,
     /// The recap's last line: "4 hosts: 1 changed, 3 unchanged".
     pub result: String,
     /// Exit code.
@@ -56,6 +59,7 @@ impl Entry {
             took_ms: state.elapsed_ms,
             command: state.command.clone(),
             hosts: state.hosts.len(),
+            names: state.hosts.iter().map(|h| h.name.clone()).collect(),
             result: words::tally(state),
             exit: words::exit_of_run(state) as u8,
             complete: state.finished,

@@ -116,10 +116,16 @@ impl Consent {
 
 /// The tree is not fit; nothing was built or changed because of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} in the tree", findings.first().map_or("a finding", |f| f.message.as_str()))]
+#[error("{}", first(findings))]
 pub struct Blocked {
     /// Everything that was seen, warnings too.
     pub findings: Vec<Finding>,
+}
+
+/// What blocks first, with its place.
+fn first(findings: &[Finding]) -> String {
+    let worst = findings.iter().find(|f| f.severity == Severity::Block).or(findings.first());
+    worst.map_or("the tree was not cleared".to_owned(), |f| format!("{}: {}", f.subject, f.message))
 }
 
 /// Looks at the whole tree on threads of its own; every finding becomes an event.

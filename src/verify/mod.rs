@@ -111,15 +111,18 @@ impl VerifyError {
     }
 }
 
-/// What excuses the host later: run before the activation, over the shared link.
+/// What excuses the host later: run before the activation, over the shared link. The session
+/// stays open, for the rehearsal and for `go`.
 ///
 /// # Errors
 /// When the host cannot be asked; the deploy can go on without a baseline, and is then stricter.
-pub async fn baseline(world: &World, request: &Request<'_>) -> Result<Baseline, VerifyError> {
+pub async fn prelude(
+    world: &World,
+    request: &Request<'_>,
+) -> Result<(Baseline, Session), VerifyError> {
     let mut session = session::start(world, None, request, "baseline", Link::Shared).await?;
     let seen = session.observe().await?;
-    session.close().await;
-    Ok(seen.into())
+    Ok((seen.into(), session))
 }
 
 /// Opens the one fresh connection; the checks are already running when it returns.

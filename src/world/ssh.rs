@@ -14,7 +14,7 @@ use super::invocation::{Invocation, quote};
 use crate::fleet::{Address, Host, SshControl, Sudo, UserName};
 
 /// Options that hold for every connection; `ssh -G` in the tests shows that they win.
-const ALWAYS: [&str; 14] = [
+const ALWAYS: [&str; 13] = [
     "BatchMode=yes",
     "ConnectTimeout=10",
     "ServerAliveInterval=5",
@@ -27,7 +27,6 @@ const ALWAYS: [&str; 14] = [
     "PermitLocalCommand=no",
     "EscapeChar=none",
     "RequestTTY=no",
-    "SendEnv=-*",
     "LogLevel=ERROR",
 ];
 /// How long an unused master stays, in seconds.

@@ -272,7 +272,7 @@ impl Running {
     /// Waits until it has said something on standard error.
     pub(crate) fn heard(&self, words: &str) {
         let limit = Duration::from_secs(90);
-        let _ = wait_until(&format!("the deploy to say {words:?}"), limit, || {
+        wait_until(&format!("the deploy to say {words:?}"), limit, || {
             Some(()).filter(|()| self.stderr.so_far().contains(words))
         });
     }
@@ -289,7 +289,7 @@ impl Running {
 }
 
 impl Said {
-    fn of(output: &Output) -> Self {
+    pub(crate) fn of(output: &Output) -> Self {
         Self {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),

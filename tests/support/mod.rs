@@ -2,9 +2,11 @@
 
 // Not `lab`: by that name `tests/run` tells the tests that need machines from the others.
 pub(crate) mod desk;
+pub(crate) mod home;
 pub(crate) mod machines;
 pub(crate) mod rows;
 pub(crate) mod scripted;
+pub(crate) mod stage;
 
 use std::path::Path;
 use std::process::Command;

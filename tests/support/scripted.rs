@@ -21,6 +21,9 @@ pub(crate) enum Play {
     Hang(Vec<Line>),
     /// Answers what is said to it: each reply waits for a text that contains its key.
     Answers(Vec<(String, Vec<Line>)>, Ended),
+    /// Prints lines, then answers whatever is said with the first reply whose key it holds; ends
+    /// after the reply to `quit`, or when nothing more will be said.
+    Talks(Vec<Line>, Vec<(String, Vec<Line>)>),
     /// Is not installed.
     Missing,
     /// Is there and cannot be started.
@@ -169,10 +172,33 @@ async fn perform(play: Play, stage: Backstage, limit: Option<std::time::Duration
                 _ = &mut stop => Ended::Killed,
             }
         }
+        Play::Talks(first, replies) => {
+            say(&lines, first).await;
+            tokio::select! {
+                () = converse(&lines, &mut input, &replies) => Ended::Exited(0),
+                _ = &mut stop => return,
+            }
+        }
         Play::Missing | Play::Broken(_) => Ended::Killed,
     };
     drop(lines);
     let _ = ended.send(end);
+}
+
+async fn converse(
+    lines: &tokio::sync::mpsc::Sender<Line>,
+    input: &mut tokio::sync::mpsc::Receiver<Vec<u8>>,
+    replies: &[(String, Vec<Line>)],
+) {
+    while let Some(bytes) = input.recv().await {
+        let said = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((_, reply)) = replies.iter().find(|(key, _)| said.contains(key.as_str())) {
+            say(lines, reply.clone()).await;
+        }
+        if said.starts_with("quit") {
+            return;
+        }
+    }
 }
 
 async fn say(lines: &tokio::sync::mpsc::Sender<Line>, said: Vec<Line>) {
