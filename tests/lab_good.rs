@@ -238,7 +238,7 @@ mod lab {
         }
         let history = desk.run(&["history"]);
         good(&history);
-        assert!(history.stdout.contains("rolled-back"), "{}", history.stdout);
+        assert!(history.stdout.contains("1 rolled back"), "{}", history.stdout);
         let runs = json(&desk.run(&["history", "--json"]).stdout);
         assert_eq!(runs["runs"][0]["exit"], 6, "{runs}");
     }

@@ -162,16 +162,6 @@ mod lab {
             says: &["left alone: transaction", "decides by itself", "nixdeploy resume"],
             ..INTERRUPTED
         };
-        ctrl_c_twice_before_go: Row {
-            id: "Ctrl-C twice before go",
-            knob: "lab.slowBuild = 30; lab.apps.greeter = { };",
-            during: |desk, running| {
-                running.heard(&format!("{} build started", desk.host()));
-                running.signal("INT");
-                running.signal("TERM");
-            },
-            ..INTERRUPTED
-        };
     }
 
     /// After the deployer died, the next command says what happened.

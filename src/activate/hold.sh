@@ -36,11 +36,14 @@ unchanged() { # what the preflight saw still holds
   [ "$(boot_default)" = "$boot0" ] || { answer changed boot-default; return 1; }
 }
 
+# Without its default dependencies: while it is stopped by hand its last process goes back, which
+# starts targets, and a target that the guard is ordered after would wait for that very stop.
 guard_unit() {
   timeout 60 systemd-run --quiet --collect --unit=nixdeploy-guard --service-type=exec \
     --description="nixdeploy $tx" --property=Restart=on-failure --property=RestartSec=500ms \
     --property=StartLimitIntervalSec=0 --property=TimeoutStopSec=900 --property=RuntimeMaxSec=21600 \
-    --property=IgnoreOnIsolate=yes --property=OOMScoreAdjust=-1000 \
+    --property=DefaultDependencies=no --property=Conflicts=shutdown.target \
+    --property=Before=shutdown.target --property=IgnoreOnIsolate=yes --property=OOMScoreAdjust=-1000 \
     --property=LogRateLimitIntervalSec=0 --property=ExecStopPost="$old/sw/bin/sh $d/guard post" \
     -- "$old/sw/bin/sh" "$d/guard" run < /dev/null 2> "$d/unit.log"
 }

@@ -68,11 +68,19 @@ pub fn returned(host: &HostName, why: Why, before: &Pointers, back: Returned, no
     said
 }
 
+/// What the guard gives as its reason when we asked it to go back.
+const ABORTED: &str = "aborted by the deployer";
+
 fn restored(said: &mut HostReport, host: &HostName, status: &Status, interrupted: bool) {
     said.after = Some(after(status));
     if interrupted {
         said.outcome = Outcome::Interrupted { reverted: true };
         said.note = "interrupted; reverted".to_owned();
+    } else if !["", ABORTED, said.note.as_str()].contains(&status.reason.as_str()) {
+        // It had decided before we asked: what we saw then is no cause, but what came of it.
+        let seen = std::mem::replace(&mut said.note, status.reason.clone());
+        said.causes.insert(0, seen);
+        said.decided_by = Decider::Guard;
     }
     said.next.push(format!("nixdeploy logs {host}"));
     if status.revert_status.is_some_and(|code| code != 0) {

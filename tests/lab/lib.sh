@@ -125,7 +125,7 @@ power_off() {
   if p=$(init_pid "$1"); then kill -KILL "$p" 2>/dev/null || true; fi
   if alive "$n"; then kill -KILL "$n" 2>/dev/null || true; fi
   if alive "$l"; then kill -KILL "$l" 2>/dev/null || true; fi
-  end=$(($(date +%s) + 10))
+  end=$(($(date +%s) + 30))
   # its mounts go after its processes: until then the kernel still writes to the images
   # (and the host end of its cable goes with its network namespace)
   while alive "$l" || alive "$n" || attached "$d" || ip -n "$NET" link show "$(link_of "$1")" >/dev/null 2>&1; do

@@ -21,7 +21,7 @@ use std::time::Duration;
 use super::{program, variable, wait_until};
 
 /// No verb of the lab and no deploy takes longer; what does is hung and is ended.
-const LIMIT_S: u32 = 600;
+const LIMIT_S: u32 = 180;
 /// Tests that could not be tried.
 static SKIPPED: AtomicUsize = AtomicUsize::new(0);
 /// Names one deploy of this test run.

@@ -210,7 +210,9 @@ fn staged(before: &State, after: &State) -> Vec<String> {
 fn stray_roots(before: &State, after: &State) -> Vec<String> {
     let held = |root: &&str| {
         let to = root.split_once("->").map_or("", |(_, to)| to);
-        to == before.get("running") || before.list("roots").contains(root)
+        // What a host has built for us it keeps until the next build.
+        let ours = to == before.get("running") || root.starts_with("built/");
+        ours || before.list("roots").contains(root)
     };
     let roots = after.list("roots").into_iter();
     roots.filter(|root| !held(root)).map(|root| format!("root left: {root}")).collect()
