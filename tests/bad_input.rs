@@ -1,6 +1,6 @@
 //! Bad input: one clear error with what to do, the right exit code, and nothing changed anywhere.
 
-use crate::support::desk::{Desk, assert_harmless};
+use crate::support::home::{Desk, assert_harmless};
 use crate::support::machines::Said;
 
 const FLEET: &str = "[hosts.p620]\n[hosts.razer]\n";
@@ -217,125 +217,116 @@ fn nobody_is_asked_where_nobody_is() {
 }
 
 mod lab {
-    use crate::support::machines::{Held, Lab, Said};
+    use crate::support::desk::Desk;
+    use crate::support::machines::Said;
 
-    /// A lab in which p620 is ours, as its flake was committed; the host is not to be touched.
-    fn unharmed(case: impl Fn(&Held)) {
-        let Some(lab) = Lab::from_env() else { return };
-        let lab = lab.hold(&["p620", "deployer"]);
-        lab.knob("p620", "");
-        let before = lab.state("p620");
-        case(&lab);
-        let after = lab.state("p620");
-        let back = lab
-            .exec("deployer", &["sh", "-c", "cd flake && git reset -q --hard && git clean -qfd"]);
-        assert_eq!(back.code, 0, "{}", back.stderr);
-        lab.knob("p620", "");
+    /// A machine that is ours, in a good state; it is not to be touched.
+    fn unharmed(case: impl Fn(&Desk)) {
+        let Some(desk) = Desk::any() else { return };
+        let before = desk.good();
+        case(&desk);
+        let after = desk.state();
         assert_eq!(after.pointers(), before.pointers());
         assert_eq!(after.get("guard"), "absent", "the lock is free");
     }
 
-    /// Runs a script in the deployer's flake.
-    fn edit(lab: &Held, script: &str) {
-        let script = format!("set -e; cd /root/flake; {script}");
-        let said = lab.exec("deployer", &["sh", "-c", &script]);
+    /// Runs a script in the desk's flake; HOST stands for the machine.
+    fn edit(desk: &Desk, script: &str) {
+        let script = script.replace("HOST", desk.host());
+        let script = format!("set -e; cd /root/desks/{}/flake; {script}", desk.host());
+        let said = desk.lab().exec("deployer", &["bash", "-c", &script]);
         assert_eq!(said.code, 0, "{}", said.stderr);
     }
 
-    fn ends(lab: &Held, command: &str, code: i32, words: &[&str]) -> Said {
-        let said = lab.deploy(&command.split(' ').collect::<Vec<_>>());
+    fn ends(desk: &Desk, command: &str, code: i32, words: &[&str]) -> Said {
+        let command = command.replace("HOST", desk.host());
+        let said = desk.run(&command.split(' ').collect::<Vec<_>>());
         let shown = format!("{}{}", said.stdout, said.stderr);
         assert_eq!(said.code, code, "{shown}");
         for word in words {
-            assert!(shown.contains(word), "no '{word}' in\n{shown}");
+            let word = word.replace("HOST", desk.host());
+            assert!(shown.contains(&word), "no '{word}' in\n{shown}");
         }
         said
     }
 
     #[test]
     fn a_flake_that_does_not_evaluate() {
-        unharmed(|lab| {
-            lab.knob("p620", "lab.evalError = true;");
+        unharmed(|desk| {
+            desk.knob("lab.evalError = true;");
             let words = ["lab.evalError is set", "Failed assertions"];
-            let _ = ends(lab, "quick-deploy p620", 4, &words);
-            let _ = ends(lab, "build p620", 4, &words);
+            let _ = ends(desk, "quick-deploy HOST", 4, &words);
+            let _ = ends(desk, "build HOST", 4, &words);
         });
     }
 
     #[test]
     fn a_build_that_fails_shows_the_end_of_its_log() {
-        unharmed(|lab| {
-            lab.knob("p620", "lab.buildError = true;");
+        unharmed(|desk| {
+            desk.knob("lab.buildError = true;");
             let words = ["compiler exploded", "does not build", "nix log /nix/store/"];
-            let _ = ends(lab, "quick-deploy p620", 4, &words);
+            let _ = ends(desk, "quick-deploy HOST", 4, &words);
         });
     }
 
     #[test]
     fn a_host_that_the_flake_lacks_is_told_with_its_line() {
-        unharmed(|lab| {
-            edit(lab, "printf '\\n[hosts.p621]\\naddress = \"p620\"\\n' >> hosts.toml");
-            let line =
-                lab.exec("deployer", &["grep", "-nF", "[hosts.p621]", "/root/flake/hosts.toml"]);
-            let line = line.stdout.split(':').next().unwrap_or_default().to_owned();
-            let place = format!("hosts.toml:{line}: [hosts.p621]");
-            let words = ["no nixosConfigurations.p621", &place, "attr = \"p620\""];
-            let _ = ends(lab, "quick-deploy p621", 4, &words);
-            edit(lab, "echo 'optional = \"skip\"' >> hosts.toml");
-            let _ = ends(lab, "quick-deploy p621", 0, &["skipped", "no nixosConfigurations.p621"]);
+        unharmed(|desk| {
+            desk.inventory("\n[hosts.nowhere]\naddress = \"HOST\"");
+            let words = ["no nixosConfigurations.nowhere", "[hosts.nowhere]"];
+            let _ = ends(desk, "quick-deploy nowhere", 4, &words);
+            desk.inventory("\n[hosts.nowhere]\naddress = \"HOST\"\noptional = \"skip\"");
+            let words = ["skipped", "no nixosConfigurations.nowhere"];
+            let _ = ends(desk, "quick-deploy nowhere", 0, &words);
         });
     }
 
     #[test]
     fn a_syntax_error_blocks_and_is_told_with_its_place() {
-        unharmed(|lab| {
+        unharmed(|desk| {
             let text = "{ lib, ... }:\\n{\\n  lab.apps.x = { port = 1 ];\\n}\\n";
-            edit(lab, &format!("printf '{text}' > hosts/p620/knobs.nix; git add -A"));
-            let words = ["hosts/p620/knobs.nix:3:27", "unexpected ']'", "nixdeploy check"];
-            let _ = ends(lab, "quick-deploy p620", 3, &words);
-            let _ = ends(lab, "build p620", 3, &words);
-            let _ = ends(lab, "check", 3, &["hosts/p620/knobs.nix:3:27"]);
+            edit(desk, &format!("printf '{text}' > hosts/HOST/knobs.nix; git add -A"));
+            let words = ["hosts/HOST/knobs.nix:3:27", "unexpected ']'", "nixdeploy check"];
+            let _ = ends(desk, "quick-deploy HOST", 3, &words);
+            let _ = ends(desk, "build HOST", 3, &words);
+            let _ = ends(desk, "check flake", 3, &["hosts/HOST/knobs.nix:3:27"]);
         });
     }
 
     #[test]
     fn a_file_that_git_does_not_track() {
-        unharmed(|lab| {
+        unharmed(|desk| {
             edit(
-                lab,
-                "echo '{ imports = [ ./new.nix ]; }' > hosts/p620/knobs.nix; \
-                 echo '{ }' > hosts/p620/new.nix; git add hosts/p620/knobs.nix",
+                desk,
+                "echo '{ imports = [ ./new.nix ]; }' > hosts/HOST/knobs.nix; \
+                 echo '{ }' > hosts/HOST/new.nix; git add hosts/HOST/knobs.nix",
             );
-            let words = ["git does not track", "git add hosts/p620/new.nix"];
-            let _ = ends(lab, "quick-deploy p620", 4, &words);
-            edit(lab, "git add -A");
-            let _ = ends(lab, "build p620", 0, &["built and kept"]);
+            let words = ["git does not track", "git add hosts/HOST/new.nix"];
+            let _ = ends(desk, "quick-deploy HOST", 4, &words);
+            edit(desk, "git add -A");
+            let _ = ends(desk, "build HOST", 0, &["built and kept"]);
         });
     }
 
     #[test]
     fn a_tree_that_is_not_committed_is_deployed_as_it_is() {
-        let Some(lab) = Lab::from_env() else { return };
-        let lab = lab.hold(&["p620", "deployer"]);
-        lab.reset("p620");
-        edit(
-            &lab,
-            "echo '{ lab.apps.dirty = { port = 7777; }; }' > hosts/p620/knobs.nix; git add -A",
-        );
-        let _ = ends(&lab, "quick-deploy p620", 0, &["committed"]);
-        assert!(lab.state("p620").list("units_active").iter().any(|u| u.contains("dirty")));
-        edit(&lab, "git reset -q --hard");
-        lab.reset("p620");
+        let Some(desk) = Desk::any() else { return };
+        let _ = desk.good();
+        let text = "echo '{ lab.apps.dirty = { port = 7777; }; }' > hosts/HOST/knobs.nix";
+        edit(&desk, &format!("{text}; git add -A"));
+        let _ = ends(&desk, "quick-deploy HOST", 0, &["committed"]);
+        assert!(desk.state().list("units_active").iter().any(|u| u.contains("dirty")));
     }
 
     #[test]
     fn without_git_nothing_is_deployed() {
-        unharmed(|lab| {
-            lab.knob("p620", "lab.apps.extra = { port = 7777; };");
-            let script = "mkdir -p /tmp/no-git; for p in nix ssh nix-store sh; do \
-                ln -sf $(command -v $p) /tmp/no-git/; done; cd /root/flake; \
-                n=$(command -v nixdeploy); PATH=/tmp/no-git $n quick-deploy p620";
-            let said = lab.exec("deployer", &["bash", "-c", script]);
+        unharmed(|desk| {
+            desk.knob("lab.apps.extra = { port = 7777; };");
+            let script = "d=$(mktemp -d); for p in nix ssh nix-store sh; do \
+                ln -sf $(command -v $p) $d/; done; cd /root/desks/$1; \
+                n=$(command -v nixdeploy); export XDG_STATE_HOME=$PWD/state; \
+                PATH=$d $n quick-deploy $1";
+            let said = desk.lab().exec("deployer", &["bash", "-c", script, "-", desk.host()]);
             let shown = format!("{}{}", said.stdout, said.stderr);
             assert_ne!(said.code, 0, "{shown}");
             assert!(shown.contains("git"), "{shown}");

@@ -9,7 +9,7 @@ use nixdeploy::command::deploy::{PRESETS, preset, request};
 use nixdeploy::fleet::{BuildOn, Fleet, Mode, hosts_toml};
 use nixdeploy::plan::{Goal, Phase, Plan, Request, decide};
 
-use crate::support::desk::{Desk, assert_harmless};
+use crate::support::home::{Desk, assert_harmless};
 
 /// Every flag, and where its effect is shown.
 const SHOWN: [(&str, &str); 25] = [
@@ -271,17 +271,20 @@ fn an_inventory_is_replaced_only_when_forced() {
 }
 
 mod lab {
-    use crate::support::machines::{Held, Lab, Said, State};
+    use crate::support::desk::Desk;
+    use crate::support::machines::{Said, State};
 
-    /// A lab in which p620 is ours and was just made.
-    fn fresh() -> Option<Held> {
-        let lab = Lab::from_env()?.hold(&["p620", "deployer"]);
-        lab.reset("p620");
-        Some(lab)
+    /// A machine that is ours, in a good state, and a change for it.
+    fn with_change(settings: &str) -> Option<(Desk, State)> {
+        let desk = Desk::any()?;
+        let state = desk.good();
+        desk.knob(settings);
+        Some((desk, state))
     }
 
-    fn deploy(lab: &Held, command: &str, code: i32) -> Said {
-        let said = lab.deploy(&command.split(' ').collect::<Vec<_>>());
+    fn deploy(desk: &Desk, command: &str, code: i32) -> Said {
+        let command = command.replace("HOST", desk.host());
+        let said = desk.run(&command.split(' ').collect::<Vec<_>>());
         assert_eq!(said.code, code, "{command}\n{}{}", said.stdout, said.stderr);
         said
     }
@@ -292,97 +295,89 @@ mod lab {
 
     #[test]
     fn a_dry_run_changes_nothing_and_tells_by_its_code() {
-        let Some(lab) = fresh() else { return };
-        let before = lab.state("p620");
-        let said = deploy(&lab, "deploy p620 --dry-run", 0);
+        let Some((desk, before)) = with_change("lab.apps.dry = { port = 7771; };") else { return };
+        let said = deploy(&desk, "deploy HOST --dry-run", 0);
         assert!(said.stdout.contains("would be deployed"), "{}", said.stdout);
-        let _ = deploy(&lab, "deploy p620 --dry-run --detailed-exitcode", 20);
-        let _ = deploy(&lab, "diff p620 --detailed-exitcode", 20);
-        let after = lab.state("p620");
+        let _ = deploy(&desk, "deploy HOST --dry-run --detailed-exitcode", 20);
+        let _ = deploy(&desk, "diff HOST --detailed-exitcode", 20);
+        let after = desk.state();
         same(&before, &after);
         assert_eq!(after.get("roots"), before.get("roots"));
-        let _ = deploy(&lab, "quick-deploy p620", 0);
-        let _ = deploy(&lab, "deploy p620 --dry-run --detailed-exitcode", 0);
-        let _ = deploy(&lab, "diff p620 --detailed-exitcode", 0);
-        lab.reset("p620");
+        let _ = deploy(&desk, "quick-deploy HOST", 0);
+        let _ = deploy(&desk, "deploy HOST --dry-run --detailed-exitcode", 0);
+        let _ = deploy(&desk, "diff HOST --detailed-exitcode", 0);
     }
 
     #[test]
     fn boot_changes_the_next_boot_alone_and_drift_must_be_accepted() {
-        let Some(lab) = fresh() else { return };
-        let before = lab.state("p620");
-        let _ = deploy(&lab, "deploy p620 --boot", 7);
-        let staged = lab.state("p620");
+        let Some((desk, before)) = with_change("lab.apps.boot = { port = 7772; };") else { return };
+        let _ = deploy(&desk, "deploy HOST --boot", 7);
+        let staged = desk.state();
         assert_eq!(staged.get("running"), before.get("running"));
         assert_eq!(staged.get("units_active"), before.get("units_active"));
         assert_ne!(staged.get("boot_default"), before.get("boot_default"));
         assert_eq!(staged.get("profile"), staged.get("boot_default"));
         // Now what runs and what would boot are not the same.
-        lab.knob("p620", "lab.apps.drift = { port = 7779; };");
-        let said = deploy(&lab, "quick-deploy p620", 5);
+        desk.knob("lab.apps.drift = { port = 7773; };");
+        let said = deploy(&desk, "quick-deploy HOST", 5);
         assert!(said.stdout.contains("--accept-drift"), "{}", said.stdout);
-        same(&staged, &lab.state("p620"));
-        let _ = deploy(&lab, "deploy p620 --accept-drift", 0);
-        let after = lab.state("p620");
+        same(&staged, &desk.state());
+        let _ = deploy(&desk, "deploy HOST --accept-drift", 0);
+        let after = desk.state();
         assert!(after.is_all(after.get("running")), "{after:?}");
-        lab.reset("p620");
     }
 
     #[test]
     fn a_generation_is_gone_back_to() {
-        let Some(lab) = fresh() else { return };
-        let factory = lab.state("p620").get("running").to_owned();
-        let _ = deploy(&lab, "quick-deploy p620", 0);
-        let second = lab.state("p620").get("running").to_owned();
-        lab.knob("p620", "lab.apps.third = { port = 7780; };");
-        let _ = deploy(&lab, "quick-deploy p620", 0);
-        let edit = "cd /root/flake; cp flake.lock /tmp/lock; echo >> flake.lock; git add -A";
-        assert_eq!(lab.exec("deployer", &["sh", "-c", edit]).code, 0);
-        let _ = deploy(&lab, "rollback p620 --with-lock", 0);
-        assert!(lab.state("p620").is_all(&second), "the one before");
-        let same = lab.exec("deployer", &["cmp", "/tmp/lock", "/root/flake/flake.lock"]);
-        assert_eq!(same.code, 0, "{}", same.stdout);
-        let _ = deploy(&lab, "rollback p620 --to 1", 0);
-        assert!(lab.state("p620").is_all(&factory));
-        let said = deploy(&lab, "rollback p620 --to 99", 5);
-        assert!(said.stdout.contains("no generation 99"), "{}", said.stdout);
-        let back = lab.exec("deployer", &["sh", "-c", "cd /root/flake; git reset -q --hard"]);
-        assert_eq!(back.code, 0);
-        lab.reset("p620");
+        let Some((desk, first)) = with_change("lab.apps.next = { port = 7774; };") else { return };
+        let _ = deploy(&desk, "quick-deploy HOST", 0);
+        let second = desk.state();
+        let (host, lock) = (desk.host().to_owned(), "flake/flake.lock");
+        let on_desk = |script: &str| {
+            let script = format!("set -e; cd /root/desks/{host}; {script}");
+            let said = desk.lab().exec("deployer", &["bash", "-c", &script]);
+            assert_eq!(said.code, 0, "{script}\n{}", said.stderr);
+        };
+        on_desk(&format!("cp {lock} lock; echo >> {lock}; git -C flake add -A"));
+        let _ = deploy(&desk, "rollback HOST --with-lock", 0);
+        assert!(desk.state().is_all(first.get("running")), "the one before");
+        on_desk(&format!("cmp lock {lock}; rm lock"));
+        let generation = second.number("generation").expect("a generation");
+        let _ = deploy(&desk, &format!("rollback HOST --to {generation}"), 0);
+        assert!(desk.state().is_all(second.get("running")));
+        let said = deploy(&desk, "rollback HOST --to 9999", 5);
+        assert!(said.stdout.contains("no generation 9999"), "{}", said.stdout);
     }
 
     /// Runs our program at a terminal on which something was typed already.
-    fn at_terminal(lab: &Held, typed: &str, command: &str) -> Said {
-        let script = "cd /root/flake; printf \"$1\" | script -qec \"nixdeploy $2\" /dev/null";
-        lab.exec("deployer", &["bash", "-c", script, "-", typed, command])
+    fn at_terminal(desk: &Desk, typed: &str, flags: &str) -> Said {
+        let script = "cd /root/desks/$1; printf %s \"$2\" | \
+            script -qec \"nixdeploy deploy $1 $3\" /dev/null";
+        desk.lab().exec("deployer", &["bash", "-c", script, "-", desk.host(), typed, flags])
     }
 
     #[test]
     fn a_person_is_asked_once_and_can_say_no() {
-        let Some(lab) = fresh() else { return };
-        let before = lab.state("p620");
-        let said = at_terminal(&lab, "n", "deploy p620");
+        let Some((desk, before)) = with_change("lab.apps.ask = { port = 7775; };") else { return };
+        let said = at_terminal(&desk, "n", "");
         assert_eq!(said.code, 11, "{}{}", said.stdout, said.stderr);
         assert!(said.stdout.contains("Deploy?"), "{}", said.stdout);
-        same(&before, &lab.state("p620"));
-        let said = at_terminal(&lab, "n", "deploy p620 --yes");
+        same(&before, &desk.state());
+        let said = at_terminal(&desk, "n", "--yes");
         assert_eq!(said.code, 0, "{}", said.stdout);
         assert!(!said.stdout.contains("Deploy?"), "{}", said.stdout);
-        lab.knob("p620", "lab.apps.asked = { port = 7781; };");
-        let said = at_terminal(&lab, "n", "deploy p620 --no-input");
+        desk.knob("lab.apps.asked = { port = 7776; };");
+        let said = at_terminal(&desk, "n", "--no-input");
         assert!(!said.stdout.contains("Deploy?"), "{}", said.stdout);
         assert_eq!(said.code, 0, "as without a terminal: {}", said.stdout);
-        lab.reset("p620");
     }
 
     #[test]
     fn a_closure_is_built_where_it_is_said() {
-        let Some(lab) = fresh() else { return };
-        lab.knob("p620", "lab.apps.here = { port = 7782; };");
-        let _ = deploy(&lab, "quick-deploy p620 --build-on target", 0);
-        let running = lab.state("p620").get("running").to_owned();
-        let here = lab.exec("deployer", &["test", "-e", &running]);
+        let Some((desk, _)) = with_change("lab.closureSeed = \"built there\";") else { return };
+        let _ = deploy(&desk, "quick-deploy HOST --build-on target", 0);
+        let running = desk.state().get("running").to_owned();
+        let here = desk.lab().exec("deployer", &["test", "-e", &running]);
         assert_ne!(here.code, 0, "{running} was built on the target and is not here");
-        lab.reset("p620");
     }
 }

@@ -10,7 +10,7 @@ use nixdeploy::report::{Look, human, json, summary};
 use nixdeploy::world::ssh::{Link, Target};
 use nixdeploy::world::{Ended, Stream};
 
-use crate::support::desk::{Desk, assert_harmless};
+use crate::support::home::{Desk, assert_harmless};
 use crate::support::scripted::{Play, Scripted, line};
 use crate::support::stage::{FACTS, GO, NEW, OLD, Played, deploy, good, is, play, session};
 use crate::support::{program, variable};
@@ -326,15 +326,18 @@ async fn nothing_a_guard_or_a_check_says_draws_or_decides_wrongly() {
     };
     let units =
         |text: &str| text.replace("nginx.service loaded active", &format!("{draws} loaded failed"));
+    let locked =
+        format!("locked={draws}\nowner={draws}\nphase={draws}\nage_s={}\nend=1", "9".repeat(20));
+    let acted = format!("act=result={draws}\nstarted=1\nend=0");
     let reason =
         GO.replace("phase=observe", &format!("phase={draws}\nreason={draws}\nowner={draws}"));
     for (rules, exit) in [
         (Scripted::new().on(is("go"), hostile(GO)), Exit::Done),
         (Scripted::new().on(is("go"), hostile(&reason)), Exit::Done),
-        (Scripted::new().on(is("hold"), hostile(&format!("locked={draws}\nowner={draws}\nphase={draws}\nage_s=99999999999999999999\nend=1"))), Exit::Refused),
+        (Scripted::new().on(is("hold"), hostile(&locked)), Exit::Refused),
         (Scripted::new().on(is("hold"), hostile("end=7")), Exit::Refused),
         (Scripted::new().on(is("go"), hostile(&format!("refused={draws}\nend=0"))), Exit::Refused),
-        (Scripted::new().on(is("go"), hostile(&format!("act=result={draws}\nstarted=1\nend=0"))), Exit::RolledBack),
+        (Scripted::new().on(is("go"), hostile(&acted)), Exit::RolledBack),
         (Scripted::new().on(is("rehearse"), hostile("end=0")), Exit::Refused),
         (Scripted::new().on(is("verify"), session(checks)), Exit::Done),
         (Scripted::new().on(is("verify"), session(units)), Exit::RolledBack),

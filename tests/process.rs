@@ -52,6 +52,22 @@ async fn a_child_that_ignores_the_first_signal_is_forced() {
 }
 
 #[tokio::test]
+async fn a_grandchild_that_ignores_the_first_signal_is_forced_too() {
+    let script = "(trap '' TERM; sh -c 'echo $PPID'; while :; do sleep 1000 & wait; done) & wait";
+    let output = run(sh(script).timeout(Duration::from_millis(300))).await;
+    assert_eq!(output.ended, Ended::TimedOut);
+    wait_gone(&output.out[0]);
+}
+
+#[tokio::test]
+async fn a_background_child_that_goes_on_printing_does_not_hang_us() {
+    for pause in ["sleep 0.01", ":"] {
+        let script = format!("(while echo x; do {pause}; done) & exit 3");
+        assert_eq!(run(sh(&script)).await.ended, Ended::Exited(3), "{pause}");
+    }
+}
+
+#[tokio::test]
 async fn dropping_a_conversation_ends_its_program() {
     let mut talk = start(sh("echo $$; sleep 1000")).await;
     let pid = talk.line().await.expect("its pid").text;

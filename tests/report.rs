@@ -4,10 +4,10 @@
 //! difference before it is committed.
 
 #[path = "fixtures/report/recorder.rs"]
-mod recorder;
+pub(crate) mod recorder;
 
 #[path = "fixtures/report/keeping.rs"]
-mod keeping;
+pub(crate) mod keeping;
 
 use std::io;
 use std::sync::{Arc, Mutex};

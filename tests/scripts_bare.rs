@@ -40,37 +40,40 @@ fn no_script_names_a_program_by_a_path_that_nixos_lacks() {
 }
 
 mod lab {
-    use crate::support::machines::{Held, Lab, Said};
+    use crate::support::desk::Desk;
+    use crate::support::machines::Said;
 
     const HIDE: &str = include_str!("fixtures/bare/hide.sh");
     const NIX: &str = "nix --extra-experimental-features 'nix-command flakes'";
 
     /// Runs bash on a machine.
-    fn bash(lab: &Held, host: &str, script: &str, args: &[&str]) -> Said {
-        let said = lab.exec(host, &[&["bash", "-c", script, "-"], args].concat());
-        assert_eq!(said.code, 0, "{host}\n{}{}", said.stdout, said.stderr);
+    fn bash(desk: &Desk, machine: &str, script: &str, args: &[&str]) -> Said {
+        let said = desk.lab().exec(machine, &[&["bash", "-c", script, "-"], args].concat());
+        assert_eq!(said.code, 0, "{machine}\n{}{}", said.stdout, said.stderr);
         said
     }
 
     /// Brings a configuration to the host, hides everything there, and deploys it.
-    fn deployed_bare(lab: &Held, settings: &str) -> Said {
-        lab.knob("p510", settings);
-        let attribute = "'.#nixosConfigurations.\"p510\".config.system.build.toplevel'";
-        let build = format!("cd /root/flake; {NIX} build --no-link --print-out-paths {attribute}");
-        let built = bash(lab, "deployer", &build, &[]);
+    fn deployed_bare(desk: &Desk, settings: &str) -> Said {
+        desk.knob(settings);
+        let host = desk.host();
+        let attribute = format!("'.#nixosConfigurations.\"{host}\".config.system.build.toplevel'");
+        let build = format!(
+            "cd /root/desks/{host}/flake; {NIX} build --no-link --print-out-paths {attribute}"
+        );
+        let built = bash(desk, "deployer", &build, &[]);
         let new = built.stdout.trim();
-        let copy = format!("{NIX} copy --no-check-sigs --to ssh-ng://root@p510 \"$1\"");
-        let _ = bash(lab, "deployer", &copy, &[new]);
-        let old = lab.state("p510").get("running").to_owned();
-        let _ = bash(lab, "p510", HIDE, &[&old, new]);
-        // Sessions over a master that is there already come through sshd as well.
-        lab.deploy(&["quick-deploy", "p510"])
+        let copy = format!("{NIX} copy --no-check-sigs --to ssh-ng://root@{host} \"$1\"");
+        let _ = bash(desk, "deployer", &copy, &[new]);
+        let old = desk.state().get("running").to_owned();
+        let _ = bash(desk, host, HIDE, &[&old, new]);
+        desk.run(&["quick-deploy", host])
     }
 
     /// What a session sees.
-    fn assert_hidden(lab: &Held) {
+    fn assert_hidden(desk: &Desk) {
         let command = "PATH=/run/current-system/sw/bin; ls /usr/bin /usr/sbin";
-        let look = lab.exec("deployer", &["ssh", "p510", command]);
+        let look = desk.lab().exec("deployer", &["ssh", desk.host(), command]);
         let names = look.stdout.lines().filter(|l| !l.ends_with(':') && !l.is_empty());
         let names: Vec<&str> = names.collect();
         assert_eq!(names, ["sh"], "{}{}", look.stdout, look.stderr);
@@ -78,27 +81,28 @@ mod lab {
 
     #[test]
     fn a_whole_transaction_needs_nothing_of_usr_bin() {
-        let Some(lab) = Lab::from_env() else { return };
-        let lab = lab.hold(&["p510", "deployer"]);
-        lab.reset("p510");
-        let said = deployed_bare(&lab, "lab.apps.bare = { port = 7778; };");
+        let Some(desk) = Desk::any() else { return };
+        let _ = desk.good();
+        desk.spoil();
+        // A master that is there already has logged in before anything was hidden.
+        desk.inventory("ssh.control = \"none\"");
+        let said = deployed_bare(&desk, "lab.apps.bare = { port = 7778; };");
+        assert_hidden(&desk);
         assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
-        let before = lab.state("p510");
+        let before = desk.unguarded();
         assert!(before.is_all(before.get("running")), "{before:?}");
-        assert_eq!(before.number("generation"), Some(2), "{before:?}");
-        let sessions = lab.exec("p510", &["cat", "/run/bare/sessions"]).stdout;
-        for words in ["/guard go ", "-s -- verify ", "-s -- baseline ", "/nix/store/"] {
+        let sessions = desk.exec("cat /run/bare/sessions");
+        for words in ["/guard go ", "-s -- verify ", "/nix/store/"] {
             assert!(sessions.contains(words), "{words} in\n{sessions}");
         }
         // The way back.
-        let said = deployed_bare(&lab, "lab.brokenService = true;");
-        assert_hidden(&lab);
+        let said = deployed_bare(&desk, "lab.brokenService = true;");
+        assert_hidden(&desk);
         assert_eq!(said.code, 6, "{}{}", said.stdout, said.stderr);
-        assert_eq!(lab.state("p510").pointers(), before.pointers());
+        assert_eq!(desk.unguarded().pointers(), before.pointers());
         // What is never told to go.
-        let said = deployed_bare(&lab, "lab.preSwitchFails = true;");
+        let said = deployed_bare(&desk, "lab.preSwitchFails = true;");
         assert_eq!(said.code, 5, "{}{}", said.stdout, said.stderr);
-        assert_eq!(lab.state("p510").pointers(), before.pointers());
-        lab.reset("p510");
+        assert_eq!(desk.unguarded().pointers(), before.pointers());
     }
 }

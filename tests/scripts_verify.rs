@@ -252,7 +252,7 @@ fn shell(sh: &str, files: &[&str], tools: &[(&str, &str)], main: &str) -> String
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-const SAMPLE: &str = include_str!("../src/verify/sample.sh");
+const SAMPLE: &str = include_str!("../src/activate/sample.sh");
 const UNITS: &str = include_str!("../src/verify/units.sh");
 const NETWORK: &str = include_str!("../src/verify/network.sh");
 const PROBES: &str = include_str!("../src/verify/probes.sh");
@@ -439,7 +439,9 @@ mod lab {
         let setup = setup();
         let (world, emitter, receiver) = world(OnDeployer { exec: exec_path() });
         let boot = exec("cat /proc/sys/kernel/random/boot_id");
-        let baseline = verify::baseline(&world, &setup.request()).await.expect("a baseline");
+        let (baseline, before) =
+            verify::prelude(&world, &setup.request()).await.expect("a baseline");
+        before.close().await;
         assert!(baseline.network.names.contains("p510"), "{baseline:?}");
         assert_eq!(baseline.probes.len(), 5);
         let expect = setup.expectation(&boot, &baseline);

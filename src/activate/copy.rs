@@ -3,6 +3,7 @@
 //! Copying adds store paths and nothing else, so every failure here leaves the host untouched.
 //! How it is done, with Nix's traps, is `build::transfer`; here is what it means for a deploy.
 
+use crate::build::closure::PathInfo;
 use crate::build::relay::Relay;
 use crate::build::transfer::{Direction, Transfer, TransferError, transfer};
 use crate::event::Phase;
@@ -13,16 +14,18 @@ use crate::world::ssh::{Failure, Target};
 
 /// How a closure is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CopyOptions {
+pub struct CopyOptions<'a> {
     /// The target fetches from its own substituters what it can.
     pub substitute_on_destination: bool,
     /// The target has it whole already, as its facts or its own build say.
     pub present: bool,
+    /// The paths of the closure, for sizes; empty: not known.
+    pub closure: &'a [PathInfo],
 }
 
-impl Default for CopyOptions {
+impl Default for CopyOptions<'_> {
     fn default() -> Self {
-        Self { substitute_on_destination: true, present: false }
+        Self { substitute_on_destination: true, present: false, closure: &[] }
     }
 }
 
@@ -31,7 +34,7 @@ impl Default for CopyOptions {
 pub struct Copied {
     /// Store paths.
     pub paths: u64,
-    /// Bytes of them.
+    /// Bytes of them; 0 where sizes are not known.
     pub bytes: u64,
 }
 
@@ -153,7 +156,7 @@ pub async fn copy(
     host: &HostName,
     target: &Target,
     top: &StorePath,
-    options: CopyOptions,
+    options: CopyOptions<'_>,
 ) -> Result<Copied, CopyError> {
     let open = emitter.phase(host, Phase::Copy);
     if options.present {
@@ -166,12 +169,14 @@ pub async fn copy(
         path: top,
         derivation: false,
         substitute: options.substitute_on_destination,
+        largest: options.closure.iter().map(|p| p.nar_size).max(),
     };
     let moved = transfer(Relay { world, emitter, host, phase: Phase::Copy }, what).await;
     match moved.map_err(|e| explain(host, e)) {
         Ok(moved) => {
-            open.ok(note(moved.paths, moved.bytes));
-            Ok(Copied { paths: moved.paths, bytes: moved.bytes })
+            let copied = weighed(&moved.paths, options.closure);
+            open.ok(note(copied));
+            Ok(copied)
         }
         Err(error) => {
             open.failed(error.to_string());
@@ -180,14 +185,22 @@ pub async fn copy(
     }
 }
 
-fn note(paths: u64, bytes: u64) -> String {
+/// Adds up what went over; Nix's plain log names paths, not sizes.
+fn weighed(moved: &[String], closure: &[PathInfo]) -> Copied {
+    let names: std::collections::HashSet<&str> = moved.iter().map(String::as_str).collect();
+    let of = closure.iter().filter(|p| names.contains(p.path.as_str()));
+    let bytes = of.fold(0_u64, |sum, p| sum.saturating_add(p.nar_size));
+    Copied { paths: moved.len() as u64, bytes }
+}
+
+fn note(copied: Copied) -> String {
+    let Copied { paths, bytes } = copied;
+    let count = if paths == 1 { "1 path".to_owned() } else { format!("{paths} paths") };
     match (paths, bytes) {
         (0, _) => "everything was there".to_owned(),
-        (1, bytes) => format!("1 path, {} KiB", bytes.div_ceil(1024)),
-        (paths, bytes) if bytes < 10 << 20 => {
-            format!("{paths} paths, {} KiB", bytes.div_ceil(1024))
-        }
-        (paths, bytes) => format!("{paths} paths, {} MiB", bytes.div_ceil(1 << 20)),
+        (_, 0) => count,
+        (_, bytes) if bytes < 10 << 20 => format!("{count}, {} KiB", bytes.div_ceil(1024)),
+        (_, bytes) => format!("{count}, {} MiB", bytes.div_ceil(1 << 20)),
     }
 }
 
@@ -208,6 +221,20 @@ fn explain(host: &HostName, error: TransferError) -> CopyError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_went_over_is_added_up() {
+        let path = |c: char, size| {
+            let path = format!("/nix/store/{}-x", c.to_string().repeat(32));
+            PathInfo { path: StorePath::new(path).expect("path"), nar_size: size }
+        };
+        let closure = [path('1', 1000), path('2', 2000), path('3', 4000)];
+        let moved = ['1', '3'].map(|c| path(c, 0).path.to_string());
+        assert_eq!(weighed(&moved, &closure), Copied { paths: 2, bytes: 5000 });
+        assert_eq!(note(weighed(&moved, &closure)), "2 paths, 5 KiB");
+        assert_eq!(note(weighed(&moved[..1], &[])), "1 path");
+        assert_eq!(note(Copied::default()), "everything was there");
+    }
 
     #[test]
     fn every_failure_has_a_sentence_a_code_and_something_to_type() {

@@ -12,11 +12,18 @@ use crate::fleet::{Generation, StorePath};
 pub const HOLD: &str = concat!(
     "write_guard() { cat > \"$1\" <<'NIXDEPLOY_GUARD'\n",
     include_str!("../commit/bootloader.sh"),
+    include_str!("sample.sh"),
     include_str!("guard.sh"),
     "\nNIXDEPLOY_GUARD\n}\n",
+    "write_rehearse() { cat > \"$1\" <<'NIXDEPLOY_REHEARSE'\n",
+    include_str!("../preflight/rehearse.sh"),
+    "\nNIXDEPLOY_REHEARSE\n}\n",
     include_str!("../commit/bootloader.sh"),
     include_str!("hold.sh"),
 );
+
+/// Entries kept of any list that a host sends.
+const MOST: usize = 10_000;
 
 /// Name of a transaction: lower-case hexadecimal, made from the run and the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,12 +145,16 @@ pub struct Status {
     pub alive: bool,
     /// The end.
     pub ending: Option<Ending>,
+    /// Restarts by systemd when the activation had ended, by unit, as `UNIT N`.
+    pub restarts: Vec<String>,
     /// Units that did not come back.
     pub missing: Vec<String>,
     /// Exit status of the old system's switch-to-configuration.
     pub revert_status: Option<i32>,
     /// Whether the boot default was read back.
     pub boot_verified: bool,
+    /// Last lines of the commit that was undone, or of the way back that failed.
+    pub log: Vec<String>,
     /// Pointers at the end.
     pub after: Pointers,
 }
@@ -233,8 +244,10 @@ impl Status {
 
     fn learn_ending(&mut self, key: &str, value: &str) {
         match key {
+            "restarts" if self.restarts.len() < MOST => self.restarts.push(value.to_owned()),
             "outcome" => self.ending = ending(value),
-            "missing" => self.missing.push(value.to_owned()),
+            "log" if self.log.len() < MOST => self.log.push(value.to_owned()),
+            "missing" if self.missing.len() < MOST => self.missing.push(value.to_owned()),
             "revert_status" => self.revert_status = value.parse().ok(),
             "boot_default" => self.boot_verified = value == "verified",
             "running" => self.after.running = StorePath::new(value).ok(),

@@ -39,8 +39,8 @@ stopping() { [ "$(timeout 5 systemctl is-system-running 2> /dev/null)" = stoppin
 tell() { # PHASE TEXT: to the trace, and to the journal with fields
   now
   printf '%s %s %s\n' "$uptime_s" "$1" "$2" >> "$d/trace"
-  printf 'SYSLOG_IDENTIFIER=nixdeploy\nPRIORITY=5\nMESSAGE=%s: %s %s\nNIXDEPLOY_TX=%s\nNIXDEPLOY_PHASE=%s\nNIXDEPLOY_OWNER=%s\n' \
-    "$tx" "$1" "$2" "$tx" "$1" "$owner" | timeout 5 logger --journald 2> /dev/null || :
+  printf 'SYSLOG_IDENTIFIER=nixdeploy\nPRIORITY=5\nMESSAGE=%s: %s %s\nNIXDEPLOY_TX=%s\nNIXDEPLOY_PHASE=%s\nNIXDEPLOY_OWNER=%s\nNIXDEPLOY_OLD=%s\nNIXDEPLOY_NEW=%s\n' \
+    "$tx" "$1" "$2" "$tx" "$1" "$owner" "$old" "$new" | timeout 5 logger --journald 2> /dev/null || :
 }
 phase() { put phase "$1"; tell "$1" "${2:-}"; }
 
@@ -54,6 +54,7 @@ finish() { # OUTCOME REASON [KEY=VALUE...]: the last word
     printf 'outcome=%s\nreason=%s\ndecision=%s\n' "$finish_outcome" "$finish_reason" "$(decision)"
     for word in "$@"; do printf '%s\n' "$word"; done
     pointers
+    spoken "$finish_outcome"
   } > "$d/.outcome.$$"
   mv -f "$d/.outcome.$$" "$d/outcome"
   phase "$finish_outcome" "$finish_reason"
@@ -61,6 +62,17 @@ finish() { # OUTCOME REASON [KEY=VALUE...]: the last word
   rm -f "$reserve"
   timeout 10 systemctl stop nixdeploy-backstop.timer 2> /dev/null || :
   exit 0
+}
+
+# spoken OUTCOME: the last lines of what failed to commit, or to go back.
+spoken() {
+  val step
+  case $1:$v in
+    revert_failed:*) spoken_log=revert.log ;;
+    *:undo) spoken_log=commit.log ;;
+    *) return 0 ;;
+  esac
+  tail -n 20 "$d/$spoken_log" 2> /dev/null | sed 's/^/log=/'
 }
 
 pointers() {
@@ -93,7 +105,6 @@ intact() {
 }
 
 prepare() { # the new closure is here: nothing is changed, everything is kept
-  val new; new=$v
   if ! intact; then
     put refused 'the closure is not whole on the host'
     rm -f "$d/req.go" "$d/req.stage"
@@ -222,7 +233,6 @@ boot_word() { if [ -n "$(boot_default)" ]; then echo verified; else echo unverif
 
 # Runs in a process of its own, so that a hung boot loader can be ended.
 commit_step() {
-  val new; new=$v
   if [ ! -e "$d/req.stage" ]; then
     [ "$(running)" = "$new" ] && [ "$(pointer /etc/static)" = "$(pointer "$new/etc")" ] || exit 20
   fi
@@ -262,7 +272,7 @@ undo() {
   if [ -n "$made" ] && [ "$made" != "$link0" ]; then undo_profile; fi
   val boot0
   if [ -e "$d/boot_begun" ]; then
-    NIXOS_NO_CHECK=1 timeout 120 "$old/bin/switch-to-configuration" boot >> "$d/commit.log" 2>&1
+    NIXOS_NO_CHECK=1 timeout 120 "$old/bin/switch-to-configuration" boot >> "$d/undo.log" 2>&1
   fi
   [ "$(boot_default)" = "$v" ] || put undone 'boot default is not what it was'
   if [ -e "$d/req.stage" ]; then
@@ -278,15 +288,14 @@ undo_profile() {
     return
   fi
   number=${link0#system-} made=${made#system-}
-  timeout 60 nix-env -p "$profile" --switch-generation "${number%-link}" >> "$d/commit.log" 2>&1
-  timeout 60 nix-env -p "$profile" --delete-generations "${made%-link}" >> "$d/commit.log" 2>&1
+  timeout 60 nix-env -p "$profile" --switch-generation "${number%-link}" >> "$d/undo.log" 2>&1
+  timeout 60 nix-env -p "$profile" --delete-generations "${made%-link}" >> "$d/undo.log" 2>&1
 }
 
 # --- revert -------------------------------------------------------------------
 
 revert() {
   val reason; why=$v
-  val new; new=$v
   [ -e "$d/started" ] || finish reverted "$why" rung=0
   phase reverting "$why"
   timeout 30 systemctl stop "$act_unit" 2> /dev/null
@@ -392,7 +401,7 @@ request() { # go|stage|abort|commit [NEW]
   case $1 in
     go | stage)
       valid_store_path "$2" || { echo 'error=bad-path'; exit 2; }
-      val new; [ "$v" = "$2" ] || { echo 'error=another-path'; exit 2; }
+      [ "$new" = "$2" ] || { echo 'error=another-path'; exit 2; }
       ;;
     abort | commit) ;;
     *) echo 'error=bad-request'; exit 2 ;;
@@ -416,7 +425,7 @@ show() {
   done
   now
   printf 'tx=%s\nold=%s\nuptime=%s\ndecision=%s\n' "$tx" "$old" "$uptime_s" "$(decision)"
-  val new; printf 'new=%s\n' "$v"
+  printf 'new=%s\n' "$new"
   printf 'boot_id='
   while IFS= read -r line; do printf '%s\n' "$line"; done < /proc/sys/kernel/random/boot_id
   printf 'guard=%s\n' "$(timeout 10 systemctl show -P ActiveState nixdeploy-guard.service 2> /dev/null)"
@@ -434,6 +443,7 @@ follow() {
   kill "$reader" 2> /dev/null
   wait "$reader" 2> /dev/null
   [ ! -e "$d/started" ] || journalctl "$@" < /dev/null
+  [ ! -e "$d/act" ] || sample_units
   show
 }
 
@@ -455,6 +465,7 @@ watched() {
 
 guard_main() {
   val owner; owner=$v
+  val new; new=$v
   done_word=committed
   case ${1:-} in
     run | post | ended | backstop | renew | show | follow | await) "$@" ;;

@@ -92,7 +92,7 @@ impl Hand {
     }
 
     /// Takes in a line; true when it was the last of a complete answer.
-    fn hear(&self, line: &str, status: &mut Status) -> bool {
+    pub fn hear(&self, line: &str, status: &mut Status) -> bool {
         match read(line) {
             Said::Line { cursor, text } => self.pass_on(cursor, text),
             Said::Fact(key, value) => status.learn(&key, &value),

@@ -1,5 +1,5 @@
 # hold: takes the host's lock and leaves the guard there, waiting for go; changes nothing else.
-# Sent behind a function write_guard FILE, which carries the guard itself.
+# Sent behind the functions write_guard FILE and write_rehearse FILE, which carry those scripts.
 # Arguments: TX OLD NEW PROFILE0 LINK0 BOOT0 LEASE_S ACTIVATE_S OBSERVE_S COMMIT_S OWNER; an empty
 # pointer is "-". Answers: key=value lines, held=TX or locked=TX or changed=WHAT, then end=RC.
 set -u
@@ -50,6 +50,7 @@ sweep() {
   for stale in "$base"/*; do
     case ${stale##*/} in "$tx" | current) ;; *) rm -rf "$stale" ;; esac
   done
+  rm -f /nix/var/nix/nixdeploy-reserve
   for stale in "$roots"/*; do
     case ${stale##*/} in "$tx"-*) ;; *) rm -f "$stale" ;; esac
   done
@@ -85,6 +86,7 @@ main() {
   unchanged || { answer end 2; return; }
   mkdir -m 700 "$d" || { answer error "$d is there already"; answer end 3; return; }
   write_guard "$d/guard"
+  write_rehearse "$d/rehearse"
   put old "$old"; put new "$new"; put profile0 "$profile0"; put link0 "$(or_empty "$5")"
   put boot0 "$boot0"; put lease_s "$7"; put activate "$8"; put observe "$9"; put commit "${10}"
   put owner "${11}"

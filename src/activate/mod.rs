@@ -48,14 +48,6 @@ impl Activated {
     }
 }
 
-/// How `go` ended when not with an activation to be judged.
-pub struct NotActivated {
-    /// The way back, still ours.
-    pub way_back: WayBack,
-    /// What is true of the host.
-    pub why: WhyNot,
-}
-
 /// What is true of a host whose activation is not ours to judge.
 pub enum WhyNot {
     /// It would not go: the closure is not whole there. Nothing was changed.
@@ -76,25 +68,64 @@ pub fn longest_s(policy: &Policy) -> u64 {
     u64::from(policy.activate_timeout_s * 4 + observe + commit + 240)
 }
 
-/// Tells the guard to activate and follows it to the end of the activation.
-///
-/// # Errors
-/// See [`WhyNot`].
-pub async fn go(mut way_back: WayBack, policy: &Policy) -> Result<Activated, Box<NotActivated>> {
-    way_back.settle();
-    let longest = longest_s(policy);
-    announce(&way_back, longest);
-    let new = way_back.new.to_string();
-    let answer = way_back.hand.insist(Verb::Go, Some(&new), Duration::from_secs(longest)).await;
-    let why = match answer {
-        Answer::Lost(failure) => WhyNot::Unknown(failure, longest),
-        Answer::Gone => WhyNot::Gone,
-        Answer::Told(status) => match why_not(status) {
-            Ok(status) => return Ok(Activated { way_back, status: *status }),
-            Err(why) => why,
-        },
-    };
-    Err(Box::new(NotActivated { way_back, why }))
+/// How long we look for a guard that does not answer, in seconds: until its last deadline and one
+/// attempt to go back must be over. What it does after that is told with [`longest_s`].
+pub fn patience_s(policy: &Policy) -> u64 {
+    let observe = policy.soak_s + policy.verify_timeout_s;
+    u64::from(policy.activate_timeout_s * 2 + observe + policy.commit_timeout_s + 90)
+}
+
+/// A host that was told to go, or is about to be: only the guard's record says what is true of it.
+pub struct Going {
+    way_back: WayBack,
+}
+
+impl Going {
+    /// From here on the guard decides if we do not: said before it is true.
+    pub fn begin(mut way_back: WayBack, policy: &Policy) -> Self {
+        way_back.settle();
+        announce(&way_back, longest_s(policy));
+        Self { way_back }
+    }
+
+    /// Tells the guard to activate and follows it to the end of the activation. Dropping the
+    /// future changes nothing on the host; the request can be made again.
+    ///
+    /// # Errors
+    /// See [`WhyNot`].
+    /// `first` is an answer that is there already, from a session that was open.
+    pub async fn follow(
+        &self,
+        policy: &Policy,
+        first: Option<Box<Status>>,
+    ) -> Result<Box<Status>, WhyNot> {
+        if let Some(status) = first {
+            return why_not(status);
+        }
+        let longest = longest_s(policy);
+        let (hand, new) = (&self.way_back.hand, self.way_back.new.as_str());
+        let patience = Duration::from_secs(patience_s(policy));
+        match hand.insist(Verb::Go, Some(new), patience).await {
+            Answer::Lost(failure) => Err(WhyNot::Unknown(failure, longest)),
+            Answer::Gone => Err(WhyNot::Gone),
+            Answer::Told(status) => why_not(status),
+        }
+    }
+
+    /// The activation has ended, as the guard told.
+    pub fn activated(self, status: Status) -> Activated {
+        Activated { way_back: self.way_back, status }
+    }
+
+    /// The way back.
+    pub fn way_back(&self) -> &WayBack {
+        &self.way_back
+    }
+
+    /// Gives it up for its way back.
+    pub fn into_way_back(self) -> WayBack {
+        self.way_back
+    }
 }
 
 fn why_not(status: Box<Status>) -> Result<Box<Status>, WhyNot> {
@@ -107,7 +138,6 @@ fn why_not(status: Box<Status>) -> Result<Box<Status>, WhyNot> {
     Ok(status)
 }
 
-/// From here on the guard decides if we do not: said before it is true.
 fn announce(way_back: &WayBack, longest_s: u64) {
     use crate::event::stream::Stopwatch;
     let hand = &way_back.hand;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::guard::{Ending, Status, Verb};
 use super::hand::{Answer, Hand};
+use super::{longest_s, patience_s};
+use crate::plan::policy::Policy;
 use crate::world::ssh::Failure;
 
 /// What became of a host whose transaction is over, or should be.
@@ -26,11 +28,12 @@ pub enum Returned {
 }
 
 /// Asks, and waits for the end.
-pub async fn ask(hand: &Hand, verb: Verb, limit_s: u64) -> Returned {
-    match hand.insist(verb, None, Duration::from_secs(limit_s)).await {
+pub async fn ask(hand: &Hand, verb: Verb, policy: &Policy) -> Returned {
+    let (patience, longest_s) = (Duration::from_secs(patience_s(policy)), longest_s(policy));
+    match hand.insist(verb, None, patience).await {
         Answer::Told(status) => of(status),
         Answer::Gone => Returned::Gone,
-        Answer::Lost(failure) => Returned::Unknown(failure, limit_s),
+        Answer::Lost(failure) => Returned::Unknown(failure, longest_s),
     }
 }
 

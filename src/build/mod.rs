@@ -14,6 +14,7 @@ pub mod flake;
 pub mod output;
 pub mod realise;
 pub mod relay;
+pub mod remembered;
 pub mod transfer;
 pub mod tree;
 

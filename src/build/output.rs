@@ -1,4 +1,5 @@
-//! What Nix says while it works (`--log-format internal-json`): counts, errors, build logs.
+//! What Nix says while it works: counts, errors, build logs. Builds and evaluations say it in
+//! `internal-json`, copies in plain lines (`build::transfer` says why).
 //!
 //! Total and lenient: a line that is no message of Nix is kept as plain text (ssh and git write
 //! to the same pipe), an unknown one is ignored. The numbers of activities and results are those
@@ -19,14 +20,15 @@ const COPY_PATHS: u64 = 103;
 const BUILDS: u64 = 104;
 const BUILD: u64 = 105;
 const SUBSTITUTE: u64 = 108;
-/// Results: a line of a builder; done, expected, running, failed; what a kind will amount to.
+/// Results: a line of a builder; done, expected, running, failed.
 const BUILD_LINE: u64 = 101;
 const PROGRESS: u64 = 105;
-const EXPECTED: u64 = 106;
 /// Lines kept of each builder, and of what was no message.
 const TAIL: usize = 50;
 /// Activities remembered at once; Nix has at most some hundreds.
 const ACTIVITIES: usize = 10_000;
+/// Paths of a copy remembered; the largest systems have some ten thousand.
+const PATHS: usize = 1_000_000;
 /// Errors kept.
 const ERRORS: usize = 100;
 
@@ -37,8 +39,8 @@ pub struct Log {
     pub builds: Tally,
     /// Paths moved by a copy, and to be moved.
     pub paths: Tally,
-    /// Bytes of those paths.
-    pub bytes: Tally,
+    /// The paths that a copy over ssh has begun to move.
+    pub begun: Vec<String>,
     /// Paths fetched from a substituter.
     pub fetched: u64,
     /// Files evaluated, Nix's own apart; a cached evaluation reads `flake.nix` alone.
@@ -51,8 +53,6 @@ pub struct Log {
     pub current: String,
     activities: HashMap<u64, Activity>,
     tails: HashMap<String, VecDeque<String>>,
-    /// Bytes of moves that have ended.
-    moved: u64,
 }
 
 /// Done of expected.
@@ -90,7 +90,6 @@ pub enum Heard {
 struct Activity {
     kind: u64,
     subject: String,
-    tally: Tally,
 }
 
 #[derive(Deserialize)]
@@ -143,8 +142,40 @@ impl Log {
         if text.trim().is_empty() {
             return Heard::Nothing;
         }
+        if self.copying(&text) {
+            return Heard::Progress;
+        }
+        if let Some(message) = text.strip_prefix("error:").filter(|_| self.errors.len() < ERRORS) {
+            let message = message.trim().to_owned();
+            self.errors.push(Complaint { message, lines: vec![text.clone()], place: None });
+            return Heard::Line(text);
+        }
         keep(&mut self.plain, text.clone());
         Heard::Line(text)
+    }
+
+    /// `copying N paths...`, `copying path 'PATH' to 'STORE'...`; the latter once for each path,
+    /// when it begins.
+    fn copying(&mut self, text: &str) -> bool {
+        let Some(what) = text.strip_prefix("copying ").and_then(|t| t.strip_suffix("...")) else {
+            return false;
+        };
+        if let Some(count) = what.strip_suffix(" paths").and_then(|n| n.parse().ok()) {
+            self.paths.expected = count;
+            return true;
+        }
+        let Some((path, store)) = what.strip_prefix("path '").and_then(|w| w.split_once('\''))
+        else {
+            return false;
+        };
+        path.clone_into(&mut self.current);
+        if !store.contains("'ssh-ng:") {
+            self.fetched += 1;
+        } else if self.begun.len() < PATHS {
+            self.paths.done = self.begun.len() as u64;
+            self.begun.push(path.to_owned());
+        }
+        true
     }
 
     fn said(&mut self, message: &Message) -> Heard {
@@ -184,20 +215,15 @@ impl Log {
         }
         self.fetched += u64::from(message.kind == SUBSTITUTE);
         if self.activities.len() < ACTIVITIES {
-            let activity = Activity { kind: message.kind, subject, tally: Tally::default() };
+            let activity = Activity { kind: message.kind, subject };
             self.activities.insert(message.id, activity);
         }
         if named { Heard::Progress } else { Heard::Nothing }
     }
 
     fn stop(&mut self, id: u64) -> Heard {
-        let Some(activity) = self.activities.remove(&id) else { return Heard::Nothing };
-        if activity.kind != COPY_PATH {
-            return Heard::Nothing;
-        }
-        self.moved = self.moved.saturating_add(activity.tally.done);
-        self.bytes.done = self.moved;
-        Heard::Progress
+        self.activities.remove(&id);
+        Heard::Nothing
     }
 
     fn result(&mut self, message: &Message) -> Heard {
@@ -205,21 +231,15 @@ impl Log {
         match message.kind {
             BUILD_LINE => self.built_line(message),
             PROGRESS => self.progress(message.id, Tally { done: number(0), expected: number(1) }),
-            EXPECTED if number(0) == COPY_PATH => {
-                self.bytes.expected = number(1);
-                Heard::Progress
-            }
             _ => Heard::Nothing,
         }
     }
 
     fn progress(&mut self, id: u64, tally: Tally) -> Heard {
-        let Some(activity) = self.activities.get_mut(&id) else { return Heard::Nothing };
-        activity.tally = tally;
+        let Some(activity) = self.activities.get(&id) else { return Heard::Nothing };
         match activity.kind {
             BUILDS => self.builds = tally,
             COPY_PATHS => self.paths = tally,
-            COPY_PATH => self.bytes.done = self.moved.saturating_add(tally.done),
             _ => return Heard::Nothing,
         }
         Heard::Progress
@@ -287,10 +307,15 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_counted_in_paths_and_bytes() {
+    fn a_copy_is_counted_in_paths() {
         let log = heard(include_str!("../../tests/fixtures/nix/copy-ok.log"));
-        assert_eq!((log.paths.expected, log.bytes.done > 50_000), (17, true), "{:?}", log.bytes);
-        assert_eq!(log.bytes.expected, log.bytes.done);
+        assert!(log.paths.expected > 10, "{:?}", log.paths);
+        assert_eq!(log.begun.len() as u64, log.paths.expected);
+        assert!(log.begun.iter().all(|p| p.starts_with("/nix/store/")), "{:?}", log.begun);
+        assert!(log.errors.is_empty() && log.plain.is_empty());
+        let mut log = Log::default();
+        log.take("copying path '/nix/store/x' from 'https://cache.nixos.org'...");
+        assert_eq!((log.fetched, log.begun.len()), (1, 0));
     }
 
     #[test]
@@ -345,6 +370,7 @@ mod tests {
             format!("@nix {{\"action\":\"start\",\"id\":{id},\"type\":{kind},\"fields\":[\"x\"]}}")
         });
         let stop = (0..4_u64).prop_map(|id| format!("@nix {{\"action\":\"stop\",\"id\":{id}}}"));
-        prop_oneof![result, start, stop, ".*", "@nix .*", "@nix \\{\"action\":\"msg\",.*\\}"]
+        let copy = "copying (path '.*' to 'ssh-ng:.*|[0-9]{0,30} paths)\\.\\.\\.";
+        prop_oneof![result, start, stop, copy, ".*", "@nix .*", "@nix \\{\"action\":\"msg\",.*\\}"]
     }
 }

@@ -179,8 +179,14 @@ async fn third(
 ) -> Result<Built, BuildError> {
     let made = remote(relay, evaluated, there, options).await?;
     let (direction, path) = (Direction::From, &made.toplevel);
-    let what =
-        Transfer { target: there.target, direction, path, derivation: false, substitute: false };
+    let what = Transfer {
+        target: there.target,
+        direction,
+        path,
+        derivation: false,
+        substitute: false,
+        largest: None,
+    };
     transfer(relay, what).await.map_err(|e| unmoved(e, there.name, "here"))?;
     let link = slot(relay, Some(path))?;
     let root =
@@ -200,8 +206,14 @@ async fn remote(
     options: &Options,
 ) -> Result<Built, BuildError> {
     let (direction, path) = (Direction::To, &evaluated.drv);
-    let what =
-        Transfer { target: there.target, direction, path, derivation: true, substitute: false };
+    let what = Transfer {
+        target: there.target,
+        direction,
+        path,
+        derivation: true,
+        substitute: false,
+        largest: Some(16 << 20),
+    };
     let place = format!("on {}", there.name);
     transfer(relay, what).await.map_err(|e| unmoved(e, there.name, &place))?;
     let mut answer = realise(relay, evaluated, there, Link::Shared, options).await?;

@@ -9,7 +9,7 @@ use crate::event::{Event, Phase};
 use crate::fleet::HostName;
 use crate::world::{Conversation, Ended, Invocation, StartError, Stream, World};
 
-/// Between two progress events; Nix reports a copy some thousand times a second.
+/// Between two progress events; Nix reports more often than anybody can read.
 const PACE: Duration = Duration::from_millis(100);
 /// Lines of standard output that are kept; answers are short.
 const ANSWER: usize = 10_000;
@@ -90,7 +90,7 @@ fn shown(log: &Log, phase: Phase) -> (String, u64, u64, &'static str) {
             ("asking what is there".to_owned(), 0, 0, "paths")
         }
         Phase::Evaluate => ("evaluating".to_owned(), log.files, 0, "files"),
-        Phase::Copy => (format!("copying {subject}"), log.bytes.done, log.bytes.expected, "bytes"),
+        Phase::Copy => (format!("copying {subject}"), log.paths.done, log.paths.expected, "paths"),
         _ if log.builds.expected > 0 => {
             (format!("building {subject}"), log.builds.done, log.builds.expected, "builds")
         }

@@ -8,8 +8,7 @@ use crate::error::Error;
 use crate::event::{Event, PhaseResult, Stamped};
 use crate::exit::Exit;
 use crate::fleet::HostName;
-use crate::report::store;
-use crate::report::{Format, Look, json};
+use crate::report::{Format, Look, json, memory, store};
 
 /// Prints every line of output and every piece of evidence of one host.
 ///
@@ -22,7 +21,9 @@ pub fn run(
     format: Format,
     look: &Look,
 ) -> Result<Exit, Error> {
-    let run = find(state_dir, run)?;
+    // Without a name: the last run that deployed the host, else the last of all.
+    let last = memory::last_deploys(state_dir, std::slice::from_ref(host));
+    let run = find(state_dir, run.or_else(|| last.get(host).map(|d| d.run.as_str())))?;
     let (mut text, mut lines) = (String::new(), Vec::new());
     let mut hosts: Vec<HostName> = Vec::new();
     store::each(&store::log_of(state_dir, &run), |line, stamped| {

@@ -3,15 +3,19 @@
 pub mod check;
 pub mod completions;
 pub mod deploy;
+mod glance;
 pub mod history;
 pub mod init;
 pub mod inventory;
 pub mod launch;
 pub mod logs;
 pub mod recover;
+mod remarks;
 pub mod report;
 pub mod rollback;
 pub mod schema;
+pub mod standing;
+pub mod status;
 pub mod trust;
 
 use crate::cli::{Cli, Command};
@@ -62,6 +66,12 @@ async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, 
         }
         Command::History(args) => {
             history::run(state, &args.hosts, args.limit, setting.format, &look)
+        }
+        Command::Status(args) => {
+            status::run(world, &cli.global, args, status::Which::Status, &look).await
+        }
+        Command::PingHosts(args) => {
+            status::run(world, &cli.global, args, status::Which::Ping, &look).await
         }
         Command::Check(args) | Command::CheckSyntax(args) => checked(world, cli, args).await,
         Command::Trust(args) => {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::activate::guard::{Ending, Status, Verb};
 use crate::activate::hand::{Answer, Hand};
-use crate::activate::longest_s;
 use crate::activate::returned::{self, Returned};
+use crate::activate::{longest_s, patience_s};
 use crate::fleet::StorePath;
 use crate::plan::policy::Policy;
 
@@ -29,7 +29,7 @@ pub async fn run(
     new: &StorePath,
     first: Option<Status>,
 ) -> Committed {
-    let limit = Duration::from_secs(longest_s(policy));
+    let limit = Duration::from_secs(patience_s(policy));
     let answer = match first.filter(|s| s.ending.is_some()) {
         Some(status) => Answer::Told(Box::new(status)),
         None => hand.insist(Verb::Commit, None, limit).await,
@@ -45,7 +45,7 @@ pub async fn run(
 
 /// Asks the guard to install the closure for the next boot, without activating it.
 pub async fn stage(hand: &Hand, policy: &Policy, new: &StorePath) -> Committed {
-    let limit = Duration::from_secs(longest_s(policy));
+    let limit = Duration::from_secs(patience_s(policy));
     match hand.insist(Verb::Stage, Some(new.as_str()), limit).await {
         Answer::Told(status) => judge(status, new),
         Answer::Gone => Committed::Otherwise(Returned::Gone),

@@ -12,9 +12,10 @@ use crate::activate::guard::{Said, Status, read};
 use crate::activate::hold::WayBack;
 use crate::activate::journal::Step;
 use crate::activate::returned::Returned;
+use crate::build::remembered;
 use crate::commit::{self, Committed};
 use crate::event::stream::Stopwatch;
-use crate::event::{Decider, Event, HostReport, Outcome, Phase, Pointers};
+use crate::event::{Decider, Event, Evidence, HostReport, Outcome, Phase, Pointers};
 use crate::fleet::StorePath;
 use crate::preflight::facts::Early;
 use crate::preflight::read as preflight;
@@ -48,11 +49,7 @@ pub async fn commit(
     match committed {
         Committed::Proven(status) => {
             open.ok(generation_note(known.before(), &status));
-            let report = arrived(journey, known, &way_back, &status, offered);
-            if let Some(session) = session {
-                session.close().await;
-            }
-            Ok(report)
+            Ok(arrived(journey, known, &way_back, &status, offered))
         }
         Committed::Otherwise(what) => {
             let text = reason(&what);
@@ -103,6 +100,11 @@ fn arrived(
 ) -> HostReport {
     record(journey, way_back, Step::Done);
     keep_lock(journey, &way_back.new);
+    let state = &journey.run.world.environment.state;
+    let kept = remembered::keep(state, &journey.host.name, &way_back.new, &offered.paths);
+    if let Err(error) = kept {
+        tracing::debug!(%error, "the closure is not remembered");
+    }
     let after = ending::after(status);
     let (emitter, host) = (&journey.run.emitter, journey.host.name.clone());
     let (from, to) = (known.before().generation, after.generation);
@@ -213,6 +215,9 @@ pub async fn end(
     let now_ms = journey.run.world.clock.epoch_ms();
     let rebooted = matches!(what, Returned::Gone);
     let claims_old = matches!(what, Returned::Restored(_));
+    if let Some(evidence) = spoken(&what) {
+        journey.run.emitter.emit(Event::Captured { host: journey.host.name.clone(), evidence });
+    }
     let mut said = returned(&journey.host.name, why, known.before(), what, now_ms);
     if rebooted {
         return found_again(journey, known, way_back, said).await;
@@ -225,6 +230,18 @@ pub async fn end(
         }
     }
     said
+}
+
+/// What the boot loader, or the old system on its way back, had to say.
+fn spoken(what: &Returned) -> Option<Evidence> {
+    let (source, status) = match what {
+        Returned::Restored(status) => ("switch-to-configuration boot", status),
+        Returned::Stranded(status) => ("switch-to-configuration", status),
+        _ => return None,
+    };
+    let lines = status.log.clone();
+    let status = status.reason.clone();
+    (!lines.is_empty()).then(|| Evidence { source: source.to_owned(), status, lines })
 }
 
 /// One look at the pointers over a fresh connection.
@@ -272,8 +289,24 @@ async fn found_again(
         said.outcome = Outcome::RolledBack;
         said.note = "rebooted into the old system (boot_id changed)".to_owned();
         said.next = vec![format!("nixdeploy quick-deploy {}", journey.host.name)];
+    } else {
+        said.causes.push(differing(&early.pointers, known.before()));
+        let drift = format!("nixdeploy deploy {} --accept-drift", journey.host.name);
+        said.next.push(drift);
     }
     said
+}
+
+/// Which pointers a power loss left changed.
+fn differing(now: &Pointers, before: &Pointers) -> String {
+    let of = |name, now, before| (now != before).then_some(name);
+    let changed = [
+        of("the running system", &now.running, &before.running),
+        of("the profile", &now.profile, &before.profile),
+        of("the boot default", &now.boot_default, &before.boot_default),
+    ];
+    let changed: Vec<&str> = changed.into_iter().flatten().collect();
+    format!("not as before: {}", changed.join(", "))
 }
 
 fn same_pointers(now: &Pointers, before: &Pointers) -> bool {

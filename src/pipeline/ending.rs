@@ -72,7 +72,7 @@ fn restored(said: &mut HostReport, host: &HostName, status: &Status, interrupted
     said.after = Some(after(status));
     if interrupted {
         said.outcome = Outcome::Interrupted { reverted: true };
-        said.note = format!("interrupted; reverted: {}", said.note);
+        said.note = "interrupted; reverted".to_owned();
     }
     said.next.push(format!("nixdeploy logs {host}"));
     if status.revert_status.is_some_and(|code| code != 0) {

@@ -50,7 +50,7 @@ async fn travel(journey: &Journey<'_>) -> Result<HostReport, Halt> {
     // The host is ours and nothing on it has changed; whatever fails now lets it go again.
     let (way_back, built) = offer::hold_and_build(journey, &known).await?;
     let offered = offer::offer(journey, &known, &built, &way_back).await;
-    let offered = match offered {
+    let mut offered = match offered {
         Ok(offered) => offered,
         Err(halt) => return Err(offer::let_go(journey, way_back, halt).await),
     };
@@ -58,7 +58,7 @@ async fn travel(journey: &Journey<'_>) -> Result<HostReport, Halt> {
         return arrive::stage(journey, &known, way_back).await;
     }
     // From `go` on the guard decides if we do not.
-    let activated = trial::activate(journey, &known, way_back).await?;
+    let activated = trial::activate(journey, &known, way_back, offered.session.take()).await?;
     let verified = trial::verify(journey, &known, activated, &offered).await?;
     arrive::commit(journey, &known, verified, &offered).await
 }

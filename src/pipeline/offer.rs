@@ -11,17 +11,18 @@ use crate::activate::hand::Hand;
 use crate::activate::hold::{HoldError, WayBack, hold};
 use crate::activate::journal::{self, Record, Step};
 use crate::build::closure::{self, PathInfo};
-use crate::build::{self, Built, Where, diff};
+use crate::build::{self, Built, Where, diff, remembered};
 use crate::event::{Changes, Event, HostReport, Outcome, Phase};
 use crate::fleet::{BuildOn, HostName, StorePath};
 use crate::preflight::Refused;
 use crate::preflight::admission::{Admission, BootPart, NewClosure, admit};
 use crate::preflight::missing::missing;
-use crate::preflight::rehearse::{Rehearsal, rehearse};
+use crate::preflight::rehearse::{EACH_S, Rehearsal, judge, rehearse};
 use crate::preflight::toplevel::describe;
 use crate::rollback;
-use crate::verify::{self, Baseline, Scripts};
+use crate::verify::{self, Baseline, Scripts, Session};
 use crate::world::ssh::{Link, Target};
+use crate::world::{Ended, Output};
 
 /// What a host is to run, and where its closure is.
 pub struct Closure {
@@ -37,10 +38,14 @@ pub struct Offered {
     pub admission: Admission,
     /// Its health before.
     pub baseline: Baseline,
+    /// The session that asked, still open.
+    pub session: Option<Session>,
     /// The health scripts, as validated.
     pub scripts: Scripts,
     /// It can only be installed for the next boot.
     pub stage: bool,
+    /// Its closure; empty when it was not built here.
+    pub paths: Vec<PathInfo>,
 }
 
 /// Builds and keeps; the host is not even asked.
@@ -88,11 +93,14 @@ pub async fn hold_and_build(
         let way_back = held(journey, known, &built.toplevel).await?;
         return Ok((way_back, built));
     };
-    let work = async { tokio::join!(held(journey, known, &toplevel), built_for(journey, known)) };
-    let (way_back, built) = tokio::select! {
-        both = work => both,
-        () = journey.run.stop.once() => return Err(interrupted(Phase::Build)),
+    // The lock is waited for even when we are asked to stop: one that is taken is to be given back.
+    let build = async {
+        tokio::select! {
+            built = built_for(journey, known) => built,
+            () = journey.run.stop.once() => Err(interrupted(Phase::Build)),
+        }
     };
+    let (way_back, built) = tokio::join!(held(journey, known, &toplevel), build);
     let way_back = way_back?;
     match built {
         Ok(built) => Ok((way_back, built)),
@@ -257,21 +265,21 @@ async fn offering(
         }
     };
     open.ok(admission_note(&admission));
-    let options = CopyOptions { present: !built.here, ..CopyOptions::default() };
+    let options = CopyOptions { present: !built.here, closure: &paths, ..CopyOptions::default() };
     let (world, emitter, name) = (&run.world, &run.emitter, &journey.host.name);
-    let (copied, baseline, mut changes) = tokio::join!(
+    let (copied, (baseline, mut session), mut changes) = tokio::join!(
         copy(world, emitter, name, &known.target, &built.toplevel, options),
         baseline(journey, known, way_back, &scripts),
         package_changes(journey, known, &paths),
     );
     copied.map_err(|error| not_copied(journey, &error))?;
     let stage = admission.inhibited.is_some();
-    let rehearsal = rehearsed(journey, known, built, stage).await?;
+    let rehearsal = rehearsed(journey, known, built, stage, &mut session).await?;
     changes.units = rehearsal.units.unwrap_or_default();
     changes.reboot_required = admission.reboot_required;
     ask(journey, &changes).await?;
     emitter.emit(Event::ChangesFound { host: name.clone(), changes });
-    Ok(Offered { admission, baseline, scripts, stage })
+    Ok(Offered { admission, baseline, session, scripts, stage, paths })
 }
 
 fn pinned(journey: &Journey<'_>) -> Result<Scripts, Halt> {
@@ -354,12 +362,12 @@ async fn baseline(
     known: &Known,
     way_back: &WayBack,
     scripts: &Scripts,
-) -> Baseline {
+) -> (Baseline, Option<Session>) {
     let names = names(journey);
     let request = verify::Request {
         host: journey.host,
         target: &known.target,
-        transaction: None,
+        transaction: Some(way_back.hand.tx.as_str()),
         old: &way_back.old,
         new: &way_back.new,
         cursor: "",
@@ -367,11 +375,11 @@ async fn baseline(
         names: &names,
         fast: journey.step.policy.fast,
     };
-    match verify::baseline(&journey.run.world, &request).await {
-        Ok(baseline) => baseline,
+    match verify::prelude(&journey.run.world, &request).await {
+        Ok((baseline, session)) => (baseline, Some(session)),
         Err(error) => {
             tracing::warn!(%error, "no baseline: the verification will be stricter");
-            Baseline::default()
+            (Baseline::default(), None)
         }
     }
 }
@@ -384,9 +392,15 @@ pub fn names(journey: &Journey<'_>) -> Vec<String> {
 
 async fn package_changes(journey: &Journey<'_>, known: &Known, paths: &[PathInfo]) -> Changes {
     let Some(old) = known.old().filter(|_| !paths.is_empty()) else { return Changes::default() };
+    let (world, name) = (&journey.run.world, &journey.host.name);
     let tools = format!("{old}/sw/bin");
-    let before = closure::closure_of(&journey.run.world, &known.target, &tools, old).await;
-    let Ok(before) = before else { return Changes::default() };
+    let before = match remembered::recall(&world.environment.state, name, old) {
+        Some(before) => before,
+        None => closure::closure_of(world, &known.target, &tools, old).await.unwrap_or_default(),
+    };
+    if before.is_empty() {
+        return Changes::default();
+    }
     let (packages, delta) = diff::closures(&before, paths);
     Changes { packages: Some(packages), size_delta: Some(delta), ..Changes::default() }
 }
@@ -396,9 +410,21 @@ async fn rehearsed(
     known: &Known,
     built: &Closure,
     staged: bool,
+    session: &mut Option<Session>,
 ) -> Result<Rehearsal, Halt> {
     let world = &journey.run.world;
     let staged = staged || journey.run.plan.goal == crate::plan::Goal::Boot;
+    if let Some(open) = session {
+        match open.rehearse(built.toplevel.as_str(), EACH_S).await {
+            Ok(answer) if answer.lines.last().is_some_and(|l| l == "end=0") => {
+                let (out, err) = (answer.lines, Vec::new());
+                let output = Output { ended: Ended::Exited(answer.rc), out, err };
+                return judge(&output, staged).map_err(|r| refuse(journey, None, &r));
+            }
+            // Asked once more below, over a connection of its own.
+            _ => *session = None,
+        }
+    }
     rehearse(world, &known.target, Link::Shared, &built.toplevel, staged)
         .await
         .map_err(|refused| refuse(journey, None, &refused))

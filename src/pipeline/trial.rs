@@ -7,11 +7,11 @@ use super::ending::{self, Halt, Why, interrupted};
 use super::host::Journey;
 use super::learn::Known;
 use super::offer::{Offered, let_go, names, record};
-use crate::activate::guard::ActEnd;
+use crate::activate::guard::{ActEnd, Status};
 use crate::activate::hold::WayBack;
 use crate::activate::journal::Step;
 use crate::activate::returned::Returned;
-use crate::activate::{self, Activated, WhyNot};
+use crate::activate::{Activated, Going, WhyNot};
 use crate::event::stream::OpenPhase;
 use crate::event::{Decider, Event, Evidence, Finding, HostReport, Outcome, Phase, Severity};
 use crate::fleet::StorePath;
@@ -20,7 +20,6 @@ use crate::rollback;
 use crate::verify::{
     self, Baseline, Examined, Expectation, Restarts, Scripts, Session, UnitBefore, VerifyError,
 };
-use crate::world::ssh::Link;
 
 /// Evidence that the host is healthy, with the session that saw it.
 pub struct Verified {
@@ -35,16 +34,30 @@ pub async fn activate(
     journey: &Journey<'_>,
     known: &Known,
     way_back: WayBack,
+    session: Option<Session>,
 ) -> Result<Activated, Halt> {
     if journey.run.stop.asked() {
         return Err(let_go(journey, way_back, interrupted(Phase::Activate)).await);
     }
     record(journey, &way_back, Step::Go);
     let open = journey.run.emitter.phase(&journey.host.name, Phase::Activate);
-    let activated = match activate::go(way_back, &journey.step.policy).await {
-        Ok(activated) => activated,
-        Err(not) => {
-            let (way_back, why) = (not.way_back, not.why);
+    let going = Going::begin(way_back, &journey.step.policy);
+    let follow = async {
+        let first = over(session, &going).await;
+        going.follow(&journey.step.policy, first).await
+    };
+    let followed = tokio::select! {
+        followed = follow => followed,
+        () = journey.run.stop.once() => {
+            open.failed("interrupted");
+            let why = stopped(Phase::Activate);
+            return Err(arrive::back(journey, known, going.into_way_back(), why).await);
+        }
+    };
+    let activated = match followed {
+        Ok(status) => going.activated(*status),
+        Err(why) => {
+            let way_back = going.into_way_back();
             return Err(not_activated(journey, known, way_back, why, open).await);
         }
     };
@@ -60,6 +73,16 @@ pub async fn activate(
             Err(arrive::back(journey, known, activated.into_way_back(), why).await)
         }
     }
+}
+
+/// Says go over the session that is open already; an answer that breaks off counts as none, and
+/// the request is made again over a connection of its own.
+async fn over(session: Option<Session>, going: &Going) -> Option<Box<Status>> {
+    let (mut status, mut complete) = (Status::default(), false);
+    let way_back = going.way_back();
+    let mut heard = |line: &str| complete |= way_back.hand.hear(line, &mut status);
+    session?.guard_heard(&["go", way_back.new.as_str()], &mut heard).await.ok()?;
+    complete.then(|| Box::new(status))
 }
 
 /// What switch-to-configuration's end condemns by itself. 4 (a unit failed) does not: whether the
@@ -89,6 +112,11 @@ fn captured(journey: &Journey<'_>, activated: &Activated, fault: &str) -> Event 
         lines: activated.way_back().hand.last_lines(),
     };
     Event::Captured { host: journey.host.name.clone(), evidence }
+}
+
+/// The user asked for it.
+fn stopped(phase: Phase) -> Why {
+    Why { interrupted: true, ..why(phase, "interrupted", Decider::Deployer) }
 }
 
 fn why(phase: Phase, note: &str, decided_by: Decider) -> Why {
@@ -150,7 +178,7 @@ pub async fn verify(
         looked = look(journey, known, &activated, offered) => looked,
         () = journey.run.stop.once() => {
             open.failed("interrupted");
-            let why = Why { interrupted: true, ..why(Phase::Verify, "interrupted", Decider::Deployer) };
+            let why = stopped(Phase::Verify);
             return Err(arrive::back(journey, known, activated.into_way_back(), why).await);
         }
     };
@@ -161,6 +189,10 @@ pub async fn verify(
             let host = Some(journey.host.name.clone());
             let event = Event::Found { host, phase: Phase::Verify, finding: finding.clone() };
             journey.run.emitter.emit(event);
+            // Nobody can be asked about the unit any more; the activation has named it.
+            if activated.end() == ActEnd::Exited(4) {
+                journey.run.emitter.emit(captured(journey, &activated, "a unit failed (exit 4)"));
+            }
             (vec![finding], None)
         }
     };
@@ -202,7 +234,8 @@ async fn look(
     offered: &Offered,
 ) -> Looked {
     let way_back = activated.way_back();
-    let (sample, ()) = tokio::join!(sample(journey, known), soak(journey));
+    let sample = sample(activated);
+    soak(journey).await;
     let names: Vec<String> = match offered.baseline.network.names.is_empty() {
         true => names(journey),
         false => offered.baseline.network.names.iter().cloned().collect(),
@@ -228,7 +261,7 @@ async fn look(
         units: &units,
         vitals: Some(&vitals),
         baseline: &offered.baseline,
-        sample: sample.as_ref(),
+        sample: Some(&sample),
         profile: known.before().profile.as_ref(),
         boot_default: known.before().boot_default.as_ref(),
     };
@@ -249,14 +282,11 @@ async fn examine(
     Ok((examined, session))
 }
 
-/// Restarts at the beginning of the soak; a host that cannot tell is judged from before.
-async fn sample(journey: &Journey<'_>, known: &Known) -> Option<Restarts> {
-    let script = format!("PATH=$1/sw/bin\n{}\nsample_units < /dev/null\n", verify::SAMPLE);
-    let old = known.old()?.as_str();
-    let invocation = known.target.script(Link::Shared, &script, &[old]);
-    let invocation = invocation.timeout(Duration::from_secs(10));
-    let output = journey.run.world.run(invocation).await.ok()?;
-    output.ended.ok().then(|| verify::parse_restarts(output.out.iter().map(String::as_str)))
+/// Restarts at the beginning of the soak, as the guard counted them.
+fn sample(activated: &Activated) -> Restarts {
+    let lines = activated.status().restarts.iter().map(|r| format!("restarts={r}"));
+    let lines: Vec<String> = lines.collect();
+    verify::parse_restarts(lines.iter().map(String::as_str))
 }
 
 async fn soak(journey: &Journey<'_>) {

@@ -298,6 +298,25 @@ impl Facts {
         self.units.iter().filter_map(failed).collect()
     }
 
+    /// What of the running system only a reboot brings, as it is not what was booted: of kernel,
+    /// initrd, modules and parameters. `None`: not known.
+    pub fn reboot_pending(&self) -> Option<Vec<&'static str>> {
+        let Pointers { running, booted, .. } = &self.early.pointers;
+        let (running, booted) = (running.as_ref()?, booted.as_ref()?);
+        if running == booted {
+            return Some(Vec::new());
+        }
+        let (now, then) = (&self.running, &self.booted);
+        let both = |a: &str, b: &str| !a.is_empty() && !b.is_empty() && a != b;
+        let parts = [
+            ("kernel", both(&now.kernel, &then.kernel)),
+            ("initrd", both(&now.initrd, &then.initrd)),
+            ("modules", both(&now.modules, &then.modules)),
+            ("parameters", now.params.trim() != then.params.trim()),
+        ];
+        Some(parts.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect())
+    }
+
     /// Whether the guard's unit lives.
     pub fn guarded(&self) -> bool {
         let alive =

@@ -119,7 +119,7 @@ fn fit(facts: &Facts) -> Result<(), Refused> {
 /// Whether running system, profile and boot default disagree. A host without a profile (before
 /// its first deploy) or whose boot default cannot be told does not disagree by that; a
 /// specialisation of the profile stands for it.
-fn drifted(facts: &Facts) -> bool {
+pub fn drifted(facts: &Facts) -> bool {
     let Pointers { running, profile, boot_default, .. } = &facts.early.pointers;
     let special = facts.specialisation.is_some();
     let other = |pointer: &Option<_>, than: &Option<_>| pointer.is_some() && pointer != than;
@@ -128,7 +128,7 @@ fn drifted(facts: &Facts) -> bool {
 }
 
 /// What is odd, but no reason to leave the host alone.
-fn odd(facts: &Facts) -> Vec<Finding> {
+pub fn odd(facts: &Facts) -> Vec<Finding> {
     let mut found = Vec::new();
     let pointers = &facts.early.pointers;
     if pointers.boot_default.is_none() {

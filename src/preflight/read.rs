@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use crate::event::harmless;
 use crate::fleet::{Host, Sudo};
 use crate::world::ssh::{self, Failure, Link, Target};
-use crate::world::{Ended, Stream, World};
+use crate::world::{Ended, Invocation, Stream, World};
 
 use super::answer::{self, LAST, Oddity, PART};
 use super::facts::{Early, Facts};
@@ -15,14 +15,63 @@ use super::refused::Refused;
 
 /// The script, in the order in which it is sent.
 pub const SCRIPT: &str = concat!(include_str!("../commit/bootloader.sh"), include_str!("facts.sh"));
-/// Rounds over all addresses.
-const ROUNDS: u32 = 3;
+/// The end of the first part in the script.
+const FIRST_PART: &str = "\nearly \"$@\"\n";
+/// What follows when the first part is all that is wanted.
+const NO_REST: &str = "say login \"${SUDO_USER:-${USER:-}}\"\nsay end 0\n";
 /// Wait before the second round; doubled before the third.
 const BACK_OFF: Duration = Duration::from_secs(1);
 /// A host that needs longer has a sick disk or bus.
 const LIMIT: Duration = Duration::from_secs(90);
 /// Lines kept of what a host says; its facts are a few hundred.
 const MOST_LINES: usize = 50_000;
+
+/// How much is asked, and how stubbornly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effort {
+    /// Rounds over all addresses.
+    rounds: u32,
+    /// All facts; else the first part and the login user.
+    whole: bool,
+    /// Seconds that a connection may take; `None`: as every command of ours.
+    connect_s: Option<u32>,
+    /// A host that says nothing for this long is given up.
+    silence: Option<Duration>,
+}
+
+impl Effort {
+    /// Before a deploy: worth waiting for.
+    pub const DEPLOY: Self = Self { rounds: 3, whole: true, connect_s: None, silence: None };
+    /// At a glance: everything, but a host that sleeps must not hold up the others.
+    pub const GLANCE: Self =
+        Self { rounds: 1, whole: true, connect_s: Some(5), silence: Some(Duration::from_secs(12)) };
+    /// Whether it answers.
+    pub const PING: Self =
+        Self { whole: false, silence: Some(Duration::from_secs(6)), ..Self::GLANCE };
+
+    /// What is sent.
+    fn script(self) -> String {
+        let script = lean(SCRIPT);
+        match script.find(FIRST_PART).filter(|_| !self.whole) {
+            Some(at) => script[..at + FIRST_PART.len()].to_owned() + NO_REST,
+            None => script,
+        }
+    }
+
+    /// The whole command.
+    fn invocation(self, target: &Target, link: Link) -> Invocation {
+        let mut invocation = target.script(link, &self.script(), &[]).timeout(LIMIT);
+        if let Some(seconds) = self.connect_s {
+            // ssh takes the first value it is given.
+            let option = ["-o".to_owned(), format!("ConnectTimeout={seconds}")];
+            invocation.args.splice(..0, option);
+        }
+        match self.silence {
+            Some(limit) => invocation.silence(limit),
+            None => invocation,
+        }
+    }
+}
 
 /// What was read, and over which address.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,14 +109,38 @@ pub async fn read(
     link: Link,
     early: oneshot::Sender<Early>,
 ) -> Result<Answered, Refused> {
-    let mut early = Some(early);
+    rounds(world, targets, link, Effort::DEPLOY, &mut Some(early)).await
+}
+
+/// Reads with another effort, for whoever only looks.
+///
+/// # Errors
+/// When no address answers as it should.
+pub async fn look(
+    world: &World,
+    targets: &[Target],
+    link: Link,
+    effort: Effort,
+    early: oneshot::Sender<Early>,
+) -> Result<Answered, Refused> {
+    rounds(world, targets, link, effort, &mut Some(early)).await
+}
+
+async fn rounds(
+    world: &World,
+    targets: &[Target],
+    link: Link,
+    effort: Effort,
+    early: &mut Option<oneshot::Sender<Early>>,
+) -> Result<Answered, Refused> {
     let mut attempts = Vec::new();
-    for round in 0..ROUNDS {
+    for round in 0..effort.rounds {
         if round > 0 {
             world.clock.sleep(BACK_OFF * (1 << (round - 1))).await;
         }
         for target in targets {
-            match ask_as_root(world, target, link, &mut early).await {
+            let ask = Ask { world, target, link, effort };
+            match ask.as_root(early).await {
                 Ok(answered) => return Ok(answered),
                 Err(Trouble::Again(what)) => attempts.push(format!("{}: {what}", target.address)),
                 Err(Trouble::Refused(refused)) => return Err(refused),
@@ -85,56 +158,61 @@ enum Trouble {
     Refused(Refused),
 }
 
-/// Asks; and once more through sudo when ssh's own configuration logged us in as somebody.
-async fn ask_as_root(
-    world: &World,
-    target: &Target,
+/// One question to one address.
+#[derive(Clone, Copy)]
+struct Ask<'a> {
+    world: &'a World,
+    target: &'a Target,
     link: Link,
-    early: &mut Option<oneshot::Sender<Early>>,
-) -> Result<Answered, Trouble> {
-    let answer = ask(world, target, link, early).await;
-    let Err(Trouble::Refused(Refused::NoElevation { ref said, .. })) = answer else {
-        return answer;
-    };
-    if target.sudo != Sudo::Auto || target.elevates() || !said.is_empty() {
-        return answer;
-    }
-    let through_sudo = Target { sudo: Sudo::Always, ..target.clone() };
-    ask(world, &through_sudo, link, early).await
+    effort: Effort,
 }
 
-async fn ask(
-    world: &World,
-    target: &Target,
-    link: Link,
-    early: &mut Option<oneshot::Sender<Early>>,
-) -> Result<Answered, Trouble> {
-    let invocation = target.script(link, &lean(SCRIPT), &[]).timeout(LIMIT);
-    let started = world.clock.elapsed();
-    let mut talk = world.start(invocation).await.map_err(|e| no_ssh(&e.to_string()))?;
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut latency = None;
-    while let Some(line) = talk.line().await {
-        match line.stream {
-            Stream::Err if err.len() < 200 => err.push(line.text),
-            Stream::Out if out.len() < MOST_LINES => {
-                let part = line.text == PART;
-                out.push(line.text);
-                if part && latency.is_none() {
-                    latency = Some(world.clock.elapsed().saturating_sub(started));
-                    hand_over(&out, target, early)?;
-                }
-            }
-            Stream::Err | Stream::Out => {}
+impl Ask<'_> {
+    /// Asks; and once more through sudo when ssh's own configuration logged us in as somebody.
+    async fn as_root(
+        self,
+        early: &mut Option<oneshot::Sender<Early>>,
+    ) -> Result<Answered, Trouble> {
+        let answer = self.once(early).await;
+        let Err(Trouble::Refused(Refused::NoElevation { ref said, .. })) = answer else {
+            return answer;
+        };
+        if self.target.sudo != Sudo::Auto || self.target.elevates() || !said.is_empty() {
+            return answer;
         }
+        let target = &Target { sudo: Sudo::Always, ..self.target.clone() };
+        Ask { target, ..self }.once(early).await
     }
-    let ended = talk.end().await;
-    if out.last().is_none_or(|l| l != LAST) {
-        return Err(explain(target, ended, &err));
+
+    async fn once(self, early: &mut Option<oneshot::Sender<Early>>) -> Result<Answered, Trouble> {
+        let Self { world, target, link, effort } = self;
+        let started = world.clock.elapsed();
+        let invocation = effort.invocation(target, link);
+        let mut talk = world.start(invocation).await.map_err(|e| no_ssh(&e.to_string()))?;
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut latency = None;
+        while let Some(line) = talk.line().await {
+            match line.stream {
+                Stream::Err if err.len() < 200 => err.push(line.text),
+                Stream::Out if out.len() < MOST_LINES => {
+                    let part = line.text == PART;
+                    out.push(line.text);
+                    if part && latency.is_none() {
+                        latency = Some(world.clock.elapsed().saturating_sub(started));
+                        hand_over(&out, target, early)?;
+                    }
+                }
+                Stream::Err | Stream::Out => {}
+            }
+        }
+        let ended = talk.end().await;
+        if out.last().is_none_or(|l| l != LAST) {
+            return Err(explain(target, ended, &err));
+        }
+        let (facts, oddities) = answer::parse(&out);
+        let latency_ms = latency.map_or(0, |l| u64::try_from(l.as_millis()).unwrap_or(u64::MAX));
+        Ok(Answered { facts, oddities, latency_ms, target: target.clone() })
     }
-    let (facts, oddities) = answer::parse(&out);
-    let latency_ms = latency.map_or(0, |l| u64::try_from(l.as_millis()).unwrap_or(u64::MAX));
-    Ok(Answered { facts, oddities, latency_ms, target: target.clone() })
 }
 
 /// Sends the first part on, unless it was read by somebody who is not root.

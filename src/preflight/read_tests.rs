@@ -148,3 +148,13 @@ fn the_script_that_is_sent_is_lean_and_whole() {
     let early = sent.find("\nearly \"$@\"\n").expect("the first part is run");
     assert!(early < 8192, "bash reads {early} bytes one by one before the first part");
 }
+
+#[test]
+fn who_only_pings_sends_the_first_part_alone() {
+    let sent = Effort::PING.script();
+    assert!(sent.ends_with("\nearly \"$@\"\nsay login \"${SUDO_USER:-${USER:-}}\"\nsay end 0\n"));
+    assert!(!sent.contains("\nrest"));
+    assert_eq!(Effort::GLANCE.script(), lean(SCRIPT));
+    let shown = Effort::PING.invocation(&target("p620"), Link::Fresh).to_string();
+    assert!(shown.starts_with("ssh -o ConnectTimeout=5 -T "), "{shown}");
+}

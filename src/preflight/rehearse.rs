@@ -12,7 +12,7 @@ use super::refused::Refused;
 /// The script.
 pub const SCRIPT: &str = include_str!("rehearse.sh");
 /// Seconds that each of the two may take.
-const EACH_S: u32 = 60;
+pub const EACH_S: u32 = 60;
 /// Names kept of any list of units.
 const MOST: usize = 4096;
 

@@ -3,7 +3,9 @@
 //! One consumer drains the channel, folds each event first and then hands it to every sink in
 //! order. A sink that fails is named once and left out; a deploy is never stopped by its report.
 //! Terminal, recap, documents and Markdown take their words from [`words`], so no two disagree.
+//! `status` is no run: [`board`] is its data, [`table`] draws it.
 
+pub mod board;
 pub mod choice;
 pub mod content;
 pub mod door;
@@ -12,12 +14,15 @@ pub mod human;
 pub mod json;
 pub mod log;
 pub mod look;
+pub mod memory;
 pub mod plain;
 pub mod recap;
 pub mod screen;
 pub mod store;
 pub mod summary;
+pub mod table;
 pub mod terminal;
+pub mod waiting;
 pub mod words;
 
 use std::io;

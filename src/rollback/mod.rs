@@ -6,16 +6,15 @@
 
 use crate::activate::guard::Verb;
 use crate::activate::hand::Hand;
-use crate::activate::longest_s;
 use crate::activate::returned::{Returned, ask};
 use crate::plan::policy::Policy;
 
 /// Asks the guard to go back, and waits.
 pub async fn back(hand: &Hand, policy: &Policy) -> Returned {
-    ask(hand, Verb::Abort, longest_s(policy)).await
+    ask(hand, Verb::Abort, policy).await
 }
 
 /// Waits for what the guard decides.
 pub async fn outcome(hand: &Hand, policy: &Policy) -> Returned {
-    ask(hand, Verb::Await, longest_s(policy)).await
+    ask(hand, Verb::Await, policy).await
 }

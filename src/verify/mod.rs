@@ -34,14 +34,10 @@ use crate::plan::{Finding, Severity};
 use crate::world::ssh::{Failure, Link, Target};
 use crate::world::{StartError, World};
 
-/// Counts the restarts of living services: to be run right after the activation. Functions only;
-/// `sample_units` prints lines for [`parse_restarts`].
-pub const SAMPLE: &str = include_str!("sample.sh");
-
 /// The whole script of the session.
 const SCRIPT: &str = concat!(
     include_str!("../commit/bootloader.sh"),
-    include_str!("sample.sh"),
+    include_str!("../activate/sample.sh"),
     include_str!("units.sh"),
     include_str!("network.sh"),
     include_str!("resources.sh"),
@@ -115,15 +111,18 @@ impl VerifyError {
     }
 }
 
-/// What excuses the host later: run before the activation, over the shared link.
+/// What excuses the host later: run before the activation, over the shared link. The session
+/// stays open, for the rehearsal and for `go`.
 ///
 /// # Errors
 /// When the host cannot be asked; the deploy can go on without a baseline, and is then stricter.
-pub async fn baseline(world: &World, request: &Request<'_>) -> Result<Baseline, VerifyError> {
+pub async fn prelude(
+    world: &World,
+    request: &Request<'_>,
+) -> Result<(Baseline, Session), VerifyError> {
     let mut session = session::start(world, None, request, "baseline", Link::Shared).await?;
     let seen = session.observe().await?;
-    session.close().await;
-    Ok(seen.into())
+    Ok((seen.into(), session))
 }
 
 /// Opens the one fresh connection; the checks are already running when it returns.

@@ -226,18 +226,65 @@ impl Session {
     /// # Errors
     /// When the connection breaks or nothing is heard in time: the guard may have acted or not.
     pub async fn guard(&mut self, words: &[&str]) -> Result<GuardAnswer, Lost> {
+        let mut lines = Vec::new();
+        let rc = self.guard_heard(words, &mut |line| lines.push(line.to_owned())).await?;
+        Ok(GuardAnswer { lines, rc })
+    }
+
+    /// The same, each line handed on as it comes; gives the guard's exit status.
+    ///
+    /// # Errors
+    /// As [`Session::guard`].
+    pub async fn guard_heard(
+        &mut self,
+        words: &[&str],
+        heard: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<i32, Lost> {
         let words: Vec<&str> = [&["guard"], words].concat();
-        let mut answer = self.ask(&words, self.guard_limit).await?;
-        for line in &mut answer.lines {
-            if let Some(said) = line.strip_prefix("line=") {
-                *line = said.to_owned();
-            }
-        }
-        Ok(answer)
+        self.ask_heard(&words, self.guard_limit, heard).await
+    }
+
+    /// What the new system says of itself: the script that came with the guard.
+    ///
+    /// # Errors
+    /// When the connection breaks or nothing is heard in time; nothing was changed.
+    pub async fn rehearse(&mut self, new: &str, seconds: u32) -> Result<GuardAnswer, Lost> {
+        let (each, mut lines) = (seconds.to_string(), Vec::new());
+        let limit = Duration::from_secs(u64::from(seconds) * 2 + 30);
+        let words = ["rehearse", new, &each];
+        let rc = self.ask_heard(&words, limit, &mut |line| lines.push(line.to_owned())).await?;
+        Ok(GuardAnswer { lines, rc })
+    }
+
+    /// Relayed lines, without what marks them as such.
+    async fn ask_heard(
+        &mut self,
+        words: &[&str],
+        limit: Duration,
+        heard: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<i32, Lost> {
+        self.ask_each(words, limit, &mut |line| heard(line.strip_prefix("line=").unwrap_or(line)))
+            .await
     }
 
     /// One line out, lines back until `done=`.
     async fn ask(&mut self, words: &[&str], limit: Duration) -> Result<GuardAnswer, Lost> {
+        let mut lines = Vec::new();
+        let mut keep = |line: &str| {
+            if lines.len() < ANSWER_LINES {
+                lines.push(line.to_owned());
+            }
+        };
+        let rc = self.ask_each(words, limit, &mut keep).await?;
+        Ok(GuardAnswer { lines, rc })
+    }
+
+    async fn ask_each(
+        &mut self,
+        words: &[&str],
+        limit: Duration,
+        heard: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<i32, Lost> {
         if let Some(bad) = words.iter().find(|w| !is_plain(w)) {
             return Err(Lost { reason: format!("'{}' is no word", harmless::line(bad)) });
         }
@@ -245,14 +292,12 @@ impl Session {
         if !self.talk.say(&line).await {
             return Err(Lost { reason: self.last_words() });
         }
-        let mut lines = Vec::new();
         let mut left = Budget::new(&self.world, limit);
         loop {
             match self.line(left.rest()).await {
                 Heard::Line(line) => match line.strip_prefix("done=") {
-                    Some(rc) => return Ok(GuardAnswer { lines, rc: rc.parse().unwrap_or(-1) }),
-                    None if lines.len() < ANSWER_LINES => lines.push(line),
-                    None => {}
+                    Some(rc) => return Ok(rc.parse().unwrap_or(-1)),
+                    None => heard(&line),
                 },
                 Heard::Nothing => {
                     return Err(Lost { reason: format!("no answer within {} s", limit.as_secs()) });

@@ -63,7 +63,7 @@ session_checks() {
   done
 }
 
-# session_guard DIR GUARD WORD...: passes a request on; its lines come as they are said.
+# session_guard DIR SCRIPT WORD...: passes a request on to a script of the transaction; its lines come as they are said.
 session_guard() {
   session_dir=$1
   shift
@@ -84,6 +84,7 @@ session_serve() {
     [ $# -eq 0 ] || shift
     case $session_verb in
       guard) session_guard "$session_dir" "/run/nixdeploy/$session_tx/guard" "$@" ;;
+      rehearse) session_guard "$session_dir" "/run/nixdeploy/$session_tx/rehearse" "$@" ;;
       details) units_details "$@"; put 'done' 0 ;;
       evidence) units_evidence "$session_cursor" "$@"; put 'done' 0 ;;
       quit) return 0 ;;

@@ -23,9 +23,12 @@ const LINE_LIMIT: usize = 1 << 20;
 const TOTAL_LIMIT: usize = 64 << 20;
 /// Between asking a group to end and forcing it.
 const MERCY: Duration = Duration::from_secs(2);
-/// How long pipes may stay open after their program has ended: a background child of it (ssh's
-/// master) can hold them for ever.
+/// How long pipes are waited for, in all, after their program has ended: a background child of it
+/// (ssh's master) can hold them for ever.
 const LINGER: Duration = Duration::from_millis(50);
+/// How much may come after that: no pipe holds more (pipe-max-size of pipe(7)), so the rest is
+/// from a background child.
+const LEFT_IN_PIPE: usize = 1 << 20;
 /// Variables that could change what our children do (security row S5).
 const DROPPED: [&str; 4] = ["NIX_SSHOPTS", "NIXOS_NO_CHECK", "BASH_ENV", "ENV"];
 
@@ -222,10 +225,10 @@ fn of_status(status: std::process::ExitStatus) -> Ended {
 async fn end_group(child: &mut Child) {
     let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) else { return };
     let _ = kill_process_group(pid, Signal::TERM);
-    if timeout(MERCY, child.wait()).await.is_err() {
-        let _ = kill_process_group(pid, Signal::KILL);
-        let _ = child.wait().await;
-    }
+    let _ = timeout(MERCY, child.wait()).await;
+    // Also when the leader has ended: what it started may ignore TERM.
+    let _ = kill_process_group(pid, Signal::KILL);
+    let _ = child.wait().await;
 }
 
 /// Counts what comes in, for the limits.
@@ -269,10 +272,12 @@ impl Ear {
     async fn read(mut self, pipe: impl AsyncRead + Unpin) {
         let mut reader = BufReader::with_capacity(1 << 16, pipe);
         let mut line = Vec::new();
-        loop {
+        let (mut patience, mut left) = (LINGER, LEFT_IN_PIPE);
+        while left > 0 {
             let chunk = tokio::select! {
+                biased;
                 chunk = reader.fill_buf() => chunk,
-                () = lingered(&mut self.gone) => break,
+                () = lingered(&mut self.gone, &mut patience) => break,
             };
             let (used, complete) = match chunk {
                 Ok([]) | Err(_) => break,
@@ -280,6 +285,7 @@ impl Ear {
             };
             reader.consume(used);
             self.meter.count(used);
+            left -= if *self.gone.borrow() { used.min(left) } else { 0 };
             if complete && !send(&self.lines, self.stream, &mut line).await {
                 return;
             }
@@ -290,10 +296,16 @@ impl Ear {
     }
 }
 
-/// Resolves a little after the program has ended.
-async fn lingered(gone: &mut watch::Receiver<bool>) {
-    if gone.wait_for(|gone| *gone).await.is_ok() {
-        tokio::time::sleep(LINGER).await;
+/// Resolves when patience is at its end after the program has ended; what was waited in vain is
+/// taken from it when this is dropped half-way.
+async fn lingered(gone: &mut watch::Receiver<bool>, patience: &mut Duration) {
+    const STEP: Duration = Duration::from_millis(5);
+    if gone.wait_for(|gone| *gone).await.is_err() {
+        return;
+    }
+    while *patience > Duration::ZERO {
+        *patience = patience.saturating_sub(STEP);
+        tokio::time::sleep(STEP).await;
     }
 }
 

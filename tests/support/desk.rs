@@ -1,146 +1,234 @@
-//! A person's desk: a home, a folder to work in, and on PATH only what a test puts there; the
-//! built program is run on it. Programs put there write down that they were started.
+//! A desk on the deployer: one machine of the lab, ours alone, with a flake, a hosts.toml and a
+//! state folder of its own, so that several tests deploy at once and none sees another's.
+//!
+//! ```text
+//! let Some(desk) = Desk::any() else { return };
+//! let before = desk.good();
+//! desk.knob("lab.brokenService = true;");
+//! assert_eq!(desk.run(&["quick-deploy", desk.host()]).code, 6);
+//! ```
 
-use std::collections::BTreeSet;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::time::Duration;
 
-use super::machines::Said;
-use super::program;
+use super::machines::{Held, Lab, Running, Said, State};
+use super::wait_until;
 
-/// Seconds that a run may take.
-const LIMIT_S: u32 = 120;
+/// Short budgets: a test waits for most of them.
+const DEFAULTS: &str = "soak_s = 1\nactivate_timeout_s = 20\nverify_timeout_s = 20\n\
+    commit_timeout_s = 20\n";
+/// Every step of this is quick; a machine that takes longer is lost.
+const QUICK: Duration = Duration::from_secs(30);
 
-/// Where a person works.
+/// Makes the desk, or clears it: the flake as it was, no knob.
+const SET_UP: &str = r#"
+    desk=/root/desks/$1; cd /root
+    if [ ! -d "$desk/flake" ]; then
+      mkdir -p "$desk/state"; rm -rf "$desk/new"
+      exec 9> /run/desks; flock 9; git clone -q flake "$desk/new"; 
+      git -C "$desk/new" tag fleet "$(git -C "$desk/new" rev-list --max-parents=0 HEAD)"
+      mv "$desk/new" "$desk/flake"
+    fi
+    cd "$desk/flake"; git reset -q --hard fleet; git clean -qfd"#;
+/// Takes away what tests left on the machine itself.
+const CLEAR: &str = "rm -f /etc/lab/hook /etc/lab/once /etc/lab/tailscale /var/full /boot/full; \
+    systemctl reset-failed; true";
+
+/// A machine and a place to deploy it from.
 pub(crate) struct Desk {
-    folder: tempfile::TempDir,
+    lab: Held,
+    host: String,
 }
 
 impl Desk {
-    /// With an empty home, an empty folder and nothing on PATH.
-    pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        for name in ["home", "bin", "work"] {
-            std::fs::create_dir(folder.path().join(name)).expect("a folder");
+    /// Waits for a free machine whose deploy user is root; `None`: there is no lab.
+    pub(crate) fn any() -> Option<Self> {
+        let lab = Lab::from_env()?;
+        let hosts = lab.hosts();
+        let free = || {
+            let hosts = hosts.iter().filter(|h| *h != "samsung");
+            hosts.into_iter().find_map(|h| Some((lab.try_hold(h)?, h.clone())))
+        };
+        let (lab, host) = wait_until("a free machine", Duration::from_secs(1800), free);
+        Some(Self { lab, host })
+    }
+
+    /// Waits for this machine.
+    pub(crate) fn of(host: &str) -> Option<Self> {
+        let lab = Lab::from_env()?;
+        Some(Self { lab: lab.hold(&[host]), host: host.to_owned() })
+    }
+
+    /// The machine's name.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The lab, for its verbs.
+    pub(crate) fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    /// The machine in its plain configuration, committed, healthy, nothing held; its state.
+    pub(crate) fn good(&self) -> State {
+        self.clear();
+        if !self.usable() {
+            self.factory();
         }
-        Self { folder }
+        let said = self.quick_deploy();
+        if said.code != 0 {
+            self.factory();
+            let said = self.quick_deploy();
+            assert_eq!(said.code, 0, "no good state\n{}{}", said.stdout, said.stderr);
+        }
+        let state = self.state();
+        assert!(sound(&state), "no good state: {state:?}");
+        state
     }
 
-    /// With a hosts.toml and a flake in a git repository, and git on PATH.
-    pub(crate) fn with_fleet(hosts: &str) -> Self {
-        let desk = Self::new();
-        desk.write("hosts.toml", hosts);
-        desk.write("flake.nix", "{ outputs = _: { }; }\n");
-        desk.git(&["init", "-q"]);
-        desk.git(&["add", "-A"]);
-        desk.real("git");
-        desk
+    fn quick_deploy(&self) -> Said {
+        self.run(&["quick-deploy", &self.host])
     }
 
-    /// Runs git in the folder.
-    pub(crate) fn git(&self, args: &[&str]) {
-        let done = program("git").args(args).current_dir(self.work()).status().expect("git");
-        assert!(done.success(), "git {args:?}");
+    /// Back to the factory's disk.
+    pub(crate) fn factory(&self) {
+        self.lab.reset(&self.host);
+        let _ = std::fs::remove_file(self.spoilt());
     }
 
-    /// The folder that the program is started in.
-    pub(crate) fn work(&self) -> PathBuf {
-        self.folder.path().join("work")
+    fn clear(&self) {
+        let _ = self.on_deployer(SET_UP, &[&self.host]);
+        self.inventory("");
     }
 
-    /// A file of the desk, from the desk's own folder.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+    fn usable(&self) -> bool {
+        let cut = self.lab.file(&format!("m/{}/cut", self.host)).exists();
+        if self.spoilt().exists()
+            || cut
+            || self.lab.exec(&self.host, &["sh", "-c", CLEAR]).code != 0
+        {
+            return false;
+        }
+        sound(&self.state())
     }
 
-    /// Writes a file into the working folder.
-    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
-        let path = self.work().join(name);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("the folder");
-        std::fs::write(path, text).expect("written");
+    /// The next test gets a machine from the factory.
+    pub(crate) fn spoil(&self) {
+        std::fs::write(self.spoilt(), "").expect("a mark");
     }
 
-    /// Puts the real program on PATH.
-    pub(crate) fn real(&self, name: &str) {
-        let found = ["/usr/bin", "/bin", "/usr/sbin"].map(|f| Path::new(f).join(name));
-        let found = found.iter().find(|p| p.exists()).unwrap_or_else(|| panic!("no {name} here"));
-        symlink(found, self.path("bin").join(name)).expect("linked");
+    fn spoilt(&self) -> std::path::PathBuf {
+        self.lab.file(&format!("test-{}.spoilt", self.host))
     }
 
-    /// Puts a shell script on PATH under a program's name. It is told in [`Desk::calls`], with its
-    /// arguments; `$DESK` is the desk's folder, and the box's own programs are on its PATH.
-    pub(crate) fn fake(&self, name: &str, script: &str) {
-        let path = self.path("bin").join(name);
-        let desk = self.folder.path().display();
-        let begin = format!("#!/bin/sh\nPATH=/usr/bin:/bin DESK={desk}\n");
-        let told = format!("printf '%s\\n' \"{name} $*\" >> {desk}/calls\n");
-        std::fs::write(&path, begin + &told + script).expect("written");
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("executable");
+    /// What is true of the machine, read by the lab.
+    pub(crate) fn state(&self) -> State {
+        self.lab.state(&self.host)
     }
 
-    /// Programs of [`Desk::fake`] that were started, with their arguments.
-    pub(crate) fn calls(&self) -> Vec<String> {
-        let text = std::fs::read(self.path("calls")).unwrap_or_default();
-        String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
+    /// Writes hosts.toml: short budgets, this host, and more lines of its table.
+    pub(crate) fn inventory(&self, lines: &str) {
+        let user = if self.host == "samsung" { "admin" } else { "root" };
+        let host = &self.host;
+        let lines = lines.replace("HOST", host);
+        let text = format!(
+            "[defaults]\nflake = \"/root/desks/{host}/flake\"\n{DEFAULTS}\n\
+             [hosts.{host}]\nuser = \"{user}\"\n{lines}\n"
+        );
+        let _ = self.on_deployer(r#"printf %s "$2" > "/root/desks/$1/hosts.toml""#, &[host, &text]);
     }
 
-    /// Runs the built program.
-    pub(crate) fn run(&self, args: &[&str]) -> Said {
-        self.run_with(args, &[])
+    /// What is wrong with the machine's configuration from now on, committed; empty: nothing.
+    pub(crate) fn knob(&self, settings: &str) {
+        let text = match settings {
+            "" => String::new(),
+            settings => format!("{{ lib, ... }}:\n{{\n  {settings}\n}}\n"),
+        };
+        self.write(&format!("hosts/{}/knobs.nix", self.host), &text);
     }
 
-    /// Runs the built program with variables.
-    pub(crate) fn run_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Said {
-        let mut command = program("/usr/bin/timeout");
-        command.args(["--kill-after=10", &LIMIT_S.to_string()]);
-        command.arg(env!("CARGO_BIN_EXE_nixdeploy")).args(args).current_dir(self.work());
-        command.env_clear().env("HOME", self.path("home")).env("PATH", self.path("bin"));
-        command.envs([("LC_ALL", "C"), ("USER", "tester")]).envs(variables.iter().copied());
-        let said = Said::of(&command.stdin(Stdio::null()).output().expect("timeout(1) starts"));
-        assert!(said.code != 124, "hung for {LIMIT_S} s: {args:?}\n{}", said.stderr);
+    /// A file of the flake, committed; empty: none.
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let script = r#"
+            cd "/root/desks/$1/flake"; mkdir -p "$(dirname "$2")"; printf %s "$3" > "$2"
+            [ -s "$2" ] || rm "$2"
+            git add -A; git diff --cached --quiet || git commit -qm "a change""#;
+        let _ = self.on_deployer(script, &[&self.host, path, text]);
+    }
+
+    fn on_deployer(&self, script: &str, args: &[&str]) -> Said {
+        let said = self.lab.exec("deployer", &[&["bash", "-euc", script, "-"], args].concat());
+        assert_eq!(said.code, 0, "{script}\n{}{}", said.stdout, said.stderr);
         said
     }
 
-    /// What was printed, with the desk's own folder named alike in every run.
-    pub(crate) fn shown(&self, said: &Said) -> String {
-        let name = |text: &str| text.replace(&self.folder.path().display().to_string(), "/desk");
-        let part = |title: &str, text: &str| match text {
-            "" => String::new(),
-            text => format!("{title}\n{}", name(text)),
-        };
-        format!("exit {}\n{}{}", said.code, part("out:", &said.stdout), part("err:", &said.stderr))
+    /// A command on the machine that has to succeed, through the lab's own door; what it printed.
+    pub(crate) fn exec(&self, script: &str) -> String {
+        let said = self.lab.exec(&self.host, &["bash", "-c", script]);
+        assert_eq!(said.code, 0, "{script}\n{}{}", said.stdout, said.stderr);
+        said.stdout.trim().to_owned()
     }
 
-    /// Every file but those of git, those of the programs put on PATH and our own state.
-    pub(crate) fn files(&self) -> BTreeSet<PathBuf> {
-        let own = ["home/.local/state/nixdeploy", "home/.cache/nixdeploy", "work/.git"];
-        let own = own.map(|name| self.path(name));
-        let (mut files, mut folders) = (BTreeSet::new(), vec![self.folder.path().to_owned()]);
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
-                let path = entry.path();
-                match entry.file_type().is_ok_and(|t| t.is_dir()) {
-                    true if own.contains(&path) => {}
-                    true => folders.push(path),
-                    false => drop(files.insert(path)),
-                }
-            }
+    /// Runs our program on the deployer, at this desk, to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Said {
+        self.start(args).end()
+    }
+
+    /// Starts our program on the deployer, at this desk.
+    pub(crate) fn start(&self, args: &[&str]) -> Running {
+        self.lab.start(&format!("/root/desks/{}", self.host), args)
+    }
+
+    /// Waits until a command on the machine succeeds.
+    pub(crate) fn until(&self, what: &str, limit: Duration, script: &str) {
+        wait_until(what, limit, || {
+            Some(()).filter(|()| self.lab.exec(&self.host, &["bash", "-c", script]).code == 0)
+        });
+    }
+
+    /// Waits until the activation runs.
+    pub(crate) fn until_activating(&self) {
+        let script = "cd /run/nixdeploy/current && [ -e started ] && [ ! -e act ]";
+        self.until("the activation to run", QUICK, script);
+    }
+
+    /// Waits until the activation is over and its outcome open.
+    pub(crate) fn until_observing(&self) {
+        let script = "cd /run/nixdeploy/current && [ -e observing ] && [ ! -e outcome ]";
+        self.until("the activation to be over", QUICK, script);
+    }
+
+    /// Waits until the guard has had its last word and is gone; the state then.
+    pub(crate) fn until_decided(&self, limit: Duration) -> State {
+        self.until("the guard's outcome", limit, "[ -e /run/nixdeploy/current/outcome ]");
+        self.unguarded()
+    }
+
+    /// Waits until no guard is left; the state then.
+    pub(crate) fn unguarded(&self) -> State {
+        self.lab.wait_for(&self.host, "the guard to be gone", QUICK, |state| {
+            matches!(state.get("guard"), "absent" | "inactive")
+        })
+    }
+
+    /// Power loss, and power on again.
+    pub(crate) fn reboot(&self) {
+        self.lab.kill(&self.host);
+        self.lab.boot(&self.host);
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = std::fs::write(self.spoilt(), "");
         }
-        files.remove(&self.path("calls"));
-        files
     }
 }
 
-/// Fails when a text holds what a terminal would obey, line feeds and tabs apart.
-pub(crate) fn assert_harmless(text: &str) {
-    let bad = text.lines().find(|l| l.chars().any(obeyed));
-    assert!(bad.is_none(), "this draws: {bad:?}");
-}
-
-/// C0, C1, and what changes the direction of a text.
-fn obeyed(c: char) -> bool {
-    let direction = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2066}'..='\u{2069}');
-    direction || (c.is_control() && c != '\t')
+/// On, healthy, and all pointers the same generation.
+fn sound(state: &State) -> bool {
+    state.get("power") == "on"
+        && state.get("units_failed").is_empty()
+        && state.is_all(state.get("running"))
+        && matches!(state.get("guard"), "absent" | "inactive")
 }

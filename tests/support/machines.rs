@@ -10,10 +10,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::{program, variable, wait_until};
@@ -58,6 +60,14 @@ pub(crate) struct Running {
     lab: Lab,
     child: Child,
     pid_file: String,
+    stdout: Heard,
+    stderr: Heard,
+}
+
+/// What a program has printed so far, read as it comes.
+struct Heard {
+    text: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
 }
 
 impl Lab {
@@ -77,16 +87,38 @@ impl Lab {
         folder.map(|folder| Self { folder })
     }
 
+    /// Where the lab keeps a machine's files, and where tests leave marks about it.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Every machine but the deployer, in the order of the fleet.
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        let names = std::fs::read_to_string(self.file("names")).expect("the names of the lab");
+        names.lines().filter(|name| *name != "deployer").map(str::to_owned).collect()
+    }
+
     /// Waits until no other test, also of another process, uses these hosts.
     pub(crate) fn hold(&self, hosts: &[&str]) -> Held {
         let mut hosts = hosts.to_vec();
         hosts.sort_unstable(); // one order for all, or two tests could wait for each other
         let lock = |host: &&str| {
-            let file = File::create(self.folder.join(format!("test-{host}.lock"))).expect("a lock");
+            let file = self.lock_file(host);
             file.lock().expect("the lock");
             file
         };
         Held { lab: self.clone(), _locks: hosts.iter().map(lock).collect() }
+    }
+
+    /// A host that nobody uses, of these.
+    pub(crate) fn try_hold(&self, host: &str) -> Option<Held> {
+        let file = self.lock_file(host);
+        file.try_lock().ok()?;
+        Some(Held { lab: self.clone(), _locks: vec![file] })
+    }
+
+    fn lock_file(&self, host: &str) -> File {
+        File::create(self.file(&format!("test-{host}.lock"))).expect("a lock")
     }
 
     /// A verb of the lab; fails when it fails.
@@ -111,11 +143,6 @@ impl Lab {
     /// Runs a command on a machine as root, through the lab's own door.
     pub(crate) fn exec(&self, host: &str, command: &[&str]) -> Said {
         self.try_verb("exec", &[&[host], command].concat())
-    }
-
-    /// What is wrong with a host's configuration from now on; empty: nothing.
-    pub(crate) fn knob(&self, host: &str, settings: &str) {
-        let _ = self.verb("knob", &[host, settings]);
     }
 
     /// Pulls the network cable.
@@ -143,10 +170,19 @@ impl Lab {
         let _ = self.verb("slow", &[host, "0", &kbit.to_string()]);
     }
 
-    /// Back to the factory disk, powered on, cables in, without knobs.
+    /// Back to the factory disk, powered on, cables in.
     pub(crate) fn reset(&self, host: &str) {
         let _ = self.verb("reset", &[host]);
-        self.knob(host, "");
+    }
+
+    /// What every system of a host runs at the phases of its activation.
+    pub(crate) fn hook(&self, host: &str, script: &str) {
+        let _ = self.verb("hook", &[host, script]);
+    }
+
+    /// The password that samsung's admin needs for sudo; empty: none.
+    pub(crate) fn sudo_password(&self, host: &str, word: &str) {
+        let _ = self.verb("sudo-password", &[host, word]);
     }
 
     /// What is true of a machine; also when it is cut or off.
@@ -165,21 +201,45 @@ impl Lab {
         wait_until(what, limit, || Some(self.state(host)).filter(|state| wanted(state)))
     }
 
-    /// Runs our program on the deployer, in the flake's folder, to its end.
-    pub(crate) fn deploy(&self, args: &[&str]) -> Said {
-        self.start(args).end()
-    }
-
-    /// Starts our program on the deployer.
-    pub(crate) fn start(&self, args: &[&str]) -> Running {
+    /// Starts our program on the deployer, in a folder that keeps its state too.
+    pub(crate) fn start(&self, folder: &str, args: &[&str]) -> Running {
         let n = DEPLOYS.fetch_add(1, Ordering::Relaxed);
         let pid_file = format!("/run/deploy-{}-{n}", std::process::id());
-        let shell = "echo $$ > \"$1\"; shift; cd /root/flake && exec nixdeploy \"$@\"";
-        let fixed = ["deployer", "bash", "-c", shell, "deploy", &pid_file];
+        let shell = "echo $$ > \"$1\"; cd \"$2\" || exit; shift 2; \
+            export XDG_STATE_HOME=$PWD/state; exec nixdeploy \"$@\"";
+        let fixed = ["deployer", "bash", "-c", shell, "deploy", &pid_file, folder];
         let mut command = self.script("exec");
         command.args(fixed).args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = command.spawn().expect("timeout(1) starts");
-        Running { lab: self.clone(), child, pid_file }
+        let mut child = command.spawn().expect("timeout(1) starts");
+        let stdout = Heard::from(child.stdout.take().expect("a pipe"));
+        let stderr = Heard::from(child.stderr.take().expect("a pipe"));
+        Running { lab: self.clone(), child, pid_file, stdout, stderr }
+    }
+}
+
+impl Heard {
+    fn from(mut pipe: impl Read + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let ours = text.clone();
+        let reader = std::thread::spawn(move || {
+            let mut some = [0; 4096];
+            while let Ok(n @ 1..) = pipe.read(&mut some) {
+                let mut text = ours.lock().unwrap_or_else(PoisonError::into_inner);
+                text.extend_from_slice(&some[..n]);
+            }
+        });
+        Self { text, reader }
+    }
+
+    fn so_far(&self) -> String {
+        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    fn all(self) -> String {
+        let Self { text, reader } = self;
+        reader.join().expect("a pipe is read");
+        String::from_utf8_lossy(&text.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 }
 
@@ -201,12 +261,27 @@ impl Running {
         });
         let sent = self.lab.exec("deployer", &["kill", &format!("-{signal}"), &pid]);
         assert_eq!(sent.code, 0, "kill -{signal} {pid}: {}", sent.stderr);
+        if signal != "STOP" {
+            // The lab's door (nsenter) stops itself with what it runs, and is not woken with it.
+            let door = format!("-{}", self.child.id());
+            let woken = program("kill").args(["-CONT", "--", &door]).status();
+            assert!(woken.is_ok_and(|s| s.success()), "the door of the lab cannot be woken");
+        }
+    }
+
+    /// Waits until it has said something on standard error.
+    pub(crate) fn heard(&self, words: &str) {
+        let limit = Duration::from_secs(90);
+        wait_until(&format!("the deploy to say {words:?}"), limit, || {
+            Some(()).filter(|()| self.stderr.so_far().contains(words))
+        });
     }
 
     /// Waits for its end.
-    pub(crate) fn end(self) -> Said {
-        let output = self.child.wait_with_output().expect("the deploy ends");
-        let said = Said::of(&output);
+    pub(crate) fn end(mut self) -> Said {
+        let status = self.child.wait().expect("the deploy ends");
+        let (stdout, stderr) = (self.stdout.all(), self.stderr.all());
+        let said = Said { stdout, stderr, code: status.code().unwrap_or(255) };
         let _ = self.lab.exec("deployer", &["rm", "-f", &self.pid_file]);
         assert!(said.code != 124, "hung for {LIMIT_S} s\n{}", said.stderr);
         said

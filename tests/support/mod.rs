@@ -2,8 +2,9 @@
 
 // Not `lab`: by that name `tests/run` tells the tests that need machines from the others.
 pub(crate) mod desk;
-#[expect(dead_code, reason = "the tests on machines come with the slices they try")]
+pub(crate) mod home;
 pub(crate) mod machines;
+pub(crate) mod rows;
 pub(crate) mod scripted;
 pub(crate) mod stage;
 
@@ -39,6 +40,12 @@ pub(crate) fn wait_until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -
         assert!(Instant::now() < deadline, "waited {limit:?} for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Lets a fault last: for how long a cable is out, never to wait for something.
+#[expect(clippy::disallowed_methods, reason = "real machines and programs run on real time")]
+pub(crate) fn last(length: Duration) {
+    std::thread::sleep(length);
 }
 
 /// A world whose folders are all below one, with nobody at the terminal.

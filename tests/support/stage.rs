@@ -151,7 +151,10 @@ pub(crate) fn good(runner: Scripted) -> Scripted {
 fn session_of(checks: &str) -> Play {
     let checks = checks.split("end=0").next().unwrap_or_default();
     let lines = checks.lines().map(|l| line(Stream::Out, l)).collect();
-    Play::Talks(lines, vec![("quit".to_owned(), vec![line(Stream::Out, "end=0")])])
+    // The open session does not know the guard here, so each request is made on its own.
+    let replies = [("rehearse", "done=1"), ("guard", "done=1"), ("quit", "end=0")];
+    let replies = replies.map(|(key, said)| (key.to_owned(), vec![line(Stream::Out, said)]));
+    Play::Talks(lines, replies.to_vec())
 }
 
 /// A deploy that never asks.

@@ -69,7 +69,6 @@ pub(super) const LONG_LINES: &[(&str, usize)] = &[
     ("src/build/output.rs", 2),
     ("src/build/transfer.rs", 1),
     ("src/command/rollback.rs", 1),
-    ("src/pipeline/trial.rs", 1),
     ("src/preflight/facts.sh", 8),
     ("src/report/look.rs", 1),
     ("tests/fixtures/report/recorder.rs", 1),

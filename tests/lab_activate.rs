@@ -1,0 +1,209 @@
+//! Faults while the new system is activated: the machine is as before, by its own guard if need be.
+
+mod lab {
+    use std::time::Duration;
+
+    use crate::support::rows::{COMMITTED, REFUSED, REVERTED, Row, Then, rows};
+
+    /// The guard gives up 6 s after an activation that nobody follows.
+    const IMPATIENT: &str = "verify_timeout_s = 5";
+
+    /// Ends every ssh session of the machine, as a network does that drops its connections.
+    const DROP_SESSIONS: &str = "pkill -KILL -f '^sshd-session: ' || pkill -KILL -f '^sshd: '";
+
+    rows! {
+        a_service_that_fails: Row {
+            id: "F20",
+            knob: "lab.brokenService = true;",
+            says: &["app-broken.service", "exit status 3", "app-broken: cannot open database"],
+            ..REVERTED
+        };
+        an_activation_script_that_fails: Row {
+            id: "F22",
+            knob: "lab.failActivation = true;",
+            says: &["an activation script failed (exit 2)", "lab-fail"],
+            ..REVERTED
+        };
+        an_activation_that_hangs: Row {
+            id: "F19",
+            knob: "lab.hangingActivation = true; lab.apps.greeter = { };",
+            hosts: "activate_timeout_s = 4",
+            says: &["the activation took too long", "activating the configuration..."],
+            ..REVERTED
+        };
+        an_activation_that_fills_the_disk: Row {
+            id: "F22 full",
+            knob: "lab.fillDisk = true;",
+            says: &["an activation script failed (exit 2)"],
+            after: |desk, _, _| desk.spoil(),
+            ..REVERTED
+        };
+        an_init_interface_that_changes: Row {
+            id: "F23",
+            knob: "lab.initInterface = true;",
+            says: &["init:", "--boot"],
+            ..REFUSED
+        };
+        an_init_interface_that_changes_by_policy: Row {
+            id: "F23 stage",
+            knob: "lab.initInterface = true;",
+            hosts: "on_inhibitor = \"stage\"",
+            exit: 7,
+            result: "staged",
+            then: Then::Staged,
+            after: |desk, _, _| desk.spoil(),
+            ..REVERTED
+        };
+        a_check_of_the_new_system_that_refuses: Row {
+            id: "pre-switch",
+            knob: "lab.preSwitchFails = true;",
+            says: &["the new system's own check refused it", "lab.preSwitchFails"],
+            ..REFUSED
+        };
+        sshd_with_a_bad_configuration: Row {
+            id: "F18 config",
+            knob: "lab.breakSshd = \"config\";",
+            says: &["Connection refused", "ThisIsNoSshdOption"],
+            ..REVERTED
+        };
+        sshd_on_another_port: Row {
+            id: "F18 port",
+            knob: "lab.breakSshd = \"port\";",
+            says: &["no new ssh connection"],
+            ..REVERTED
+        };
+        sshd_that_is_gone: Row {
+            id: "F18 off",
+            knob: "lab.breakSshd = \"off\";",
+            says: &["Connection refused"],
+            ..REVERTED
+        };
+        a_firewall_that_drops_ssh: Row {
+            id: "F17 firewall",
+            knob: "lab.dropNetwork = \"firewall\";",
+            hosts: IMPATIENT,
+            ..REVERTED
+        };
+        another_address: Row {
+            id: "F17 address",
+            knob: "lab.dropNetwork = \"address\";",
+            hosts: IMPATIENT,
+            ..REVERTED
+        };
+        a_link_that_goes_down: Row {
+            id: "F17 down",
+            knob: "lab.dropNetwork = \"down\";",
+            hosts: IMPATIENT,
+            ..REVERTED
+        };
+        a_link_that_goes_down_late: Row {
+            id: "F17 late",
+            knob: "lab.dropNetwork = \"late\";",
+            hosts: "soak_s = 7\nverify_timeout_s = 5",
+            ..REVERTED
+        };
+        a_cable_that_is_pulled: Row {
+            id: "F16",
+            hosts: "soak_s = 2\nverify_timeout_s = 4",
+            during: |desk, _| {
+                desk.until_observing();
+                desk.lab().cut(desk.host());
+                let _ = desk.until_decided(Duration::from_secs(60));
+                desk.lab().heal(desk.host());
+            },
+            ..as_before_with_a_change()
+        };
+        sessions_that_are_dropped: Row {
+            id: "F15",
+            knob: "lab.slowActivation = 3; lab.apps.greeter = { };",
+            during: |desk, _| {
+                desk.until_activating();
+                let _ = desk.exec(DROP_SESSIONS);
+            },
+            says: &["reconnected"],
+            after: |desk, _, _| {
+                let journal = "journalctl -o cat -u \"nixdeploy-act-$(readlink \
+                    /run/nixdeploy/current)\" | grep -v '^Start\\|^Deactivated\\|^nixdeploy-act'";
+                let logs = desk.run(&["logs", desk.host()]);
+                for line in desk.exec(journal).lines() {
+                    assert!(logs.stdout.contains(line), "lost: {line}\n{}", logs.stdout);
+                }
+                assert!(logs.stdout.contains("activating the configuration..."), "{}", logs.stdout);
+            },
+            ..COMMITTED
+        };
+        a_power_loss: Row {
+            id: "F25",
+            knob: "lab.slowActivation = 10; lab.apps.greeter = { };",
+            during: |desk, _| {
+                desk.until_activating();
+                desk.reboot();
+            },
+            says: &["boot_id changed"],
+            then: Then::Rebooted,
+            ..REVERTED
+        };
+        a_guard_that_is_killed_in_a_good_deploy: Row {
+            id: "guard killed",
+            hosts: "soak_s = 3",
+            during: |desk, _| {
+                desk.until_observing();
+                let _ = desk.exec("systemctl kill -s KILL nixdeploy-guard");
+            },
+            ..COMMITTED
+        };
+        a_guard_that_is_killed_in_a_bad_deploy: Row {
+            id: "guard killed, activation",
+            knob: "lab.brokenService = true; lab.slowActivation = 3;",
+            during: |desk, _| {
+                desk.until_activating();
+                let _ = desk.exec("systemctl kill -s KILL nixdeploy-guard");
+            },
+            says: &["app-broken: cannot open database"],
+            ..REVERTED
+        };
+        a_guard_that_is_stopped: Row {
+            id: "guard stopped",
+            hosts: "soak_s = 5",
+            during: |desk, _| {
+                desk.until_observing();
+                let _ = desk.exec("systemctl stop nixdeploy-guard");
+            },
+            says: &["the guard was stopped"],
+            ..as_before_with_a_change()
+        };
+        lists_of_another_activation: Row {
+            id: "F38",
+            knob: "lab.brokenService = true;",
+            before: |desk| desk.lab().hook(desk.host(), "case $1:$2 in end:test) \
+                [ -e /etc/lab/once ] || echo nosuch.service >> /run/nixos/start-list; \
+                touch /etc/lab/once ;; esac"),
+            says: &["exited 4 on the way back"],
+            ..REVERTED
+        };
+        a_way_back_that_hangs: Row {
+            id: "F40",
+            knob: "lab.brokenService = true;",
+            hosts: "activate_timeout_s = 2\non_revert_failure = \"leave\"",
+            before: |desk| desk.lab().hook(desk.host(), "last=$(readlink /nix/var/nix/profiles/system-*-link | sort -V | tail -n 1); \
+                case $1:$2:$3 in activate:test:$last) sleep 1000 ;; esac"),
+            exit: 9,
+            result: "stranded",
+            says: &["THE WAY BACK FAILED", "switch-to-configuration test"],
+            then: Then::Own,
+            after: |desk, before, _| {
+                let after = desk.unguarded();
+                for key in ["profile", "boot_default", "bootloader_installs"] {
+                    assert_eq!(after.get(key), before.get(key), "{key}");
+                }
+                desk.spoil();
+            },
+            ..REVERTED
+        };
+    }
+
+    /// A change without a fault of its own: the fault comes from outside.
+    const fn as_before_with_a_change() -> Row {
+        Row { knob: COMMITTED.knob, ..REVERTED }
+    }
+}

@@ -1,0 +1,200 @@
+//! Faults while the profile and the boot default are set: decided once, finished or undone by the
+//! machine alone.
+
+mod lab {
+    use std::time::Duration;
+
+    use crate::support::desk::Desk;
+    use crate::support::machines::{Said, State};
+    use crate::support::rows::{COMMITTED, REVERTED, Row, Then, rows};
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// Keeps the boot loader's installation busy at a phase until the mark is taken away.
+    fn hold_boot_loader(desk: &Desk, phase: &str) {
+        let script = format!(
+            "case $1:$2 in {phase}:boot) if [ ! -e /etc/lab/once ]; then touch /etc/lab/once; \
+             while [ -e /etc/lab/once ]; do sleep 0.1; done; fi ;; esac"
+        );
+        desk.lab().hook(desk.host(), &script);
+    }
+
+    fn until_held(desk: &Desk) {
+        desk.until("the boot loader's installation", LIMIT, "[ -e /etc/lab/once ]");
+    }
+
+    fn let_boot_loader_go(desk: &Desk) {
+        let _ = desk.exec("rm -f /etc/lab/hook /etc/lab/once");
+    }
+
+    fn resumed(desk: &Desk, _: &State, _: &Said) {
+        let said = desk.run(&["resume"]);
+        assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+        let text = format!("{}{}", said.stdout, said.stderr);
+        assert!(text.contains("committed"), "{text}");
+    }
+
+    rows! {
+        a_boot_loader_that_fails: Row {
+            id: "F33",
+            knob: "lab.bootloaderFails = true;",
+            says: &["the boot loader could not be installed", "install-systemd-boot: lab"],
+            then: Then::Undone,
+            ..REVERTED
+        };
+        a_boot_that_is_full_by_then: Row {
+            id: "F33 full",
+            knob: "lab.kernelSeed = \"full\"; lab.kernelMiB = 6;",
+            before: |desk| desk.lab().hook(desk.host(), "case $1:$2:$(cat /proc/uptime) in \
+                start:test:*) [ -e /etc/lab/once ] || { touch /etc/lab/once; \
+                fallocate -l $(($(df --output=avail -k /boot | tail -n 1) - 2000))K /boot/full; } ;; \
+                esac"),
+            says: &["the boot loader could not be installed", "No space left"],
+            then: Then::Undone,
+            ..REVERTED
+        };
+        a_boot_loader_that_hangs: Row {
+            id: "F34",
+            knob: "lab.bootloaderHangs = 1000;",
+            hosts: "commit_timeout_s = 3",
+            says: &["setting the profile and the boot default took too long"],
+            then: Then::Undone,
+            ..REVERTED
+        };
+        a_boot_loader_that_is_slow: Row {
+            id: "F34 slow",
+            knob: "lab.bootloaderSlow = 2; lab.bootloaderLate = 1;",
+            ..COMMITTED
+        };
+        a_deployer_that_dies_after_its_request: Row {
+            id: "F35",
+            before: |desk| hold_boot_loader(desk, "boot-write"),
+            during: |desk, running| {
+                until_held(desk);
+                running.signal("KILL");
+                let_boot_loader_go(desk);
+                let _ = desk.until_decided(LIMIT);
+            },
+            exit: 137,
+            result: "",
+            after: resumed,
+            ..COMMITTED
+        };
+        an_answer_that_is_lost: Row {
+            id: "F36",
+            before: |desk| hold_boot_loader(desk, "boot-done"),
+            during: |desk, _| {
+                until_held(desk);
+                let _ = desk.exec("pkill -KILL -f '^sshd-session: ' || pkill -KILL -f '^sshd: '");
+                let_boot_loader_go(desk);
+            },
+            ..COMMITTED
+        };
+        a_commit_that_is_killed: Row {
+            id: "F37",
+            knob: COMMITTED.knob,
+            before: |desk| hold_boot_loader(desk, "boot-default"),
+            during: |desk, _| {
+                until_held(desk);
+                let _ = desk.exec("systemctl kill -s KILL nixdeploy-guard; \
+                    rm -f /etc/lab/hook /etc/lab/once");
+            },
+            says: &["interrupted while committing"],
+            then: Then::Undone,
+            ..REVERTED
+        };
+        a_power_loss_after_the_loader_was_written: Row {
+            id: "F48",
+            before: |desk| hold_boot_loader(desk, "boot-done"),
+            during: |desk, _| {
+                until_held(desk);
+                desk.lab().kill(desk.host());
+                desk.lab().boot(desk.host());
+                let_boot_loader_go(desk);
+            },
+            says: &["committed, then rebooted"],
+            then: Then::NewRebooted,
+            ..COMMITTED
+        };
+        a_power_loss_before_the_loader_was_written: Row {
+            id: "F48 before",
+            knob: COMMITTED.knob,
+            before: |desk| hold_boot_loader(desk, "boot-write"),
+            during: |desk, _| {
+                until_held(desk);
+                desk.lab().kill(desk.host());
+                desk.lab().boot(desk.host());
+                let_boot_loader_go(desk);
+            },
+            exit: 9,
+            result: "stranded",
+            says: &["not as before: the profile", "--accept-drift"],
+            then: Then::Own,
+            after: |desk, before, _| {
+                let after = desk.state();
+                for key in ["running", "boot_default", "units_active"] {
+                    assert_eq!(after.get(key), before.get(key), "{key}");
+                }
+                desk.spoil();
+            },
+            ..REVERTED
+        };
+        somebody_else_switches_meanwhile: Row {
+            id: "F24",
+            hosts: "soak_s = 6",
+            knob: COMMITTED.knob,
+            during: |desk, _| {
+                desk.until_observing();
+                let _ = desk.exec("p=/nix/var/nix/profiles/system; \
+                    nix-env -p $p --switch-generation 1 && $p/bin/switch-to-configuration switch");
+            },
+            exit: 10,
+            result: "foreign",
+            says: &["somebody else changed the host meanwhile; stood down"],
+            then: Then::Own,
+            after: |desk, before, _| {
+                let after = desk.unguarded();
+                let theirs = desk.exec("readlink -f /nix/var/nix/profiles/system-1-link");
+                assert!(after.is_all(&theirs), "{after:?}");
+                assert_ne!(after.get("running"), before.get("running"));
+                desk.spoil();
+            },
+            ..REVERTED
+        };
+        for_the_next_boot_only: Row {
+            id: "F46",
+            args: &["quick-deploy", "--boot"],
+            exit: 7,
+            result: "staged",
+            says: &["staged for the next boot; not running yet", "reboot"],
+            then: Then::Staged,
+            after: |desk, before, _| {
+                let staged = desk.state();
+                desk.reboot();
+                let after = desk.state();
+                assert!(after.is_all(staged.get("boot_default")), "{after:?}");
+                assert_ne!(after.get("running"), before.get("running"));
+            },
+            ..COMMITTED
+        };
+        for_the_next_boot_only_and_the_loader_fails: Row {
+            id: "F46 fails",
+            args: &["quick-deploy", "--boot"],
+            knob: "lab.bootloaderFails = true;",
+            says: &["the boot loader could not be installed"],
+            then: Then::Undone,
+            ..REVERTED
+        };
+        another_kernel: Row {
+            id: "F42",
+            knob: "lab.kernelSeed = \"another\";",
+            says: &["committed; reboot wanted"],
+            after: |desk, _, _| {
+                let report = desk.run(&["report"]);
+                assert!(report.stdout.contains("not verified until a reboot"), "{}", report.stdout);
+                desk.spoil(); // the running kernel differs from now on
+            },
+            ..COMMITTED
+        };
+    }
+}

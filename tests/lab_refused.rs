@@ -1,0 +1,204 @@
+//! What is seen before anything changes: refused, with the arithmetic or the name of the culprit.
+
+mod lab {
+    use std::time::Duration;
+
+    use crate::support::desk::Desk;
+    use crate::support::last;
+    use crate::support::rows::{COMMITTED, REFUSED, REVERTED, Row, Then, rows};
+
+    /// Leaves so many KiB of a file system.
+    fn fill(desk: &Desk, place: &str, file: &str, left_kib: u32) {
+        let _ = desk.exec(&format!(
+            "fallocate -l $(($(df --output=avail -k {place} | tail -n 1) - {left_kib}))K {file}"
+        ));
+    }
+
+    fn committed(desk: &Desk, knob: &str) {
+        desk.knob(knob);
+        let said = desk.run(&["quick-deploy", desk.host()]);
+        assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+    }
+
+    fn change_host_key(desk: &Desk) {
+        let _ = desk.exec(
+            "rm /etc/ssh/ssh_host_*; ssh-keygen -q -t ed25519 -N '' \
+            -f /etc/ssh/ssh_host_ed25519_key; systemctl restart sshd",
+        );
+        desk.spoil();
+    }
+
+    const CUT: Row = Row {
+        hosts: "ssh.control = \"none\"",
+        knob: COMMITTED.knob,
+        before: |desk| desk.lab().cut(desk.host()),
+        after: |desk, _, _| desk.lab().heal(desk.host()),
+        ..REFUSED
+    };
+
+    rows! {
+        no_contact: Row {
+            id: "F01",
+            result: "unreachable",
+            says: &["unreachable after", "attempts", "ping HOST"],
+            ..CUT
+        };
+        no_contact_with_a_live_master: Row {
+            id: "F01 master",
+            hosts: "",
+            result: "unreachable",
+            says: &["unreachable after"],
+            ..CUT
+        };
+        no_contact_with_an_optional_host: Row {
+            id: "F01 optional",
+            hosts: "ssh.control = \"none\"\noptional = \"skip\"",
+            exit: 0,
+            result: "skipped",
+            ..CUT
+        };
+        another_host_key: Row {
+            id: "F02",
+            hosts: "ssh.control = \"none\"",
+            before: change_host_key,
+            says: &["the host key of HOST is not trusted", "nixdeploy trust HOST"],
+            ..REFUSED
+        };
+        sudo_that_wants_a_password: Row {
+            id: "F03",
+            host: "samsung",
+            before: |desk| {
+                desk.lab().sudo_password(desk.host(), "secret");
+                desk.spoil();
+            },
+            says: &["admin cannot become root", "NOPASSWD"],
+            ..REFUSED
+        };
+        a_store_that_is_too_small: Row {
+            id: "F04",
+            knob: "lab.closureMiB = 40;",
+            before: |desk| fill(desk, "/nix", "/var/full", 50_000),
+            says: &["too little space: need", "of the closure are not on the host", "nix-store --gc"],
+            ..REFUSED
+        };
+        a_boot_that_is_too_small: Row {
+            id: "F05",
+            knob: "lab.kernelSeed = \"big\"; lab.kernelMiB = 12;",
+            before: |desk| fill(desk, "/boot", "/boot/full", 8_000),
+            says: &["too little space for the boot loader: need", "kernel 12.0 MiB", "to spare"],
+            ..REFUSED
+        };
+        an_inhibitor_that_differs: Row {
+            id: "F06",
+            before: |desk| committed(desk, "lab.inhibitor = \"one\";"),
+            knob: "lab.inhibitor = \"two\";",
+            says: &["lab: one -> two", "--boot"],
+            ..REFUSED
+        };
+        an_inhibitor_that_differs_by_policy: Row {
+            id: "F07",
+            before: |desk| committed(desk, "lab.inhibitor = \"one\";"),
+            knob: "lab.inhibitor = \"two\";",
+            hosts: "on_inhibitor = \"stage\"",
+            exit: 7,
+            result: "staged",
+            says: &["reboot"],
+            then: Then::Staged,
+            after: |desk, _, _| desk.reboot(),
+            ..REVERTED
+        };
+        switching_by_hand: Row {
+            id: "F09",
+            before: |desk| {
+                let _ = desk.exec("mkdir -p /run/nixos; systemd-run -q --unit=by-hand --collect \
+                    flock /run/nixos/switch-to-configuration.lock sleep 1000; \
+                    until ! flock -n /run/nixos/switch-to-configuration.lock true; do sleep 0.05; done");
+            },
+            knob: COMMITTED.knob,
+            says: &["switch-to-configuration is running already, process"],
+            after: |desk, _, _| {
+                let _ = desk.exec("systemctl stop by-hand");
+            },
+            ..REFUSED
+        };
+        drift: Row {
+            id: "drift",
+            before: drifted,
+            knob: COMMITTED.knob,
+            says: &["running system, profile and boot default are not the same", "--accept-drift"],
+            after: |desk, _, _| desk.spoil(),
+            ..REFUSED
+        };
+        drift_that_is_accepted: Row {
+            id: "drift accepted",
+            args: &["quick-deploy", "--accept-drift"],
+            before: drifted,
+            ..COMMITTED
+        };
+        drift_that_is_accepted_and_a_service_that_fails: Row {
+            id: "drift accepted, reverted",
+            args: &["quick-deploy", "--accept-drift"],
+            before: drifted,
+            knob: "lab.brokenService = true;",
+            after: |desk, _, _| desk.spoil(),
+            ..REVERTED
+        };
+        a_boot_menu_of_one: Row {
+            id: "F50",
+            before: |desk| {
+                committed(desk, "boot.loader.systemd-boot.configurationLimit = lib.mkForce 1;");
+                desk.spoil();
+            },
+            knob: "boot.loader.systemd-boot.configurationLimit = lib.mkForce 1; lab.apps.x = { };",
+            says: &["configurationLimit"],
+            ..REFUSED
+        };
+        a_tree_that_does_not_evaluate: Row {
+            id: "eval",
+            knob: "lab.evalError = true;",
+            exit: 4,
+            result: "not-built",
+            says: &["lab.evalError is set"],
+            ..REFUSED
+        };
+        a_tree_that_does_not_build: Row {
+            id: "build",
+            knob: "lab.buildError = true;",
+            exit: 4,
+            result: "not-built",
+            ..REFUSED
+        };
+        a_disk_that_fills_while_copying: Row {
+            id: "F12",
+            knob: "lab.closureMiB = 24; lab.closureSeed = \"f12\";",
+            before: |desk| desk.lab().slow(desk.host(), 40_000),
+            during: |desk, running| {
+                running.heard("copy started");
+                fill(desk, "/nix", "/var/full", 4);
+            },
+            says: &["no space left on HOST"],
+            after: |desk, _, _| {
+                desk.lab().heal(desk.host());
+                desk.spoil();
+            },
+            ..REFUSED
+        };
+        a_link_that_is_cut_while_copying: Row {
+            id: "F13",
+            knob: "lab.closureMiB = 24; lab.closureSeed = \"f13\";",
+            before: |desk| desk.lab().slow(desk.host(), 40_000),
+            during: |desk, running| {
+                running.heard("copy started");
+                desk.lab().cut(desk.host());
+                last(Duration::from_secs(20));
+                desk.lab().heal(desk.host());
+            },
+            ..COMMITTED
+        };
+    }
+
+    /// The factory's system runs, for the time being; profile and boot default stay.
+    fn drifted(desk: &Desk) {
+        let _ = desk.exec("/nix/var/nix/profiles/system-1-link/bin/switch-to-configuration test");
+    }
+}

@@ -1,0 +1,217 @@
+//! Rows of the fault matrix: what is wrong, what must be said, what must be true of the machine
+//! afterwards; and the one runner that tries a row on a machine of the lab.
+//!
+//! Nothing of `src/` judges: the machine's truth is read by `tests/lab/state`, before and after.
+
+use super::desk::Desk;
+use super::machines::{Running, Said, State};
+
+/// What must be true of a machine afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// All as it was, and nothing was written to /boot.
+    AsBefore,
+    /// All as it was after a boot loader was installed and that was taken back.
+    Undone,
+    /// All as it was after a power loss.
+    Rebooted,
+    /// The new system runs and boots, as one generation more, installed exactly once.
+    New,
+    /// The same, after a power loss.
+    NewRebooted,
+    /// The old system runs, the new one boots.
+    Staged,
+    /// The row itself says.
+    Own,
+}
+
+/// One row.
+#[derive(Clone, Copy)]
+pub(crate) struct Row {
+    /// Its name in the fault matrix.
+    pub(crate) id: &'static str,
+    /// The machine; empty: any.
+    pub(crate) host: &'static str,
+    /// What is wrong with the new configuration.
+    pub(crate) knob: &'static str,
+    /// More lines of the host's table in hosts.toml; HOST stands for its name.
+    pub(crate) hosts: &'static str,
+    /// What is typed; the host's name follows.
+    pub(crate) args: &'static [&'static str],
+    /// Done with the good machine before the knob is set and its state is read.
+    pub(crate) before: fn(&Desk),
+    /// Done while our program runs.
+    pub(crate) during: fn(&Desk, &Running),
+    /// Exit code.
+    pub(crate) exit: i32,
+    /// Word of the recap; empty: there is none.
+    pub(crate) result: &'static str,
+    /// What is said, line breaks aside.
+    pub(crate) says: &'static [&'static str],
+    /// The machine afterwards.
+    pub(crate) then: Then,
+    /// More to look at, with the state before and what was said.
+    pub(crate) after: fn(&Desk, &State, &Said),
+}
+
+/// A failed deploy.
+pub(crate) const REVERTED: Row = Row {
+    id: "",
+    host: "",
+    knob: "",
+    hosts: "",
+    args: &["quick-deploy"],
+    before: |_| {},
+    during: |_, _| {},
+    exit: 6,
+    result: "rolled-back",
+    says: &[],
+    then: Then::AsBefore,
+    after: |_, _, _| {},
+};
+/// One that was not begun.
+pub(crate) const REFUSED: Row = Row { exit: 5, result: "refused", ..REVERTED };
+/// A good one.
+pub(crate) const COMMITTED: Row = Row {
+    knob: "lab.apps.greeter = { port = 8081; };",
+    exit: 0,
+    result: "changed",
+    then: Then::New,
+    ..REVERTED
+};
+
+/// One test per row, each named and selected on its own.
+macro_rules! rows {
+    ($($(#[$note:meta])* $name:ident: $row:expr;)*) => {
+        $($(#[$note])* #[test] fn $name() { $crate::support::rows::check(&$row); })*
+    };
+}
+pub(crate) use rows;
+
+/// Tries a row, if there is a lab.
+pub(crate) fn check(row: &Row) {
+    let desk = if row.host.is_empty() { Desk::any() } else { Desk::of(row.host) };
+    let Some(desk) = desk else { return };
+    let _ = desk.good();
+    (row.before)(&desk);
+    desk.inventory(row.hosts);
+    desk.knob(row.knob);
+    let before = desk.state();
+    let running = desk.start(&[row.args, &[desk.host()]].concat());
+    (row.during)(&desk, &running);
+    let said = running.end();
+    let told = format!("{}\n{}{}", row.id, said.stdout, said.stderr);
+    let wrong = wrong(row, &desk, &before, &said);
+    assert!(wrong.is_empty(), "{} on {}:\n  {}\n{told}", row.id, desk.host(), wrong.join("\n  "));
+    (row.after)(&desk, &before, &said);
+}
+
+/// Everything that is not as the row wants it.
+fn wrong(row: &Row, desk: &Desk, before: &State, said: &Said) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if said.code != row.exit {
+        wrong.push(format!("exit code {}, wanted {}", said.code, row.exit));
+    }
+    let text = flat(said);
+    if !row.result.is_empty() && !has_row(said, desk.host(), row.result) {
+        wrong.push(format!("the recap does not say {}", row.result));
+    }
+    let silent = row.says.iter().map(|w| w.replace("HOST", desk.host()));
+    wrong.extend(silent.filter(|w| !text.contains(w)).map(|w| format!("not said: {w}")));
+    if row.then != Then::Own {
+        let after = desk.unguarded();
+        wrong.extend(differences(row.then, before, &after));
+    }
+    wrong
+}
+
+/// What was said in one line: reports are wrapped, and quoted lines of a journal begin with a bar.
+pub(crate) fn flat(said: &Said) -> String {
+    let text = format!("{}\n{}", said.stdout, said.stderr);
+    let bare = |line: &str| line.trim().trim_start_matches("| ").to_owned();
+    let words: Vec<String> = text.lines().map(bare).collect();
+    words.join(" ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether the recap has a row of this host with this result.
+pub(crate) fn has_row(said: &Said, host: &str, result: &str) -> bool {
+    let fits = |line: &str| {
+        let mut words = line.split_whitespace();
+        words.next() == Some(host) && words.next() == Some(result)
+    };
+    said.stdout.lines().chain(said.stderr.lines()).any(fits)
+}
+
+/// What is not as it must be.
+pub(crate) fn differences(then: Then, before: &State, after: &State) -> Vec<String> {
+    let same = |keys: &[&str]| -> Vec<String> {
+        let differ = keys.iter().filter(|key| before.get(key) != after.get(key));
+        differ.map(|k| format!("{k}: {} became {}", before.get(k), after.get(k))).collect()
+    };
+    const POINTERS: [&str; 5] =
+        ["running", "etc_toplevel", "profile", "generation", "boot_default"];
+    const HEALTH: [&str; 4] = ["units_active", "units_failed", "default_route", "nameservers"];
+    const REST: [&str; 3] = ["generations", "boot_entries", "boot_oneshot"];
+    let mut wrong = match then {
+        Then::AsBefore => same(&["bootloader_installs", "boot_id", "booted"]),
+        Then::Undone => same(&["boot_id"]),
+        Then::Rebooted => same(&["bootloader_installs"]),
+        Then::New | Then::NewRebooted => renewed(before, after),
+        Then::Staged => {
+            [same(&["running", "etc_toplevel", "boot_id"]), staged(before, after)].concat()
+        }
+        Then::Own => Vec::new(),
+    };
+    if matches!(then, Then::AsBefore | Then::Undone | Then::Rebooted) {
+        wrong.extend([same(&POINTERS), same(&HEALTH), same(&REST)].concat());
+    }
+    wrong.extend(rebooted(then, before, after));
+    // After a power loss the next transaction takes them away.
+    if !matches!(then, Then::Rebooted | Then::NewRebooted) {
+        wrong.extend(stray_roots(before, after));
+    }
+    wrong
+}
+
+fn rebooted(then: Then, before: &State, after: &State) -> Option<String> {
+    let wanted = matches!(then, Then::Rebooted | Then::NewRebooted);
+    let is = before.get("boot_id") != after.get("boot_id");
+    (wanted != is).then(|| format!("rebooted: {is}"))
+}
+
+fn one_more(before: &State, after: &State) -> Vec<String> {
+    let rose = ["generation", "bootloader_installs"].into_iter();
+    let rose = rose.filter(|k| after.number(k) != before.number(k).map(|n| n + 1));
+    rose.map(|k| format!("{k}: {} became {}, not one more", before.get(k), after.get(k))).collect()
+}
+
+fn renewed(before: &State, after: &State) -> Vec<String> {
+    let mut wrong = one_more(before, after);
+    let new = after.get("running");
+    if new == before.get("running") || !after.is_all(new) {
+        wrong.push(format!("not all new: {:?}", after.pointers()));
+    }
+    if !after.get("units_failed").is_empty() {
+        wrong.push(format!("failed: {}", after.get("units_failed")));
+    }
+    wrong
+}
+
+fn staged(before: &State, after: &State) -> Vec<String> {
+    let mut wrong = one_more(before, after);
+    let new = after.get("boot_default");
+    if new == before.get("boot_default") || after.get("profile") != new {
+        wrong.push(format!("not staged: {:?}", after.pointers()));
+    }
+    wrong
+}
+
+/// Roots of a transaction that is over hold the system before it, and nothing else.
+fn stray_roots(before: &State, after: &State) -> Vec<String> {
+    let held = |root: &&str| {
+        let to = root.split_once("->").map_or("", |(_, to)| to);
+        to == before.get("running") || before.list("roots").contains(root)
+    };
+    let roots = after.list("roots").into_iter();
+    roots.filter(|root| !held(root)).map(|root| format!("root left: {root}")).collect()
+}
