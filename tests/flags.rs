@@ -374,7 +374,7 @@ mod lab {
 
     #[test]
     fn a_closure_is_built_where_it_is_said() {
-        let Some((desk, _)) = with_change("lab.closureSeed = \"built there\";") else { return };
+        let Some((desk, _)) = with_change("lab.apps.there = { port = 7779; };") else { return };
         let _ = deploy(&desk, "quick-deploy HOST --build-on target", 0);
         let running = desk.state().get("running").to_owned();
         let here = desk.lab().exec("deployer", &["test", "-e", &running]);

@@ -92,7 +92,7 @@ mod lab {
         let before = desk.unguarded();
         assert!(before.is_all(before.get("running")), "{before:?}");
         let sessions = desk.exec("cat /run/bare/sessions");
-        for words in ["/guard go ", "-s -- verify ", "/nix/store/"] {
+        for words in ["-s -- baseline ", "-s -- verify ", "/nix/store/"] {
             assert!(sessions.contains(words), "{words} in\n{sessions}");
         }
         // The way back.
