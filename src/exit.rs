@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::event::Outcome;
-use crate::event::state::RunState;
+use crate::event::state::{HostState, RunState};
 
 /// Documented exit codes; the README's table is tested against [`TABLE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,19 +89,25 @@ pub fn of_outcome(outcome: &Outcome) -> Exit {
     }
 }
 
-/// The code of a run. A host without a last word counts as our own fault: silence is no success.
+/// The code of one host. Without a last word it is our own fault, for silence is no success; past
+/// `go` the guard on the host has decided, and we do not know how.
+pub fn of_host(host: &HostState) -> Exit {
+    match (&host.report, &host.armed) {
+        (Some(report), _) => of_outcome(&report.outcome),
+        (None, Some(_)) => Exit::Unknown,
+        (None, None) => Exit::Internal,
+    }
+}
+
+/// The code of a run.
 pub fn of_run(state: &RunState, detailed: bool) -> Exit {
-    let codes: Vec<Exit> = state
-        .hosts
-        .iter()
-        .map(|h| h.report.as_ref().map_or(Exit::Internal, |r| of_outcome(&r.outcome)))
-        .collect();
+    let codes: Vec<Exit> = state.hosts.iter().map(of_host).collect();
     let worst = worst(codes.iter().copied());
     let grave = matches!(worst, Exit::Stranded | Exit::Unknown);
     if !grave && (state.interrupted.is_some() || codes.contains(&Exit::Interrupted)) {
         return Exit::Interrupted;
     }
-    let changes = |h: &crate::event::state::HostState| {
+    let changes = |h: &HostState| {
         h.report.as_ref().is_some_and(|r| r.outcome == Outcome::Planned { changes: true })
     };
     if worst == Exit::Done && detailed && state.hosts.iter().any(changes) {
@@ -119,6 +125,7 @@ pub fn worst(codes: impl IntoIterator<Item = Exit>) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Stamped;
 
     #[test]
     fn the_worst_host_decides() {
@@ -126,5 +133,21 @@ mod tests {
         assert_eq!(worst([Exit::RolledBack, Exit::Foreign]), Exit::Foreign);
         assert_eq!(worst([Exit::Unknown, Exit::Stranded]), Exit::Stranded);
         assert_eq!(worst([]), Exit::Done);
+    }
+
+    #[test]
+    fn a_log_that_ends_past_go_is_no_fault_of_ours_but_unknown() {
+        let stamped = |event: &str| {
+            let line = format!(r#"{{"index":0,"at_ms":0,"elapsed_ms":0,"host":"p620",{event}}}"#);
+            serde_json::from_str::<Stamped>(&line).expect("a line of a log")
+        };
+        let begun = stamped(r#""event":"phase_started","phase":"activate""#);
+        let mut state = RunState::of(&[begun]);
+        assert_eq!(of_run(&state, false), Exit::Internal);
+        let armed = r#""event":"armed","transaction":"tx","decides_by_ms":7"#;
+        state.apply(&stamped(armed));
+        assert_eq!(of_run(&state, false), Exit::Unknown);
+        state.apply(&stamped(r#""event":"interrupt_received","signal":"SIGINT""#));
+        assert_eq!(of_run(&state, false), Exit::Unknown, "130 does not hide it");
     }
 }

@@ -185,7 +185,9 @@ mod lab {
             id: "F40",
             knob: "lab.brokenService = true;",
             hosts: "activate_timeout_s = 2\non_revert_failure = \"leave\"",
-            before: |desk| desk.lab().hook(desk.host(), "last=$(readlink /nix/var/nix/profiles/system-*-link | sort -V | tail -n 1); \
+            before: |desk| desk.lab().hook(desk.host(), "\
+                links=$(readlink /nix/var/nix/profiles/system-*-link); \
+                last=$(echo \"$links\" | sort -V | tail -n 1); \
                 case $1:$2:$3 in activate:test:$last) sleep 1000 ;; esac"),
             exit: 9,
             result: "stranded",

@@ -47,7 +47,8 @@ mod lab {
             knob: "lab.kernelSeed = \"full\"; lab.kernelMiB = 6;",
             before: |desk| desk.lab().hook(desk.host(), "case $1:$2:$(cat /proc/uptime) in \
                 start:test:*) [ -e /etc/lab/once ] || { touch /etc/lab/once; \
-                fallocate -l $(($(df --output=avail -k /boot | tail -n 1) - 2000))K /boot/full; } ;; \
+                free=$(df --output=avail -k /boot | tail -n 1); \
+                fallocate -l $((free - 2000))K /boot/full; } ;; \
                 esac"),
             says: &["the boot loader could not be installed", "No space left"],
             then: Then::Undone,

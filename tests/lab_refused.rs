@@ -78,7 +78,8 @@ mod lab {
             id: "F04",
             knob: "lab.closureMiB = 40;",
             before: |desk| fill(desk, "/nix", "/var/full", 50_000),
-            says: &["too little space: need", "of the closure are not on the host", "nix-store --gc"],
+            says: &["too little space: need", "of the closure are not on the host",
+                "nix-store --gc"],
             ..REFUSED
         };
         a_boot_that_is_too_small: Row {
@@ -112,7 +113,8 @@ mod lab {
             before: |desk| {
                 let _ = desk.exec("mkdir -p /run/nixos; systemd-run -q --unit=by-hand --collect \
                     flock /run/nixos/switch-to-configuration.lock sleep 1000; \
-                    until ! flock -n /run/nixos/switch-to-configuration.lock true; do sleep 0.05; done");
+                    cd /run/nixos; \
+                    until ! flock -n switch-to-configuration.lock true; do sleep 0.05; done");
             },
             knob: COMMITTED.knob,
             says: &["switch-to-configuration is running already, process"],

@@ -20,7 +20,7 @@ use nixdeploy::exit;
 use nixdeploy::plan::Goal;
 use nixdeploy::report::look::{Look, columns_of};
 use nixdeploy::report::{
-    Sink, github, human, json, plain, recap, screen, summary, terminal, words,
+    Sink, changes, github, human, json, plain, recap, screen, summary, terminal, words,
 };
 use recorder::{Recorder, ended, host};
 
@@ -114,6 +114,35 @@ fn lines_without_a_terminal() {
     for (name, events) in logs() {
         assert_snapshot!(format!("plain_{name}"), lines_of(&events, &Look::plain()));
     }
+}
+
+#[test]
+fn differences_come_before_the_recap_of_a_dry_run() {
+    let events = recorder::would_change();
+    for (kind, look) in looks() {
+        let text = changes::result(&RunState::of(&events), &look);
+        assert_snapshot!(format!("diff_{kind}"), text);
+    }
+    let coloured = Look { colour: true, ..Look::plain() };
+    let text = changes::result(&RunState::of(&events), &coloured);
+    let bare = console::strip_ansi_codes(&text).into_owned();
+    assert_eq!(bare, changes::result(&RunState::of(&events), &Look::plain()));
+    assert!(text.contains("\u{1b}[32m+\u{1b}[0m more.service"), "{text}");
+    let committed = RunState::of(&recorder::committed());
+    assert_eq!(changes::differences(&committed, &Look::plain()), "", "a deploy has its report");
+}
+
+#[test]
+fn the_question_says_what_is_at_stake_in_few_lines() {
+    let mut many = recorder::some_changes();
+    let more = (0..40).map(|n| recorder::package(&format!("package-{n:02}"), "1.0", "2.0"));
+    many.packages.get_or_insert_default().extend(more);
+    many.units.stop = (0..30).map(|n| format!("very-long-name-of-a-unit-{n}.service")).collect();
+    let text = changes::offer(&host("p620"), &many, &Look::plain());
+    assert_snapshot!("question", text);
+    assert!(text.lines().all(|l| columns_of(l) <= 80));
+    let nothing = changes::offer(&host("p620"), &Default::default(), &Look::plain());
+    assert_eq!(nothing, "p620\n  packages unknown\n  no units are touched\n");
 }
 
 #[test]
@@ -265,7 +294,7 @@ fn a_run_that_was_cut_off_says_so() {
     let state = RunState::of(&run.events);
     assert_snapshot!("recap_cut_off", recap::text(&state, &Look::plain()));
     assert!(human::text(&state, &Look::plain()).contains("ends before the run did"));
-    assert_eq!(exit::of_run(&state, false), exit::Exit::Internal);
+    assert_eq!(exit::of_run(&state, false), exit::Exit::Unknown, "it was armed");
 }
 
 #[test]

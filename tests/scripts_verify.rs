@@ -113,6 +113,7 @@ impl Setup {
             cursor: &self.cursor,
             scripts: &self.scripts,
             names: &self.names,
+            planned: &[],
             fast: false,
         }
     }
@@ -278,6 +279,9 @@ ActiveState=active
 SubState=running
 FragmentPath=/etc/systemd/system/prometheus.service
 StateChangeTimestamp=@1795298529
+ActiveEnterTimestamp=@1795298528
+InactiveExitTimestampMonotonic=5000000
+ActiveEnterTimestampMonotonic=5800000
 ConditionResult=yes
 
 Type=simple
@@ -302,8 +306,8 @@ fn details_of_units_are_one_line_each() {
             lines,
             [
                 "unit=prometheus.service loaded active running notify success 2 0 0 @1795298529 \
-                 891289600 1073741824 we",
-                "unit=a\\x2db@1.service loaded - - simple - - - - - - infinity -",
+                 891289600 1073741824 we @1795298528 800000",
+                "unit=a\\x2db@1.service loaded - - simple - - - - - - infinity - - -",
             ],
             "{sh}"
         );

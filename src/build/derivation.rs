@@ -4,10 +4,22 @@
 //! The format is `Derive([("out","/nix/store/...","",""),...],...)` (Nix manual, "Derivation
 //! ATerm format"); a content-addressed derivation has an empty path there.
 
+use std::io::Read;
+
 use crate::fleet::StorePath;
+
+/// How much of a derivation's file is read: the outputs come first.
+const HEAD: u64 = 64 << 10;
 
 /// Longest string read; a path is at most 211 characters longer than the store's.
 const LIMIT: usize = 4096;
+
+/// The beginning of a derivation's file; `None`: it is not there.
+pub fn head(drv: &StorePath) -> Option<String> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(drv.as_str()).ok()?.take(HEAD).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
 
 /// The path of output `out`; `None`: not known before it is built, or no derivation at all.
 pub fn out_path(text: &str) -> Option<StorePath> {

@@ -1,20 +1,28 @@
 //! From a flake to a derivation, through Nix's own evaluation cache.
 
-use std::io::Read;
-
 use super::failure::{self, BuildError, Stage};
+use super::fingerprint::{Fingerprint, REMEMBERS, Remembered, Subject};
 use super::relay::Relay;
+use super::tree::Reading;
 use super::{EVALUATION, Evaluated, FlakeRef, Options, derivation, nix, tree};
 use crate::event::stream::Emitter;
 use crate::event::{Event, Phase};
 use crate::fleet::{AttrName, HostName, StorePath};
 use crate::world::{Invocation, World};
 
-/// How much of a derivation's file is read: the outputs come first.
-const HEAD: u64 = 64 << 10;
+/// Whose toplevel is wanted, and from which tree.
+pub struct Wanted<'a> {
+    /// The flake.
+    pub flake: &'a FlakeRef,
+    /// Its host.
+    pub attr: &'a AttrName,
+    /// Its tree, read by the run at its start.
+    pub tree: &'a Reading,
+}
 
 /// Finds the derivation of a host's toplevel and where its output will be; begins and ends the
-/// phase. One program, about 25 ms where the tree did not change.
+/// phase. Where nothing it depends on has changed, our own memory answers; else Nix does, in about
+/// 25 ms where its cache has seen the tree.
 ///
 /// # Errors
 /// When the flake does not evaluate, or Nix is not there.
@@ -22,14 +30,13 @@ pub async fn evaluate(
     world: &World,
     emitter: &Emitter,
     host: &HostName,
-    flake: &FlakeRef,
-    attr: &AttrName,
+    wanted: &Wanted<'_>,
     options: &Options,
 ) -> Result<Evaluated, BuildError> {
     let open = emitter.phase(host, Phase::Evaluate);
     let relay = Relay { world, emitter, host, phase: Phase::Evaluate };
-    let result = match attempt(relay, flake, attr, options).await {
-        Err(error) => Err(explain(world, flake, error).await),
+    let result = match attempt(relay, wanted, options).await {
+        Err(error) => Err(explain(world, wanted.flake, error).await),
         ok => ok,
     };
     match &result {
@@ -45,25 +52,43 @@ pub async fn evaluate(
 
 async fn attempt(
     relay: Relay<'_>,
-    flake: &FlakeRef,
-    attr: &AttrName,
+    wanted: &Wanted<'_>,
     options: &Options,
 ) -> Result<Evaluated, BuildError> {
-    let ran = relay.run(invocation(flake, attr, options)).await.map_err(BuildError::unstarted)?;
+    let command = invocation(wanted.flake, wanted.attr, options);
+    let subject = Subject::new(relay.world, wanted.flake, &command);
+    let before = fingerprint(&subject, wanted.tree, options).await;
+    if let Some((found, was)) = before.as_ref().and_then(|b| Some((subject.recall(b)?, b))) {
+        let (drv, toplevel, tree) = (found.drv, Some(found.toplevel), Some(was.tree.clone()));
+        return Ok(Evaluated { drv, toplevel, cached: true, tree });
+    }
+    let ran = relay.run(command.clone()).await.map_err(BuildError::unstarted)?;
     if !ran.ended.ok() {
         return Err(failure::sort(&ran.log, ran.ended, Stage::Evaluation, "here"));
     }
     let drv = ran.out.iter().find_map(|l| StorePath::new(l.trim()).ok());
     let drv = drv.ok_or_else(|| BuildError::Nix("nix path-info named no derivation".to_owned()))?;
-    let toplevel = head(&drv).as_deref().and_then(derivation::out_path);
-    Ok(Evaluated { drv, toplevel, cached: ran.log.cached() })
+    let toplevel = derivation::head(&drv).as_deref().and_then(derivation::out_path);
+    let tree = match (before, toplevel.clone()) {
+        (Some(was), Some(toplevel)) => {
+            subject.remember(was, &Remembered { drv: drv.clone(), toplevel }).await
+        }
+        _ => None,
+    };
+    Ok(Evaluated { drv, toplevel, cached: ran.log.cached(), tree })
 }
 
-/// The beginning of a derivation's file.
-fn head(drv: &StorePath) -> Option<String> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(drv.as_str()).ok()?.take(HEAD).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+/// `None`: this evaluation is Nix's alone.
+async fn fingerprint(
+    subject: &Subject<'_>,
+    tree: &Reading,
+    options: &Options,
+) -> Option<Fingerprint> {
+    if !REMEMBERS || options.no_cache {
+        return None;
+    }
+    let taken = subject.before(tree.clone()).await;
+    taken.inspect_err(|reason| tracing::debug!(%reason, "this evaluation is not remembered")).ok()
 }
 
 /// One `-v` makes Nix name each file it evaluates, which shows both progress and cache hits.

@@ -9,21 +9,26 @@ pub mod closure;
 pub mod derivation;
 pub mod diff;
 pub mod evaluate;
+mod evaluator;
 pub mod failure;
+mod fingerprint;
 pub mod flake;
+mod memory;
 pub mod output;
 pub mod realise;
 pub mod relay;
 pub mod remembered;
 pub mod transfer;
 pub mod tree;
+pub mod uncacheable;
+pub mod units;
 
 use std::time::Duration;
 
 use crate::fleet::{Builder, Cache, Fleet, Host, StorePath};
 use crate::plan::Request;
 
-pub use evaluate::evaluate;
+pub use evaluate::{Wanted, evaluate};
 pub use failure::BuildError;
 pub use flake::{FlakeError, FlakeRef};
 pub use realise::{Where, build};
@@ -39,7 +44,7 @@ const BUILD: Duration = Duration::from_secs(8 * 3600);
 pub struct Options {
     /// The flake's own `nixConfig` counts.
     pub accept_flake_config: bool,
-    /// Nix's evaluation cache is not asked.
+    /// Neither Nix's evaluation cache nor our own memory is asked.
     pub no_cache: bool,
     /// A failed derivation does not end the others.
     pub keep_going: bool,
@@ -98,8 +103,10 @@ pub struct Evaluated {
     pub drv: StorePath,
     /// Where it will be; `None`: only its build tells (content-addressed derivations).
     pub toplevel: Option<StorePath>,
-    /// Whether Nix's evaluation cache answered.
+    /// Whether Nix's evaluation cache or our own memory answered.
     pub cached: bool,
+    /// The tree that was surely evaluated: it was the same before and after. `None`: not known.
+    pub tree: Option<TreeId>,
 }
 
 /// A host's toplevel, built and kept from the garbage collector.

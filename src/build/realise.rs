@@ -359,7 +359,8 @@ mod tests {
             let path = format!("/nix/store/0c0d1f2g3h4i5j6k7l8m9n0p1q2r3s4v-{name}");
             StorePath::new(path).expect("path")
         };
-        let evaluated = Evaluated { drv: path("x.drv"), toplevel: Some(path("x")), cached: false };
+        let evaluated =
+            Evaluated { drv: path("x.drv"), toplevel: Some(path("x")), cached: false, tree: None };
         assert!(checked(Some(path("y")), &evaluated).is_err());
         assert!(checked(None, &evaluated).is_err());
         assert_eq!(checked(Some(path("x")), &evaluated), Ok(path("x")));

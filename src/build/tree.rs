@@ -7,19 +7,16 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::future::{BoxFuture, FutureExt, Shared};
 
 use super::flake::{FlakeRef, LocalFlake};
 use crate::event::harmless;
-use crate::world::{Ended, Invocation, Output, StartError, World};
+use crate::world::{Ended, Invocation, Output, StartError, World, files};
 
 /// Raised when the same tree would get another name.
 const SCHEMA: &[u8] = b"nixdeploy tree 1\n";
-/// What differs from the index. Unlike `diff-files` it looks into files whose times alone differ,
-/// so a file that was saved without a change does not rename the tree; it takes no longer.
-const DIFF: [&str; 6] =
-    ["diff", "--raw", "--no-abbrev", "--no-renames", "--no-ext-diff", "--ignore-submodules=none"];
-/// Longest `.gitattributes` and `flake.lock` that is looked at.
-const TEXT_LIMIT: u64 = 16 << 20;
 
 /// A tree's content under one name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,9 +38,12 @@ pub struct Tree {
     pub nix_files: Vec<PathBuf>,
     /// Files that differ from the index; `git add` not needed for Nix to see them.
     pub modified: Vec<PathBuf>,
-    /// Every tracked file with its index entry, for [`uncacheable`].
-    entries: Vec<Entry>,
+    /// Every tracked file with its index entry, for [`super::uncacheable`].
+    pub(super) entries: Vec<Entry>,
 }
+
+/// A tree that several ask for and that is read once, when the first of them does.
+pub type Reading = Shared<BoxFuture<'static, Result<Arc<Tree>, TreeError>>>;
 
 /// Where the repository stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,42 +71,16 @@ pub enum TreeError {
     Unreadable(String, String),
 }
 
-/// Why an evaluation of this tree must not be answered from our own cache: the cases in which
-/// the tree's name can stay while Nix's result changes, or in which that is not known.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Uncacheable {
-    /// Not a folder in a git repository.
-    #[error("the flake is not in a local git repository")]
-    NotGit,
-    /// `assume-unchanged`, `skip-worktree` or a sparse checkout hides differences.
-    #[error("git hides changes of {0}")]
-    Hidden(String),
-    /// What git compares is not what is on disk.
-    #[error("{0} gives files another content on disk than in git")]
-    Filtered(String),
-    /// Nix gives such trees no name either.
-    #[error("the repository has submodules")]
-    Submodules,
-    /// An unmerged file: nothing to deploy from.
-    #[error("{0} is not merged")]
-    Unmerged(String),
-    /// Nothing says which inputs are meant.
-    #[error("flake.lock is missing or cannot be read")]
-    NoLock,
-    /// An input whose content the lock does not fix.
-    #[error("input {0} is not fixed by flake.lock")]
-    LooseInput(String),
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
-    /// Letter of `ls-files -v`.
-    tag: char,
-    mode: String,
-    path: PathBuf,
+pub(super) struct Entry {
+    /// Letter of `ls-files -v`: `H` unless git was told to look away.
+    pub(super) tag: char,
+    pub(super) mode: String,
+    pub(super) path: PathBuf,
 }
 
-/// Reads the tree of a local flake: two git processes at once, then the changed files.
+/// Reads the tree of a local flake: one git process, then the changed files. Git compares content
+/// where times and sizes leave a doubt, so a file that was only touched has not changed.
 ///
 /// # Errors
 /// When git refuses, or a changed file cannot be read.
@@ -114,12 +88,72 @@ pub async fn tree(world: &World, flake: &FlakeRef) -> Result<Tree, TreeError> {
     let FlakeRef::Local(local) = flake else {
         return Err(TreeError::NotLocal(harmless::line(&flake.to_string())));
     };
-    let (index, changed) =
-        tokio::join!(git(world, local, &["ls-files", "-s", "-v"]), git(world, local, &DIFF),);
-    let (index, changed, root) = (index?, changed?, local.root.clone());
+    let list = ["ls-files", "-s", "-v", "--cached", "--deleted", "--modified"];
+    let (lines, root) = (git(world, local, &list).await?, local.root.clone());
+    let (changed, index): (Vec<String>, Vec<String>) =
+        lines.into_iter().partition(|l| l.starts_with(['C', 'c', 'R', 'r']));
+    if changed.is_empty() {
+        return named(&root, &index, &changed);
+    }
     // Changed files can be large; the runtime has other hosts to serve.
     let named = tokio::task::spawn_blocking(move || named(&root, &index, &changed)).await;
     named.unwrap_or_else(|e| Err(TreeError::Git(e.to_string())))
+}
+
+/// The tree of a local flake, to be read once.
+pub fn reading(world: &World, flake: &FlakeRef) -> Reading {
+    let (world, flake) = (world.clone(), flake.clone());
+    async move { tree(&world, &flake).await.map(Arc::new) }.boxed().shared()
+}
+
+/// The commit that is checked out, which a flake can read of itself (`self.rev`); `None`: there
+/// is none yet. Read from git's own files where that is possible, which starts no program.
+///
+/// # Errors
+/// When git cannot be started.
+pub async fn head(world: &World, flake: &LocalFlake) -> Result<Option<String>, TreeError> {
+    if let Some(commit) = own_folder(&flake.root).and_then(|f| resolved(&f)) {
+        return Ok(Some(commit));
+    }
+    let output = output(world, flake, &["rev-parse", "--verify", "--quiet", "HEAD"]).await?;
+    Ok(output.out.into_iter().next().filter(|_| output.ended.ok()))
+}
+
+/// What HEAD comes to (gitrepository-layout(5)); `None`: git itself must say.
+fn resolved(own: &Path) -> Option<String> {
+    let read = |path: PathBuf| files::read_text(&path, 64 << 20).ok();
+    let is_commit =
+        |t: &str| matches!(t.len(), 40 | 64) && t.bytes().all(|b| b.is_ascii_hexdigit());
+    let text = read(own.join("HEAD"))?;
+    let Some(name) = text.trim_end().strip_prefix("ref: ") else {
+        return Some(text.trim_end().to_owned()).filter(|t| is_commit(t));
+    };
+    let shared = common_folder(own);
+    if !name.starts_with("refs/heads/") || shared.join("reftable").exists() {
+        return None;
+    }
+    if let Some(text) = read(shared.join(name)) {
+        return Some(text.trim_end().to_owned()).filter(|t| is_commit(t));
+    }
+    let packed = read(shared.join("packed-refs"))?;
+    let line = packed.lines().find(|l| l.split_once(' ').is_some_and(|(_, n)| n == name))?;
+    line.split_once(' ').map(|(commit, _)| commit.to_owned()).filter(|t| is_commit(t))
+}
+
+/// Where git keeps what belongs to this working tree.
+pub(super) fn own_folder(root: &Path) -> Option<PathBuf> {
+    let git = root.join(".git");
+    if git.is_dir() {
+        return Some(git);
+    }
+    let text = files::read_text(&git, 1 << 16).ok()?;
+    Some(root.join(text.strip_prefix("gitdir: ")?.trim_end()))
+}
+
+/// Where git keeps what all working trees of a repository share.
+pub(super) fn common_folder(own: &Path) -> PathBuf {
+    let shared = files::read_text(&own.join("commondir"), 1 << 16);
+    shared.map_or_else(|_| own.to_path_buf(), |shared| own.join(shared.trim_end()))
 }
 
 /// Where the repository stands; one git process.
@@ -153,100 +187,7 @@ pub async fn is_untracked(world: &World, flake: &LocalFlake, path: &str) -> bool
     matches!(git(world, flake, &["ls-files", "--", &literal]).await, Ok(l) if l.is_empty())
 }
 
-/// Whether an evaluation of this tree may be remembered under its name; the first reason against.
-///
-/// # Errors
-/// When git refuses.
-pub async fn uncacheable(
-    world: &World,
-    flake: &FlakeRef,
-    tree: &Tree,
-) -> Result<Option<Uncacheable>, TreeError> {
-    let FlakeRef::Local(local) = flake else { return Ok(Some(Uncacheable::NotGit)) };
-    if let Some(reason) = hidden(&tree.entries).or_else(|| filtered(&local.root, &tree.entries)) {
-        return Ok(Some(reason));
-    }
-    let keys = "^(core\\.(autocrlf|eol|attributesfile|sparsecheckout)|filter\\..*)$";
-    let config = output(world, local, &["config", "--get-regexp", keys]).await?;
-    if let Some(key) = config.out.iter().find(|l| !l.ends_with(" false") && !is_lfs_default(l)) {
-        let key = key.split(' ').next().unwrap_or_default();
-        return Ok(Some(Uncacheable::Filtered(format!("git's setting {}", harmless::line(key)))));
-    }
-    let lock = crate::world::files::read_text(&local.path().join("flake.lock"), TEXT_LIMIT);
-    Ok(lock.map_or(Some(Uncacheable::NoLock), |text| loose_input(&text)))
-}
-
-/// Filters that are only defined do nothing; `.gitattributes` would have to name them.
-fn is_lfs_default(line: &str) -> bool {
-    line.starts_with("filter.")
-}
-
-fn hidden(entries: &[Entry]) -> Option<Uncacheable> {
-    entries.iter().find_map(|e| {
-        let shown = || harmless::line(&e.path.display().to_string());
-        match (e.tag, e.mode.as_str()) {
-            (_, "160000") => Some(Uncacheable::Submodules),
-            ('M', _) => Some(Uncacheable::Unmerged(shown())),
-            ('H', _) if e.path == Path::new(".gitmodules") => Some(Uncacheable::Submodules),
-            ('H', _) => None,
-            _ => Some(Uncacheable::Hidden(shown())),
-        }
-    })
-}
-
-/// A tracked or private attributes file that changes what is on disk.
-fn filtered(root: &Path, entries: &[Entry]) -> Option<Uncacheable> {
-    let tracked = entries.iter().map(|e| &e.path).filter(|p| p.ends_with(".gitattributes"));
-    let private = PathBuf::from(".git/info/attributes");
-    tracked.chain([&private]).find_map(|path| {
-        let text = match crate::world::files::read_text(&root.join(path), TEXT_LIMIT) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,
-            Err(_) => return Some(Uncacheable::Filtered(path.display().to_string())),
-        };
-        let words = ["filter", "eol", "ident", "text", "crlf", "working-tree-encoding"];
-        let changes = text.lines().filter(|l| !l.trim_start().starts_with('#')).any(|line| {
-            let attributes = line.split_whitespace().skip(1);
-            attributes.filter(|a| !a.starts_with('-')).any(|a| {
-                let name = a.split('=').next().unwrap_or_default();
-                words.contains(&name.trim_start_matches('!'))
-            })
-        });
-        changes.then(|| Uncacheable::Filtered(harmless::line(&path.display().to_string())))
-    })
-}
-
-/// The first input that flake.lock does not fix by its content. A folder inside the flake's own
-/// tree (relative path) is fixed by the tree.
-fn loose_input(lock: &str) -> Option<Uncacheable> {
-    let Ok(lock) = serde_json::from_str::<serde_json::Value>(lock) else {
-        return Some(Uncacheable::NoLock);
-    };
-    let Some(nodes) = lock.get("nodes").and_then(|n| n.as_object()) else {
-        return Some(Uncacheable::NoLock);
-    };
-    let root = lock.get("root").and_then(|r| r.as_str()).unwrap_or("root");
-    nodes.iter().filter(|(name, _)| *name != root).find_map(|(name, node)| {
-        let field = |key: &str| node.get("locked").and_then(|l| l.get(key)?.as_str());
-        let within = node.get("parent").is_some() || field("path").is_some_and(is_within);
-        let fixed = match field("type") {
-            Some("path") => within,
-            Some("indirect" | "file") | None => false,
-            Some("git") => {
-                let local = |url: &str| url.starts_with("file:") || url.starts_with('/');
-                field("narHash").is_some() && field("url").is_some_and(|u| !local(u))
-            }
-            Some(_) => field("narHash").is_some(),
-        };
-        (!fixed).then(|| Uncacheable::LooseInput(harmless::line(name)))
-    })
-}
-
-fn is_within(path: &str) -> bool {
-    !path.starts_with('/') && !path.split('/').any(|part| part == "..")
-}
-
-/// Names the tree from git's two lists and the files on disk.
+/// Names the tree from git's index, its list of what differs, and the files on disk.
 fn named(root: &Path, index: &[String], changed: &[String]) -> Result<Tree, TreeError> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(SCHEMA);
@@ -256,14 +197,15 @@ fn named(root: &Path, index: &[String], changed: &[String]) -> Result<Tree, Tree
     let mut modified = Vec::new();
     let mut gone = std::collections::HashSet::new();
     for line in changed {
-        let Some((status, name)) = line.split_once('\t') else { continue };
+        let Some((_, name)) = line.split_once('\t') else { continue };
         let path = PathBuf::from(unquoted(name));
+        // A file that is gone is listed twice: as changed, and as gone.
+        if modified.last() == Some(&path) {
+            continue;
+        }
         hasher.update(b"\0").update(name.as_bytes()).update(b"\0");
-        if status.ends_with('D') {
-            hasher.update(b"gone");
+        if !add_file(&mut hasher, &root.join(&path))? {
             gone.insert(path.clone());
-        } else {
-            add_file(&mut hasher, &root.join(&path))?;
         }
         modified.push(path);
     }
@@ -274,8 +216,8 @@ fn named(root: &Path, index: &[String], changed: &[String]) -> Result<Tree, Tree
     Ok(Tree { id: TreeId(hasher.finalize().to_hex().to_string()), nix_files, modified, entries })
 }
 
-/// Kind, length and bytes of a file, or where a link points.
-fn add_file(hasher: &mut blake3::Hasher, path: &Path) -> Result<(), TreeError> {
+/// Kind, length and bytes of a file, or where a link points; false when it is not there.
+fn add_file(hasher: &mut blake3::Hasher, path: &Path) -> Result<bool, TreeError> {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::PermissionsExt;
     let failed = |e: std::io::Error| {
@@ -283,10 +225,9 @@ fn add_file(hasher: &mut blake3::Hasher, path: &Path) -> Result<(), TreeError> {
     };
     let meta = match path.symlink_metadata() {
         Ok(meta) => meta,
-        // It went away meanwhile; the next reading will say so.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+        Err(e) if is_gone(&e) => {
             hasher.update(b"gone");
-            return Ok(());
+            return Ok(false);
         }
         Err(e) => return Err(failed(e)),
     };
@@ -307,11 +248,17 @@ fn add_file(hasher: &mut blake3::Hasher, path: &Path) -> Result<(), TreeError> {
             };
         }
     }
-    Ok(())
+    Ok(true)
+}
+
+/// Neither it nor, perhaps, its folder is there.
+fn is_gone(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory)
 }
 
 /// `TAG MODE HASH STAGE<TAB>NAME`.
-fn entry(line: &str) -> Option<Entry> {
+pub(super) fn entry(line: &str) -> Option<Entry> {
     let (meta, name) = line.split_once('\t')?;
     let mut words = meta.split(' ');
     let (tag, mode) = (words.next()?.chars().next()?, words.next()?.to_owned());
@@ -359,7 +306,11 @@ async fn git(world: &World, flake: &LocalFlake, args: &[&str]) -> Result<Vec<Str
 }
 
 /// Runs git so that it starts nothing else and writes nothing.
-async fn output(world: &World, flake: &LocalFlake, args: &[&str]) -> Result<Output, TreeError> {
+pub(super) async fn output(
+    world: &World,
+    flake: &LocalFlake,
+    args: &[&str],
+) -> Result<Output, TreeError> {
     let quiet = ["core.fsmonitor=false", "core.hooksPath=/dev/null", "core.quotePath=true"];
     let options = quiet.iter().flat_map(|o| ["-c", o]);
     let invocation = Invocation::new("git", options.chain(args.iter().copied()))
@@ -383,50 +334,5 @@ mod tests {
         assert_eq!(unquoted("\"\\303\\244.nix\""), "ä.nix");
         let _ = unquoted("\"\\");
         let _ = unquoted("\"\\3\"");
-    }
-
-    #[test]
-    fn inputs_that_the_lock_does_not_fix_are_named() {
-        let lock = |node: &str| {
-            format!("{{\"nodes\":{{\"root\":{{}},\"x\":{node}}},\"root\":\"root\",\"version\":7}}")
-        };
-        let fixed = [
-            r#"{"locked":{"type":"github","narHash":"sha256-x","rev":"1"}}"#,
-            r#"{"locked":{"type":"git","url":"https://x/y","narHash":"sha256-x"}}"#,
-            r#"{"locked":{"type":"path","path":"./sub"},"parent":[]}"#,
-        ];
-        for node in fixed {
-            assert_eq!(loose_input(&lock(node)), None, "{node}");
-        }
-        let loose = [
-            r#"{"locked":{"type":"path","path":"/srv/x","narHash":"sha256-x"}}"#,
-            r#"{"locked":{"type":"path","path":"../x"}}"#,
-            r#"{"locked":{"type":"git","url":"file:///srv/x","narHash":"sha256-x"}}"#,
-            r#"{"locked":{"type":"github","rev":"1"}}"#,
-            r#"{"locked":{"type":"indirect","id":"nixpkgs"}}"#,
-            "{}",
-        ];
-        for node in loose {
-            let named = Some(Uncacheable::LooseInput("x".to_owned()));
-            assert_eq!(loose_input(&lock(node)), named, "{node}");
-        }
-        assert_eq!(loose_input("no JSON"), Some(Uncacheable::NoLock));
-    }
-
-    #[test]
-    fn what_git_hides_is_no_name_to_trust() {
-        let entry = |line: &str| entry(line).expect("an entry");
-        let hash = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391";
-        let plain = entry(&format!("H 100644 {hash} 0\tflake.nix"));
-        assert_eq!(hidden(&[plain]), None);
-        for (line, expected) in [
-            (format!("h 100644 {hash} 0\ta"), Uncacheable::Hidden("a".to_owned())),
-            (format!("S 100644 {hash} 0\ta"), Uncacheable::Hidden("a".to_owned())),
-            (format!("M 100644 {hash} 2\ta"), Uncacheable::Unmerged("a".to_owned())),
-            (format!("H 160000 {hash} 0\ta"), Uncacheable::Submodules),
-            (format!("H 100644 {hash} 0\t.gitmodules"), Uncacheable::Submodules),
-        ] {
-            assert_eq!(hidden(&[entry(&line)]), Some(expected), "{line}");
-        }
     }
 }

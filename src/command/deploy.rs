@@ -47,7 +47,7 @@ pub const PRESETS: [Preset; 9] = [
     Preset { name: "deploy-via", ..DEPLOY },
     Preset { name: "test-host", goal: Goal::Build, asks: false, ..DEPLOY },
     Preset { name: "build", goal: Goal::Build, asks: false, ..DEPLOY },
-    Preset { name: "diff", goal: Goal::DryRun, asks: false, ..DEPLOY },
+    Preset { name: "diff", goal: Goal::DryRun, asks: false, verifies_unchanged: false, ..DEPLOY },
 ];
 
 /// The preset of a command's name.

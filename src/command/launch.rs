@@ -6,7 +6,8 @@
 use std::sync::{Arc, Mutex};
 
 use super::inventory;
-use crate::build::{self, FlakeRef};
+use crate::build::FlakeRef;
+use crate::build::tree::{self, Reading, TreeError};
 use crate::cli::{Color, Format as Wanted, Global};
 use crate::error::Error;
 use crate::event::state::RunState;
@@ -133,11 +134,14 @@ pub async fn launch(
     let chosen: Vec<Host> = hosts.iter().filter_map(|n| fleet.host(n.as_str())).cloned().collect();
     let plan = plan::decide(&request, &chosen);
     let begun = begin(world, global, &request, Some(flake.to_string()), plan.clone())?;
-    let cleared = pipeline::clear(verdict(world.clone(), begun.emitter.clone(), flake.clone()));
+    let tree = tree::reading(world, &flake);
+    // Whoever asks first starts it; if nobody does it is read all the same, beside the evaluation.
+    drop(tokio::spawn(tree.clone()));
+    let cleared = pipeline::clear(verdict(begun.emitter.clone(), flake.clone(), tree.clone()));
     let run = Run {
         world: world.clone(),
         emitter: begun.emitter.clone(),
-        source: Some(Source { flake, cleared }),
+        source: Some(Source { flake, tree, cleared }),
         fleet,
         request,
         plan,
@@ -171,7 +175,7 @@ pub async fn launch_without_source(
     let run = Run {
         world: world.clone(),
         emitter: begun.emitter.clone(),
-        source: flake.map(|flake| Source { flake, cleared }),
+        source: flake.map(|flake| Source { tree: tree::reading(world, &flake), flake, cleared }),
         fleet,
         request,
         plan,
@@ -185,12 +189,12 @@ pub async fn launch_without_source(
 }
 
 /// Looks at the tree that is being evaluated; a flake that is not on this machine has none.
-async fn verdict(world: World, emitter: Emitter, flake: FlakeRef) -> Result<Clearance, Blocked> {
-    let view = match (&flake, build::tree(&world, &flake).await) {
+async fn verdict(emitter: Emitter, flake: FlakeRef, tree: Reading) -> Result<Clearance, Blocked> {
+    let view = match (&flake, tree.await) {
         (FlakeRef::Local(local), Ok(tree)) => TreeView {
             id: tree.id.as_str().to_owned(),
             root: local.root.clone(),
-            nix_files: tree.nix_files,
+            nix_files: tree.nix_files.clone(),
         },
         (FlakeRef::Other(text), _) => {
             TreeView { id: text.clone(), root: "/".into(), nix_files: Vec::new() }
@@ -200,9 +204,9 @@ async fn verdict(world: World, emitter: Emitter, flake: FlakeRef) -> Result<Clea
     validate::run(&emitter, &view, Strictness::default()).await
 }
 
-fn unreadable(error: &build::tree::TreeError) -> Blocked {
+fn unreadable(error: &TreeError) -> Blocked {
     let (message, suggestion) = match error {
-        build::tree::TreeError::NoGit(error) if error.missing => {
+        TreeError::NoGit(error) if error.missing => {
             ("there is no git on this machine".to_owned(), "install git and open a new shell")
         }
         other => (other.to_string(), "git status"),

@@ -203,8 +203,9 @@ impl<'a> Looking<'a> {
             cache: None,
             builders: String::new(),
         };
-        let (name, attr) = (&host.name, &host.attr);
-        let evaluated = build::evaluate(self.world, emitter, name, flake, attr, &options).await;
+        let tree = build::tree::reading(self.world, flake);
+        let wanted = build::Wanted { flake, attr: &host.attr, tree: &tree };
+        let evaluated = build::evaluate(self.world, emitter, &host.name, &wanted, &options).await;
         evaluated.map_err(|error| not_evaluated(&error))
     }
 

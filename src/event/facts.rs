@@ -82,6 +82,36 @@ pub struct Changes {
     pub files: Option<Vec<String>>,
     /// Whether kernel, initrd, modules or parameters differ from what is booted.
     pub reboot_required: bool,
+    /// Which of them: "kernel", "initrd", "kernel modules", "kernel parameters".
+    #[serde(default)]
+    pub reboot_for: Vec<String>,
+    /// Unit files that came, went or changed against what runs; `None`: not looked at, or could
+    /// not be told.
+    #[serde(default)]
+    pub unit_files: Option<Vec<UnitFileChange>>,
+}
+
+/// A unit file in both systems with another text, or in one of them only.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct UnitFileChange {
+    /// Its name below /etc/systemd/system: "sshd.service", "sshd.service.d/overrides.conf".
+    pub name: String,
+    /// What became of it.
+    pub kind: FileChange,
+    /// A unified difference, line by line; empty unless it changed and both could be read.
+    pub diff: Vec<String>,
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileChange {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// Its text is another.
+    Changed,
 }
 
 /// A package in both closures, or in one.
@@ -115,6 +145,57 @@ impl UnitChanges {
     pub fn is_empty(&self) -> bool {
         [&self.stop, &self.start, &self.restart, &self.reload].iter().all(|l| l.is_empty())
     }
+
+    /// Units by what becomes of them: one that is stopped with the old files and started with the
+    /// new ones (`stopIfChanged`, the default) is restarted, whatever lists name it.
+    pub fn kinds(&self) -> [(UnitFate, Vec<&str>); 5] {
+        let both = |unit: &str| {
+            let is = |other: &String| other == unit;
+            self.stop.iter().any(is) && self.start.iter().any(is)
+        };
+        let mut restart: Vec<&str> =
+            self.stop.iter().map(String::as_str).filter(|u| both(u)).collect();
+        restart.extend(others(&self.restart, both));
+        [
+            (UnitFate::Stop, others(&self.stop, both)),
+            (UnitFate::Restart, restart),
+            (UnitFate::Reload, others(&self.reload, both)),
+            (UnitFate::Start, others(&self.start, both)),
+            (UnitFate::Skip, others(&self.skip, both)),
+        ]
+    }
+}
+
+fn others(list: &[String], but: impl Fn(&str) -> bool) -> Vec<&str> {
+    list.iter().map(String::as_str).filter(|unit| !but(unit)).collect()
+}
+
+/// What becomes of a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnitFate {
+    /// Stopped for good.
+    Stop,
+    /// Stopped and started.
+    Restart,
+    /// Told to read its configuration anew.
+    Reload,
+    /// Started.
+    Start,
+    /// Changed, but left alone.
+    Skip,
+}
+
+impl UnitFate {
+    /// The verb, also of steps: "restart prometheus.service".
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Reload => "reload",
+            Self::Start => "start",
+            Self::Skip => "leave",
+        }
+    }
 }
 
 /// A part of a phase, with its own result and time.
@@ -133,6 +214,32 @@ pub struct Step {
     pub took_ms: u64,
 }
 
+impl Step {
+    /// One that went as wanted.
+    pub fn ok(phase: Phase, name: impl Into<String>, note: impl Into<String>) -> Self {
+        let (name, note) = (name.into(), note.into());
+        Self { phase, name, result: PhaseResult::Ok, note, took_ms: 0 }
+    }
+
+    /// One that did not.
+    pub fn failed(phase: Phase, name: impl Into<String>, because: impl Into<String>) -> Self {
+        let result = PhaseResult::Failed { because: because.into() };
+        Self { result, ..Self::ok(phase, name, "") }
+    }
+
+    /// One that was left out.
+    pub fn skipped(phase: Phase, name: impl Into<String>, because: impl Into<String>) -> Self {
+        let result = PhaseResult::Skipped { because: because.into() };
+        Self { result, ..Self::ok(phase, name, "") }
+    }
+
+    /// With its time.
+    #[must_use]
+    pub fn took(self, took_ms: u64) -> Self {
+        Self { took_ms, ..self }
+    }
+}
+
 /// Output kept because it explains a failure; made harmless and redacted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
@@ -142,4 +249,25 @@ pub struct Evidence {
     pub status: String,
     /// Its last lines, at most fifty.
     pub lines: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_of_an_older_log_still_read() {
+        let old = r#"{"packages":null,"size_delta":3,"files":null,"reboot_required":true,
+            "units":{"stop":["a.service"],"start":["a.service"],"restart":["b.service"],
+            "reload":[],"skip":[]}}"#;
+        let changes: Changes = serde_json::from_str(old).expect("an older log");
+        assert_eq!((changes.unit_files, changes.reboot_for.len()), (None, 0));
+        let kinds = changes.units.kinds();
+        let told: Vec<(&str, usize)> = kinds.iter().map(|(f, u)| (f.verb(), u.len())).collect();
+        assert_eq!(
+            told,
+            [("stop", 0), ("restart", 2), ("reload", 0), ("start", 0), ("leave", 0)],
+            "stopped and started is restarted"
+        );
+    }
 }

@@ -17,7 +17,10 @@ use serde::{Deserialize, Serialize};
 use crate::fleet::{Generation, HostName, StorePath};
 use crate::plan::Plan;
 pub use crate::plan::{Finding, Phase, Severity};
-pub use facts::{Changes, Evidence, PackageChange, Pointers, Step, UnitChanges, Vitals};
+pub use facts::{
+    Changes, Evidence, FileChange, PackageChange, Pointers, Step, UnitChanges, UnitFate,
+    UnitFileChange, Vitals,
+};
 
 /// Version of the log format; raised when a reader must know.
 pub const VERSION: u32 = 1;

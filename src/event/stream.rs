@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 
-use super::{Event, Phase, PhaseResult, Stamped};
+use super::{Event, Phase, PhaseResult, Stamped, Step};
 use crate::fleet::HostName;
 
 /// Where emitters get the time from; `world::clock` gives the real one.
@@ -52,6 +52,11 @@ impl Emitter {
             event,
         };
         let _ = shared.sender.send(stamped);
+    }
+
+    /// A part of a phase ended; `None`: it was about the tree.
+    pub fn step(&self, host: Option<&HostName>, step: Step) {
+        self.emit(Event::StepEnded { host: host.cloned(), step });
     }
 
     /// Milliseconds since the run began.

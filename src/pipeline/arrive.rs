@@ -7,7 +7,7 @@ use super::ending::{self, Halt, Why, halt, returned};
 use super::host::Journey;
 use super::learn::Known;
 use super::offer::{Offered, record};
-use super::trial::{Verified, take_back};
+use super::trial::{Verified, reboot_advice, recommend, take_back};
 use crate::activate::guard::{Said, Status, read};
 use crate::activate::hold::WayBack;
 use crate::activate::journal::Step;
@@ -108,7 +108,7 @@ fn arrived(
     let after = ending::after(status);
     let (emitter, host) = (&journey.run.emitter, journey.host.name.clone());
     let (from, to) = (known.before().generation, after.generation);
-    emitter.emit(Event::GenerationMoved { host: host.clone(), from, to });
+    emitter.emit(Event::GenerationMoved { host, from, to });
     let reboot_required = offered.admission.reboot_required;
     let note = if reboot_required { "committed; reboot wanted" } else { "committed" };
     let mut report = ending::report(Outcome::Committed { reboot_required }, Phase::Commit, note);
@@ -116,8 +116,8 @@ fn arrived(
         report.note.push_str("; boot default could not be read back");
     }
     if reboot_required {
-        let text = "kernel, initrd or the like changed: it is not verified until a reboot";
-        emitter.emit(Event::Recommended { host, text: text.to_owned() });
+        let text = reboot_advice(journey, &offered.admission.reboot_for);
+        recommend(journey, text.into_iter().collect());
     }
     report.before = Some(known.before().clone());
     report.after = Some(after);

@@ -1,7 +1,7 @@
 //! One host's journey: every phase called once, in order. Read this first.
 
 use super::ending::Halt;
-use super::{Run, arrive, learn, offer, recover, trial};
+use super::{Run, arrive, learn, offer, preview, recover, trial};
 use crate::event::HostReport;
 use crate::fleet::Host;
 use crate::plan::{Goal, HostPlan};
@@ -45,7 +45,7 @@ async fn travel(journey: &Journey<'_>) -> Result<HostReport, Halt> {
         return trial::examine_unchanged(journey, &known).await;
     }
     if journey.run.plan.goal == Goal::DryRun {
-        return offer::dry_run(journey, &known).await;
+        return preview::dry_run(journey, &known).await;
     }
     // The host is ours and nothing on it has changed; whatever fails now lets it go again.
     let (way_back, built) = offer::hold_and_build(journey, &known).await?;

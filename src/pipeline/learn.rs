@@ -4,9 +4,10 @@ use std::pin::pin;
 
 use tokio::sync::oneshot;
 
+use super::Source;
 use super::ending::{Halt, halt, interrupted};
 use super::host::Journey;
-use crate::build::{self, BuildError, Evaluated, FlakeRef, Options};
+use crate::build::{self, BuildError, Evaluated, FlakeRef, Options, Wanted};
 use crate::event::stream::OpenPhase;
 use crate::event::{Decider, Event, HostReport, Outcome, Phase, Pointers};
 use crate::fleet::{Generation, Optional, StorePath};
@@ -65,9 +66,11 @@ pub async fn learn(journey: &Journey<'_>) -> Result<Learned, Halt> {
     let mut evaluation = pin!(evaluate(journey));
     let mut early_out = pin!(early_out);
     let (mut early, mut answered, mut evaluated): (_, Option<Answered>, _) = (None, None, None);
-    let mut listening = true;
+    let (mut listening, mut checking) = (true, false);
     while answered.is_none() || evaluated.is_none() {
         tokio::select! {
+            // ssh first: its answer takes longer than anything that is read here
+            biased;
             first = &mut early_out, if listening => {
                 listening = false;
                 early = first.ok();
@@ -90,12 +93,17 @@ pub async fn learn(journey: &Journey<'_>) -> Result<Learned, Halt> {
         {
             return Ok(Learned::NothingToDo(Box::new(report)));
         }
+        // With all facts here, or both halves of the answer, there is something to do.
+        if !checking && (answered.is_some() || (early.is_some() && evaluated.is_some())) {
+            checking = true;
+            drop(run.source.as_ref().map(|s| tokio::spawn(s.cleared.clone())));
+        }
     }
     let (Some(answered), Some(evaluated)) = (answered, evaluated) else {
         return Err(halt(Outcome::Internal, Phase::Facts, "facts and evaluation both ended"));
     };
     admit(journey, &answered)?;
-    clearance(journey).await?;
+    clearance(journey, Some(&evaluated)).await?;
     let Answered { facts, target, .. } = answered;
     let toplevel = evaluated.toplevel.clone();
     Ok(Learned::Known(Box::new(Known { facts, target, evaluated: Some(evaluated), toplevel })))
@@ -108,11 +116,13 @@ pub async fn learn(journey: &Journey<'_>) -> Result<Learned, Halt> {
 pub async fn evaluate(journey: &Journey<'_>) -> Result<Evaluated, BuildError> {
     let run = journey.run;
     let options = options(journey);
-    let (name, attr) = (&journey.host.name, &journey.host.attr);
+    let name = &journey.host.name;
     let Some(source) = &run.source else {
         return Err(BuildError::Nix("nothing to evaluate".to_owned()));
     };
-    build::evaluate(&run.world, &run.emitter, name, &source.flake, attr, &options).await
+    let Source { flake, tree, .. } = source;
+    let wanted = Wanted { flake, tree, attr: &journey.host.attr };
+    build::evaluate(&run.world, &run.emitter, name, &wanted, &options).await
 }
 
 /// What hosts.toml and the flags say of evaluating and building.
@@ -255,14 +265,16 @@ fn right_host(journey: &Journey<'_>, early: &Early) -> Result<(), Halt> {
 }
 
 /// Waits for the verdict on the tree.
-pub async fn clearance(journey: &Journey<'_>) -> Result<(), Halt> {
+pub async fn clearance(journey: &Journey<'_>, evaluated: Option<&Evaluated>) -> Result<(), Halt> {
     let open = journey.run.emitter.phase(&journey.host.name, Phase::Validate);
     let Some(source) = &journey.run.source else {
         open.skipped("nothing to check");
         return Ok(());
     };
     match source.cleared.clone().await {
-        Ok(clearance) if changed_since(journey, &source.flake, clearance.tree()).await => {
+        Ok(clearance)
+            if changed_since(journey, evaluated, &source.flake, clearance.tree()).await =>
+        {
             open.failed("the tree changed while it was read");
             let note = "the tree changed while it was read: nothing was done with either";
             let mut halt = halt(Outcome::Blocked, Phase::Validate, note);
@@ -287,7 +299,15 @@ pub async fn clearance(journey: &Journey<'_>) -> Result<(), Halt> {
 }
 
 /// Whether the tree that was evaluated may not be the one that was looked at.
-async fn changed_since(journey: &Journey<'_>, flake: &FlakeRef, cleared: &str) -> bool {
+async fn changed_since(
+    journey: &Journey<'_>,
+    evaluated: Option<&Evaluated>,
+    flake: &FlakeRef,
+    cleared: &str,
+) -> bool {
+    if let Some(tree) = evaluated.and_then(|e| e.tree.as_ref()) {
+        return tree.as_str() != cleared;
+    }
     match build::tree(&journey.run.world, flake).await {
         Ok(tree) => tree.id.as_str() != cleared,
         Err(build::tree::TreeError::NotLocal(_)) => false,
@@ -312,7 +332,7 @@ pub fn refuse(journey: &Journey<'_>, open: Option<OpenPhase>, refused: &Refused)
 /// than Nix's trace, and is what a person has to mend first.
 pub async fn unevaluated(journey: &Journey<'_>, error: &BuildError) -> Halt {
     if matches!(error, BuildError::Evaluation { .. })
-        && let Err(blocked) = clearance(journey).await
+        && let Err(blocked) = clearance(journey, None).await
     {
         return blocked;
     }

@@ -9,6 +9,7 @@ pub mod ending;
 pub mod host;
 pub mod learn;
 pub mod offer;
+pub mod preview;
 pub mod recover;
 pub mod trial;
 
@@ -20,6 +21,7 @@ use futures_util::future::{BoxFuture, FutureExt, Shared};
 
 use crate::activate::{self, journal};
 use crate::build::FlakeRef;
+use crate::build::tree::Reading;
 use crate::event::stream::{Emitter, Stopwatch};
 use crate::event::{Event, HostReport, Outcome, Phase};
 use crate::fleet::{Fleet, Host, HostName};
@@ -35,6 +37,8 @@ pub type Cleared = Shared<BoxFuture<'static, Result<Arc<Clearance>, Arc<Blocked>
 pub struct Source {
     /// The flake.
     pub flake: FlakeRef,
+    /// Its tree when the run began: what is checked, and what an evaluation is remembered under.
+    pub tree: Reading,
     /// The verdict.
     pub cleared: Cleared,
 }
@@ -150,13 +154,13 @@ fn abandoned(run: &Run, step: &HostPlan) -> HostReport {
     report
 }
 
-/// Starts the verdict on the tree.
+/// The verdict on the tree, to be reached once, when it is first asked for: it takes every core
+/// for a moment, and a host that needs nothing needs no check.
 pub fn clear(
     verdict: impl Future<Output = Result<Clearance, Blocked>> + Send + 'static,
 ) -> Cleared {
-    let task = tokio::spawn(verdict);
     async move {
-        match task.await {
+        match tokio::spawn(verdict).await {
             Ok(Ok(clearance)) => Ok(Arc::new(clearance)),
             Ok(Err(blocked)) => Err(Arc::new(blocked)),
             Err(error) => Err(Arc::new(unfinished(&error))),

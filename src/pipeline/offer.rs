@@ -1,18 +1,19 @@
 //! The middle of a journey: the closure is built, admitted, copied and rehearsed. The host is held
 //! and unchanged all along; whatever fails here lets it go as it was.
 
-use super::arrive;
 use super::ending::{self, Halt, halt, interrupted};
 use super::host::Journey;
 use super::learn::{Known, clearance, evaluate, not_built, options, refuse, unevaluated};
+use super::preview::{ask, package_changes};
+use super::{arrive, preview};
 use crate::activate::copy::{CopyError, CopyOptions, copy};
 use crate::activate::guard::Tx;
 use crate::activate::hand::Hand;
 use crate::activate::hold::{HoldError, WayBack, hold};
 use crate::activate::journal::{self, Record, Step};
 use crate::build::closure::{self, PathInfo};
-use crate::build::{self, Built, Where, diff, remembered};
-use crate::event::{Changes, Event, HostReport, Outcome, Phase};
+use crate::build::{self, Built, Where};
+use crate::event::{Event, HostReport, Outcome, Phase, UnitChanges};
 use crate::fleet::{BuildOn, HostName, StorePath};
 use crate::preflight::Refused;
 use crate::preflight::admission::{Admission, BootPart, NewClosure, admit};
@@ -46,6 +47,8 @@ pub struct Offered {
     pub stage: bool,
     /// Its closure; empty when it was not built here.
     pub paths: Vec<PathInfo>,
+    /// What its rehearsal said of the units.
+    pub units: UnitChanges,
 }
 
 /// Builds and keeps; the host is not even asked.
@@ -56,29 +59,12 @@ pub async fn build_only(journey: &Journey<'_>) -> Result<HostReport, Halt> {
         Ok(evaluated) => evaluated,
         Err(error) => return Err(unevaluated(journey, &error).await),
     };
-    clearance(journey).await?;
+    clearance(journey, Some(&evaluated)).await?;
     let target = Target::new(journey.host, &run.world.environment.sockets);
     let built = built(journey, &evaluated, &target, "/run/current-system/sw/bin").await?;
     let note = format!("built and kept: {}", built.toplevel.name());
     let mut report = ending::report(Outcome::Planned { changes: true }, Phase::Build, note);
     report.next = vec![format!("nixdeploy quick-deploy {name}")];
-    Ok(report)
-}
-
-/// Says what a deploy would do.
-pub async fn dry_run(journey: &Journey<'_>, known: &Known) -> Result<HostReport, Halt> {
-    let built = built_for(journey, known).await?;
-    let paths = local_closure(journey, &built).await;
-    let admission = admission(journey, known, &built, &paths).await?;
-    let mut changes = package_changes(journey, known, &paths).await;
-    changes.reboot_required = admission.reboot_required;
-    let host = journey.host.name.clone();
-    let next = vec![format!("nixdeploy deploy {host}")];
-    journey.run.emitter.emit(Event::ChangesFound { host, changes });
-    let mut report =
-        ending::report(Outcome::Planned { changes: true }, Phase::Admit, "would be deployed");
-    report.before = Some(known.before().clone());
-    report.next = next;
     Ok(report)
 }
 
@@ -181,7 +167,7 @@ pub fn record(journey: &Journey<'_>, way_back: &WayBack, step: Step) {
     }
 }
 
-async fn built_for(journey: &Journey<'_>, known: &Known) -> Result<Closure, Halt> {
+pub(super) async fn built_for(journey: &Journey<'_>, known: &Known) -> Result<Closure, Halt> {
     let Some(evaluated) = &known.evaluated else {
         let toplevel = known.toplevel.clone();
         let toplevel = toplevel.ok_or_else(|| arrive::broken(Phase::Build, "no closure"))?;
@@ -265,21 +251,23 @@ async fn offering(
         }
     };
     open.ok(admission_note(&admission));
+    preview::admitted(journey, &admission);
     let options = CopyOptions { present: !built.here, closure: &paths, ..CopyOptions::default() };
     let (world, emitter, name) = (&run.world, &run.emitter, &journey.host.name);
     let (copied, (baseline, mut session), mut changes) = tokio::join!(
         copy(world, emitter, name, &known.target, &built.toplevel, options),
         baseline(journey, known, way_back, &scripts),
-        package_changes(journey, known, &paths),
+        package_changes(journey, known, built, &paths),
     );
     copied.map_err(|error| not_copied(journey, &error))?;
     let stage = admission.inhibited.is_some();
     let rehearsal = rehearsed(journey, known, built, stage, &mut session).await?;
-    changes.units = rehearsal.units.unwrap_or_default();
-    changes.reboot_required = admission.reboot_required;
+    let units = rehearsal.units.unwrap_or_default();
+    changes.units = units.clone();
+    preview::reboot(&mut changes, &admission);
+    emitter.emit(Event::ChangesFound { host: name.clone(), changes: changes.clone() });
     ask(journey, &changes).await?;
-    emitter.emit(Event::ChangesFound { host: name.clone(), changes });
-    Ok(Offered { admission, baseline, session, scripts, stage, paths })
+    Ok(Offered { admission, baseline, session, scripts, stage, paths, units })
 }
 
 fn pinned(journey: &Journey<'_>) -> Result<Scripts, Halt> {
@@ -292,7 +280,7 @@ fn pinned(journey: &Journey<'_>) -> Result<Scripts, Halt> {
 }
 
 /// The closure with its sizes; empty when it was built elsewhere and is not here.
-async fn local_closure(journey: &Journey<'_>, built: &Closure) -> Vec<PathInfo> {
+pub(super) async fn local_closure(journey: &Journey<'_>, built: &Closure) -> Vec<PathInfo> {
     if !built.here {
         return Vec::new();
     }
@@ -300,7 +288,7 @@ async fn local_closure(journey: &Journey<'_>, built: &Closure) -> Vec<PathInfo> 
 }
 
 /// The sums; which paths are missing is asked only when the whole closure would not fit.
-async fn admission(
+pub(super) async fn admission(
     journey: &Journey<'_>,
     known: &Known,
     built: &Closure,
@@ -350,7 +338,7 @@ fn new_closure(built: &Closure, paths: &[PathInfo]) -> NewClosure {
     }
 }
 
-fn admission_note(admission: &Admission) -> String {
+pub(super) fn admission_note(admission: &Admission) -> String {
     let size = crate::preflight::admission::size;
     let (need, free) = (size(admission.need_bytes), size(admission.free_bytes));
     let reboot = if admission.reboot_required { ", reboot wanted" } else { "" };
@@ -373,6 +361,7 @@ async fn baseline(
         cursor: "",
         scripts,
         names: &names,
+        planned: &[],
         fast: journey.step.policy.fast,
     };
     match verify::prelude(&journey.run.world, &request).await {
@@ -390,21 +379,6 @@ pub fn names(journey: &Journey<'_>) -> Vec<String> {
     hosts.map(|h| h.address().to_string()).take(8).collect()
 }
 
-async fn package_changes(journey: &Journey<'_>, known: &Known, paths: &[PathInfo]) -> Changes {
-    let Some(old) = known.old().filter(|_| !paths.is_empty()) else { return Changes::default() };
-    let (world, name) = (&journey.run.world, &journey.host.name);
-    let tools = format!("{old}/sw/bin");
-    let before = match remembered::recall(&world.environment.state, name, old) {
-        Some(before) => before,
-        None => closure::closure_of(world, &known.target, &tools, old).await.unwrap_or_default(),
-    };
-    if before.is_empty() {
-        return Changes::default();
-    }
-    let (packages, delta) = diff::closures(&before, paths);
-    Changes { packages: Some(packages), size_delta: Some(delta), ..Changes::default() }
-}
-
 async fn rehearsed(
     journey: &Journey<'_>,
     known: &Known,
@@ -414,20 +388,33 @@ async fn rehearsed(
 ) -> Result<Rehearsal, Halt> {
     let world = &journey.run.world;
     let staged = staged || journey.run.plan.goal == crate::plan::Goal::Boot;
-    if let Some(open) = session {
-        match open.rehearse(built.toplevel.as_str(), EACH_S).await {
-            Ok(answer) if answer.lines.last().is_some_and(|l| l == "end=0") => {
-                let (out, err) = (answer.lines, Vec::new());
-                let output = Output { ended: Ended::Exited(answer.rc), out, err };
-                return judge(&output, staged).map_err(|r| refuse(journey, None, &r));
-            }
-            // Asked once more below, over a connection of its own.
-            _ => *session = None,
+    let began_ms = journey.run.emitter.elapsed_ms();
+    let said = match over(session, built, staged).await {
+        Some(said) => said,
+        None => rehearse(world, &known.target, Link::Shared, &built.toplevel, staged).await,
+    };
+    preview::rehearsed(journey, &said, journey.run.emitter.elapsed_ms().saturating_sub(began_ms));
+    said.map_err(|refused| refuse(journey, None, &refused))
+}
+
+/// The rehearsal over the session that is open; one that breaks off is asked once more, over a
+/// connection of its own.
+async fn over(
+    session: &mut Option<Session>,
+    built: &Closure,
+    staged: bool,
+) -> Option<Result<Rehearsal, Refused>> {
+    let answer = session.as_mut()?.rehearse(built.toplevel.as_str(), EACH_S).await;
+    match answer {
+        Ok(answer) if answer.lines.last().is_some_and(|l| l == "end=0") => {
+            let (out, err) = (answer.lines, Vec::new());
+            Some(judge(&Output { ended: Ended::Exited(answer.rc), out, err }, staged))
+        }
+        _ => {
+            *session = None;
+            None
         }
     }
-    rehearse(world, &known.target, Link::Shared, &built.toplevel, staged)
-        .await
-        .map_err(|refused| refuse(journey, None, &refused))
 }
 
 fn not_copied(journey: &Journey<'_>, error: &CopyError) -> Halt {
@@ -436,39 +423,4 @@ fn not_copied(journey: &Journey<'_>, error: &CopyError) -> Halt {
     let mut halt = halt(Outcome::Refused { code, skipped }, Phase::Copy, error.to_string());
     halt.next = error.hints();
     halt
-}
-
-/// The one question, on a terminal only.
-async fn ask(journey: &Journey<'_>, changes: &Changes) -> Result<(), Halt> {
-    let prompt = journey.run.world.prompt.clone();
-    if !journey.step.policy.ask || !prompt.allowed() {
-        return Ok(());
-    }
-    let question = question(&journey.host.name, changes);
-    let asked = move || {
-        let _screen = crate::report::hold();
-        prompt.confirm(&question, true)
-    };
-    let answer = tokio::task::spawn_blocking(asked).await;
-    match answer.ok().flatten() {
-        Some(true) => Ok(()),
-        Some(false) => Err(halt(Outcome::Declined, Phase::Admit, "the answer was no")),
-        None => Err(interrupted(Phase::Admit)),
-    }
-}
-
-fn question(host: &HostName, changes: &Changes) -> String {
-    let units = &changes.units;
-    let count = changes.packages.as_ref().map_or(0, Vec::len);
-    let list = |what: &str, names: &[String]| match names {
-        [] => String::new(),
-        names => format!("\n  {what}: {}", names.join(" ")),
-    };
-    format!(
-        "{host}: {count} packages change{}{}{}{}\nDeploy?",
-        list("stop", &units.stop),
-        list("restart", &units.restart),
-        list("reload", &units.reload),
-        list("start", &units.start),
-    )
 }

@@ -183,7 +183,18 @@ pub async fn verify(
         }
     };
     let (findings, session) = match looked {
-        Ok((examined, session)) => (examined.findings, Some(session)),
+        Ok((examined, session)) => {
+            let (before, seen) = (units_before(known), &examined.observed);
+            let since_s = i64::try_from(known.facts.now_s).unwrap_or(0);
+            for step in verify::steps::touched(&offered.units, &before, since_s, seen) {
+                journey.run.emitter.step(Some(&journey.host.name), step);
+            }
+            // advice on a system that is taken back would be about nothing
+            if verdict(&examined.findings) == Verdict::Keep {
+                recommend(journey, verify::advice(&examined.observed, &examined.findings));
+            }
+            (examined.findings, Some(session))
+        }
         Err(error) => {
             let finding = error.finding();
             let host = Some(journey.host.name.clone());
@@ -206,6 +217,22 @@ pub async fn verify(
     let mut why = why(Phase::Verify, &text, Decider::Deployer);
     why.causes = bad.iter().skip(1).map(|f| said(f)).collect();
     Err(arrive::back(journey, known, activated.into_way_back(), why).await)
+}
+
+/// Advice for the end of the report.
+pub fn recommend(journey: &Journey<'_>, texts: Vec<String>) {
+    for text in texts {
+        journey.run.emitter.emit(Event::Recommended { host: journey.host.name.clone(), text });
+    }
+}
+
+/// A reboot that something waits for.
+pub fn reboot_advice(journey: &Journey<'_>, parts: &[&str]) -> Option<String> {
+    let address = journey.host.address();
+    let apart = parts.join(", ");
+    let text =
+        format!("reboot, for the {apart}: not verified until then: ssh {address} sudo reboot");
+    (!parts.is_empty()).then_some(text)
 }
 
 fn condemning(findings: &[Finding]) -> Vec<&Finding> {
@@ -240,6 +267,7 @@ async fn look(
         true => names(journey),
         false => offered.baseline.network.names.iter().cloned().collect(),
     };
+    let planned = verify::steps::planned(&offered.units);
     let request = verify::Request {
         host: journey.host,
         target: &known.target,
@@ -249,6 +277,7 @@ async fn look(
         cursor: known.facts.cursor.as_deref().unwrap_or(""),
         scripts: &offered.scripts,
         names: &names,
+        planned: &planned,
         fast: journey.step.policy.fast,
     };
     let units = units_before(known);
@@ -357,6 +386,7 @@ async fn look_at(journey: &Journey<'_>, known: &Known, running: &StorePath) -> V
         cursor: "",
         scripts: &scripts,
         names: &names,
+        planned: &[],
         fast: journey.step.policy.fast,
     };
     let (vitals, baseline) = (known.facts.vitals(), Baseline::default());
@@ -375,6 +405,9 @@ async fn look_at(journey: &Journey<'_>, known: &Known, running: &StorePath) -> V
     match examine(journey, &request, &expect).await {
         Ok((examined, session)) => {
             session.close().await;
+            recommend(journey, verify::advice(&examined.observed, &examined.findings));
+            let pending = crate::preflight::admission::reboot_pending(&known.facts);
+            recommend(journey, reboot_advice(journey, &pending).into_iter().collect());
             examined.findings
         }
         Err(error) => vec![error.finding()],

@@ -11,7 +11,7 @@ use crate::event::{Finding, Severity};
 use crate::fleet::{HostName, StorePath};
 use crate::plan::policy::Policy;
 
-use super::facts::{Facts, Loader};
+use super::facts::{Facts, Loader, System};
 use super::refused::Refused;
 
 const MIB: u64 = 1 << 20;
@@ -67,6 +67,8 @@ pub struct Admission {
     pub esp_free: Option<u64>,
     /// Kernel, initrd, modules or parameters differ from what is booted.
     pub reboot_required: bool,
+    /// Which of them.
+    pub reboot_for: Vec<&'static str>,
     /// It may only be staged for the next boot, because of this.
     pub inhibited: Option<Inhibited>,
     /// Worth a warning.
@@ -131,6 +133,7 @@ pub fn admit(
     root(facts)?;
     window(facts, new)?;
     let esp = esp(facts, new)?;
+    let reboot_for = reboot_for(facts, new);
     let inhibited = inhibited(facts, new);
     if !policy.stage_on_inhibitor && !inhibited.is_empty() {
         return Err(Refused::Inhibited { what: inhibited });
@@ -140,7 +143,8 @@ pub fn admit(
         free_bytes: free(facts, "/nix/store"),
         esp_peak: esp.as_ref().map(|e| e.0),
         esp_free: esp.map(|e| e.1),
-        reboot_required: reboot_required(facts, new),
+        reboot_required: !reboot_for.is_empty(),
+        reboot_for,
         inhibited: (!inhibited.is_empty()).then_some(inhibited),
         findings: findings(facts, host, new),
     })
@@ -295,13 +299,27 @@ fn freed(facts: &Facts, new: &NewClosure) -> u64 {
     facts.boot.files.iter().filter(goes).map(|f| f.size).sum()
 }
 
-fn reboot_required(facts: &Facts, new: &NewClosure) -> bool {
-    let booted = &facts.booted;
+fn reboot_for(facts: &Facts, new: &NewClosure) -> Vec<&'static str> {
+    let (kernel, initrd) = (new.kernel.path.clone(), new.initrd.path.clone());
+    let (modules, params) = (new.modules.clone(), new.params.clone());
+    let next = System { kernel, initrd, modules, params, ..System::default() };
+    parts_apart(&facts.booted, &next)
+}
+
+/// What of the running system waits for a reboot.
+pub fn reboot_pending(facts: &Facts) -> Vec<&'static str> {
+    parts_apart(&facts.booted, &facts.running)
+}
+
+fn parts_apart(booted: &System, next: &System) -> Vec<&'static str> {
     let differs = |old: &str, new: &str| !old.is_empty() && !new.is_empty() && old != new;
-    differs(&booted.kernel, &new.kernel.path)
-        || differs(&booted.initrd, &new.initrd.path)
-        || differs(&booted.modules, &new.modules)
-        || booted.params.trim() != new.params.trim()
+    let parts = [
+        ("kernel", differs(&booted.kernel, &next.kernel)),
+        ("initrd", differs(&booted.initrd, &next.initrd)),
+        ("kernel modules", differs(&booted.modules, &next.modules)),
+        ("kernel parameters", booted.params.trim() != next.params.trim()),
+    ];
+    parts.into_iter().filter(|(_, other)| *other).map(|(name, _)| name).collect()
 }
 
 /// What forbids a switch; the newer format is a map compared with the running system, the older

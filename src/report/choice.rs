@@ -6,7 +6,7 @@ use anstream::ColorChoice;
 use jiff::tz::TimeZone;
 
 use super::look::Look;
-use super::{Sink, door, github, json, plain, recap, store, summary, terminal, words};
+use super::{Sink, changes, door, github, json, plain, recap, store, summary, terminal, words};
 use crate::event::Stamped;
 use crate::event::state::RunState;
 use crate::exit::Exit;
@@ -62,7 +62,7 @@ pub fn sinks(setting: &Setting, environment: &Environment) -> Vec<Box<dyn Sink>>
     let out = Box::new(door::try_out);
     match setting.format {
         Format::Human if setting.silent => sinks.push(Box::new(AtEnd { look, text: failures })),
-        Format::Human => sinks.push(Box::new(AtEnd { look, text: recap::text })),
+        Format::Human => sinks.push(Box::new(AtEnd { look, text: changes::result })),
         Format::Markdown => sinks.push(Box::new(AtEnd { look, text: summary::markdown })),
         Format::Json => sinks.push(Box::new(json::Json)),
         Format::Jsonl => sinks.push(Box::new(json::Lines)),

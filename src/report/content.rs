@@ -6,12 +6,12 @@
 
 use super::look::{Look, Mark, bytes, count, exact, growth, short};
 use super::words;
-use super::{recap, words::Tone};
+use super::{changes as differences, recap, words::Tone};
 use crate::event::facts::Step;
 use crate::event::state::{HostState, RunState};
 use crate::event::{
-    Changes, Decider, Finding, Outcome, PackageChange, Phase, PhaseResult, Pointers, Severity,
-    Vitals,
+    Changes, Decider, FileChange, Finding, Outcome, PackageChange, Phase, PhaseResult, Pointers,
+    Severity, UnitFileChange, Vitals,
 };
 
 /// Packages named; a new nixpkgs moves thousands.
@@ -149,6 +149,8 @@ fn pointers(before: Option<&Pointers>, after: Option<&Pointers>, look: &Look) ->
     let row = |name: &str, of: fn(&Pointers) -> &Option<crate::fleet::StorePath>| {
         let old = short(of(before));
         let text = match after.map(|a| short(of(a))) {
+            // nobody but a reboot moves it, and it is not always read again
+            Some(new) if name == "Booted" && new == "unknown" => old,
             Some(new) if new != old => format!("{old} {} {new}", look.mark(Mark::Arrow)),
             _ => old,
         };
@@ -185,43 +187,62 @@ fn changes(host: &HostState, changes: &Changes, look: &Look) -> Vec<Item> {
         }
     });
     items.extend(units(host, changes));
+    items.extend(unit_files(changes));
     if let Some(delta) = changes.size_delta {
         items.push(bullet(format!("Closure: {}", growth(delta)), vec![]));
     }
     if changes.reboot_required {
-        items.push(Item::Line(Mark::Warn, "A reboot is needed for all of it".to_owned(), vec![]));
+        let why = match changes.reboot_for.as_slice() {
+            [] => String::new(),
+            parts => format!(": another {}", parts.join(", ")),
+        };
+        let text = format!("A reboot is needed for all of it{why}");
+        items.push(Item::Line(Mark::Warn, text, vec![]));
     }
     items
 }
 
+/// What happened to units, as far as it was seen; what was only said beforehand is told as such.
 fn units(host: &HostState, changes: &Changes) -> Vec<Item> {
-    let units = &changes.units;
-    let lists = [
-        ("Stopped", "stop", &units.stop),
-        ("Started", "start", &units.start),
-        ("Restarted", "restart", &units.restart),
-        ("Reloaded", "reload", &units.reload),
-        ("Left alone", "", &units.skip),
-    ];
-    let named = |verb: &str, unit: &String| match unit_time(host, verb, unit) {
-        Some(ms) => format!("{} ({})", words::unit(unit), short(ms)),
-        None => words::unit(unit).to_owned(),
-    };
-    let filled = lists.into_iter().filter(|(_, _, list)| !list.is_empty());
-    filled
-        .map(|(title, verb, list)| {
-            let names: Vec<String> = list.iter().map(|u| named(verb, u)).collect();
-            Item::Line(Mark::Bullet, format!("{title}: {}", names.join(", ")), vec![])
-        })
-        .collect()
+    let mut items = Vec::new();
+    for (fate, units) in changes.units.kinds() {
+        let treated = words::treated(host, fate);
+        let said = units.iter().filter(|unit| !treated.iter().any(|(name, _)| name == *unit));
+        let said: Vec<String> = said.map(|u| words::unit(u).to_owned()).collect();
+        let timed = |(unit, ms): &(&str, u64)| match ms {
+            0 => words::unit(unit).to_owned(),
+            ms => format!("{} ({})", words::unit(unit), exact(*ms)),
+        };
+        let seen: Vec<String> = treated.iter().map(timed).collect();
+        let (done, to_do) = words::fates(fate);
+        for (title, names) in [(done, seen), (to_do, said)] {
+            if !names.is_empty() {
+                let text = format!("{title}: {}", names.join(", "));
+                items.push(Item::Line(Mark::Bullet, text, vec![]));
+            }
+        }
+    }
+    items
 }
 
-/// The time of `restart prometheus.service`, from the step of that name.
-fn unit_time(host: &HostState, verb: &str, unit: &str) -> Option<u64> {
-    let step = host.steps.iter().find(|s| {
-        s.phase == Phase::Activate && s.name.strip_prefix(verb).is_some_and(|r| r.trim() == unit)
-    })?;
-    (step.took_ms > 0).then_some(step.took_ms)
+/// The count, and each file with what is different in it.
+fn unit_files(changes: &Changes) -> Vec<Item> {
+    let Some(files) = changes.unit_files.as_deref().filter(|f| !f.is_empty()) else {
+        return Vec::new();
+    };
+    let row = |file: &UnitFileChange| {
+        let word = match file.kind {
+            FileChange::Added => "added",
+            FileChange::Removed => "removed",
+            FileChange::Changed => "changed",
+        };
+        format!("{} {word}", file.name)
+    };
+    let text = format!("Unit files: {}", differences::file_count(files));
+    let mut items = vec![Item::Line(Mark::Bullet, text, files.iter().map(row).collect())];
+    let told = files.iter().filter(|f| !f.diff.is_empty());
+    items.extend(told.map(|f| Item::Quote(f.name.clone(), f.diff.clone())));
+    items
 }
 
 fn phases(state: &RunState, host: &HostState, wanted: fn(Phase) -> bool) -> Vec<Item> {
@@ -248,11 +269,15 @@ fn steps<'a>(
 }
 
 fn step_text(step: &Step) -> String {
+    step_line(step, "failed: ")
+}
+
+fn step_line(step: &Step, failed: &str) -> String {
     let time = if step.took_ms > 0 { format!(" ({})", exact(step.took_ms)) } else { String::new() };
     let told = match &step.result {
         PhaseResult::Ok => step.note.clone(),
-        PhaseResult::Skipped { because } => format!("skipped: {because}"),
-        PhaseResult::Failed { because } => format!("failed: {because}"),
+        PhaseResult::Skipped { because } => because.clone(),
+        PhaseResult::Failed { because } => format!("{failed}{because}"),
     };
     let gap = if told.is_empty() { "" } else { ": " };
     format!("{}{gap}{told}{time}", step.name)
@@ -277,7 +302,13 @@ fn outcome_line(what: &str, result: &PhaseResult, note: &str, ms: u64, more: Vec
 fn health(state: &RunState, host: &HostState) -> Vec<Item> {
     let mut items = Vec::new();
     for step in steps(state, host, Phase::Verify) {
-        items.push(outcome_line(&step.name, &step.result, &step.note, step.took_ms, vec![]));
+        let mark = match step.result {
+            PhaseResult::Ok => Mark::Ok,
+            PhaseResult::Skipped { .. } => Mark::Skip,
+            PhaseResult::Failed { .. } => Mark::Fail,
+        };
+        // the sign says already that it failed
+        items.push(Item::Line(mark, step_line(step, ""), vec![]));
     }
     if let Some((result, note, took)) = host.ended.get(&Phase::Verify) {
         items.push(outcome_line(Phase::Verify.word(), result, note, *took, vec![]));

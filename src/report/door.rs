@@ -54,9 +54,10 @@ fn write(mut door: impl Write, text: &str) -> io::Result<()> {
     }
 }
 
-/// Does something while no screen is drawn.
+/// Does something while no screen is drawn; one that is held is out of the way already, and would
+/// come back by being asked to step aside.
 fn aside<T>(work: impl FnOnce() -> T) -> T {
-    let screen = live().screen.clone();
+    let screen = Some(live()).filter(|live| live.holds == 0).and_then(|live| live.screen.clone());
     match screen {
         Some(screen) => screen.suspend(work),
         None => work(),

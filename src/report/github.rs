@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use super::look::{Look, count};
 use super::words::{self, Tone};
-use super::{Sink, plain, recap, summary};
+use super::{Sink, changes, plain, summary};
 use crate::event::state::RunState;
 use crate::event::{Event, Finding, Severity, Stamped};
 use crate::exit::{self, Exit};
@@ -76,7 +76,7 @@ impl Sink for Github {
         for line in annotations(state) {
             (self.out)(&(line + "\n"))?;
         }
-        let recap = recap::text(state, &self.look);
+        let recap = changes::result(state, &self.look);
         let recap: Vec<String> = recap.lines().map(inert).collect();
         (self.out)(&(recap.join("\n") + "\n"))?;
         let Some(path) = &self.summary else { return Ok(()) };

@@ -6,6 +6,7 @@
 //! `status` is no run: [`board`] is its data, [`table`] draws it.
 
 pub mod board;
+pub mod changes;
 pub mod choice;
 pub mod content;
 pub mod door;

@@ -5,7 +5,9 @@
 use super::look::{Ink, Look, Mark, columns_of, growth, short};
 use super::words::{self, Tone};
 use crate::event::state::{HostState, RunState};
-use crate::event::{Changes, Finding, Outcome, PackageChange, Phase, PhaseResult, Severity};
+use crate::event::{
+    Changes, Finding, Outcome, PackageChange, Phase, PhaseResult, Severity, UnitFate,
+};
 
 /// Lines of one piece of evidence in the recap; the report shows all.
 const EVIDENCE: usize = 12;
@@ -239,13 +241,13 @@ fn packages_line(changes: &Changes, look: &Look) -> Option<String> {
 }
 
 fn tail_line(state: &RunState, host: &HostState, look: &Look) -> Option<String> {
-    let restarted = host.changes.as_ref().map(|c| c.units.restart.as_slice()).unwrap_or_default();
+    let restarted = words::treated(host, UnitFate::Restart);
+    let restarted: Vec<&str> = restarted.into_iter().map(|(unit, _)| words::unit(unit)).collect();
     let warnings = words::warnings(state, host).count();
     let mut parts = Vec::new();
     if !restarted.is_empty() && words::tone(host) == Tone::Good {
-        let names: Vec<&str> = restarted.iter().map(|u| words::unit(u)).collect();
         let room = look.width.saturating_sub(48);
-        parts.push(look.fit(&format!("restarted: {}", names.join(" ")), room.max(20)));
+        parts.push(look.fit(&format!("restarted: {}", restarted.join(" ")), room.max(20)));
     }
     if warnings > 0 {
         parts.push(format!("warnings: {warnings} (nixdeploy report {})", state.run));

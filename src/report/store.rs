@@ -224,13 +224,20 @@ fn prune(state_dir: &Path) {
 pub struct Writer {
     state_dir: PathBuf,
     log: Option<BufWriter<File>>,
+    /// A host was, or may have been, changed: from there on the log must survive a power loss.
+    armed: bool,
     progress: HashMap<(HostName, Phase), u64>,
 }
 
 impl Writer {
     /// Below this folder; the run's own folder is made at its first event.
     pub fn new(state_dir: &Path) -> Self {
-        Self { state_dir: state_dir.to_path_buf(), log: None, progress: HashMap::new() }
+        Self {
+            state_dir: state_dir.to_path_buf(),
+            log: None,
+            armed: false,
+            progress: HashMap::new(),
+        }
     }
 
     fn open(&mut self, run: &str) -> io::Result<()> {
@@ -281,11 +288,12 @@ impl Sink for Writer {
             return Ok(());
         }
         log.flush()?;
+        self.armed |= matches!(stamped.event, Event::Armed { .. });
         let weighty = matches!(
             stamped.event,
             Event::Armed { .. } | Event::HostFinished { .. } | Event::RunFinished { .. }
         );
-        if weighty { log.get_ref().sync_data() } else { Ok(()) }
+        if weighty && self.armed { log.get_ref().sync_data() } else { Ok(()) }
     }
 
     fn tick(&mut self, _state: &RunState, _now_elapsed_ms: u64) {
@@ -298,11 +306,12 @@ impl Sink for Writer {
     fn finish(&mut self, state: &RunState) -> io::Result<()> {
         let Some(log) = &mut self.log else { return Ok(()) };
         log.flush()?;
-        log.get_ref().sync_data()?;
+        if self.armed {
+            log.get_ref().sync_data()?;
+        }
         let summary = serde_json::to_string(&Entry::of(state))?;
-        files::replace(
-            &folder(&self.state_dir, &state.run).join("summary.json"),
-            summary.as_bytes(),
-        )
+        // What is lost of it is made again from the log.
+        let file = folder(&self.state_dir, &state.run).join("summary.json");
+        files::put(&file, summary.as_bytes())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::look::{Ink, Mark, columns_of, count};
 use crate::event::state::{HostState, RunState};
-use crate::event::{Finding, Outcome, Phase, PhaseResult, Severity};
+use crate::event::{Finding, Outcome, Phase, PhaseResult, Severity, UnitFate};
 use crate::exit::{self, Exit};
 use crate::fleet::Generation;
 use crate::plan::Goal;
@@ -129,9 +129,9 @@ pub fn spaced(word: &str) -> String {
     word.replace('-', " ")
 }
 
-/// The exit code of one host; without a last word it is our own fault.
+/// The exit code of one host.
 pub fn exit_of_host(host: &HostState) -> Exit {
-    host.report.as_ref().map_or(Exit::Internal, |r| exit::of_outcome(&r.outcome))
+    exit::of_host(host)
 }
 
 /// The exit code of the run, as the command line asked for it.
@@ -244,6 +244,30 @@ pub fn severity_mark(severity: Severity) -> Mark {
 /// `unit.service` without its suffix.
 pub fn unit(name: &str) -> &str {
     name.strip_suffix(".service").unwrap_or(name)
+}
+
+/// Units that were seen to be treated so, by steps like `restart prometheus.service`, with the
+/// milliseconds it took.
+pub fn treated(host: &HostState, fate: UnitFate) -> Vec<(&str, u64)> {
+    let steps = host.steps.iter();
+    let steps = steps.filter(|s| s.phase == Phase::Activate && s.result == PhaseResult::Ok);
+    steps
+        .filter_map(|step| {
+            let unit = step.name.strip_prefix(fate.verb())?.strip_prefix(' ')?;
+            Some((unit, step.took_ms))
+        })
+        .collect()
+}
+
+/// What a fate is called where it was seen, and where it was only said beforehand.
+pub fn fates(fate: UnitFate) -> (&'static str, &'static str) {
+    match fate {
+        UnitFate::Stop => ("Stopped", "To stop"),
+        UnitFate::Restart => ("Restarted", "To restart"),
+        UnitFate::Reload => ("Reloaded", "To reload"),
+        UnitFate::Start => ("Started", "To start"),
+        UnitFate::Skip => ("Left alone", "Left alone"),
+    }
 }
 
 /// What to type next; never empty for a host that did not end well.

@@ -6,6 +6,7 @@
 //! before the activation, over the shared link. This slice decides nothing: it brings findings,
 //! and `plan::verdict` decides.
 
+pub mod advice;
 pub mod journal;
 pub mod judge;
 pub mod network;
@@ -14,12 +15,14 @@ pub mod probe;
 pub mod resources;
 pub mod script;
 pub mod session;
+pub mod steps;
 #[cfg(test)]
 mod tests;
 pub mod units;
 
 use std::time::Duration;
 
+pub use advice::advice;
 pub use judge::{Expectation, judge};
 pub use observe::{Baseline, Observed};
 pub use probe::{ProbeResult, ProbeState};
@@ -65,6 +68,8 @@ pub struct Request<'a> {
     /// Names worth asking the resolver for: in a baseline whatever the fleet knows, afterwards
     /// those that resolved then.
     pub names: &'a [String],
+    /// Units that were to be touched: the host tells how they do, whatever they are.
+    pub planned: &'a [String],
     /// Only units and contact.
     pub fast: bool,
 }
@@ -148,9 +153,16 @@ fn arguments(request: &Request<'_>, mode: &str, probes: usize) -> Vec<String> {
         request.new.to_string(),
         request.cursor.to_owned(),
         probes.to_string(),
+        planned(request.planned),
     ];
     words.extend(request.names.iter().filter(known).take(8).cloned());
     words
+}
+
+/// Names of units as one word of arguments; what is no such name is left out.
+fn planned(units: &[String]) -> String {
+    let named = units.iter().filter(|u| session::is_plain(u) && u.contains('.'));
+    named.take(200).map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
 fn is_ip(name: &str) -> bool {

@@ -48,6 +48,8 @@ pub struct Observed {
     pub vitals: Vitals,
     /// Errors in the journal since the activation began.
     pub journal: Vec<Entry>,
+    /// Whether the journal was read at all.
+    pub journal_read: bool,
     /// Restarts by systemd so far; filled by `baseline` only, else see `units`.
     pub restarts: Restarts,
     /// The health checks, in the order of hosts.toml.
@@ -57,6 +59,11 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// Whether the list of units is one: what is not in it is inactive.
+    pub fn complete(&self) -> bool {
+        self.units.values().any(units::Unit::runs)
+    }
+
     /// Names of units that were active before and are not now: worth a second question.
     pub fn missing<'a>(&self, before: &'a [units::UnitBefore]) -> Vec<&'a str> {
         let gone = |name: &str| !self.units.get(name).is_some_and(Unit::runs);
@@ -107,7 +114,10 @@ impl Reader {
             || seen.network.take(key, value)
             || self.answers.take(key, value);
         match key {
-            "section" => self.in_journal = value == "journal",
+            "section" => {
+                self.in_journal = value == "journal";
+                self.seen.journal_read |= self.in_journal;
+            }
             "oddity" => self.odd(value),
             _ if !understood => self.odd(line),
             _ => {}

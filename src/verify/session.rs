@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::judge::{Expectation, judge};
 use super::observe::{Observed, Reader};
 use super::probe::{self, ProbeResult, ProbeState, Sent};
-use super::{Request, SCRIPT, VerifyError, arguments, budget, journal, units};
+use super::{Request, SCRIPT, VerifyError, arguments, budget, journal, steps, units};
 use crate::event::stream::Emitter;
 use crate::event::{Event, Evidence, harmless};
 use crate::fleet::{HostName, Probe};
@@ -35,6 +35,8 @@ pub struct Session {
     probes: Vec<Probe>,
     answered: BTreeMap<usize, ProbeState>,
     checks_limit: Duration,
+    /// From the start of ssh to the first word of the host, in milliseconds.
+    greeted_ms: u64,
     guard_limit: Duration,
 }
 
@@ -79,6 +81,7 @@ pub(super) async fn start(
     let invocation = request.target.script(link, SCRIPT, &words).conversing();
     let host = request.host;
     let commit_s = u64::from(host.commit_timeout_s) + u64::from(host.activate_timeout_s) + 60;
+    let began = world.clock.elapsed();
     let mut session = Session {
         talk: world.start(invocation).await?,
         world: world.clone(),
@@ -88,9 +91,12 @@ pub(super) async fn start(
         probes,
         answered,
         checks_limit: budget(host),
+        greeted_ms: 0,
         guard_limit: Duration::from_secs(commit_s),
     };
     session.greet(&sent).await?;
+    let took = world.clock.elapsed().saturating_sub(began);
+    session.greeted_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     Ok(session)
 }
 
@@ -181,6 +187,9 @@ impl Session {
             for finding in &findings {
                 let (host, finding) = (Some(self.host.clone()), finding.clone());
                 emitter.emit(Event::Found { host, phase: Phase::Verify, finding });
+            }
+            for step in steps::steps(expect, &observed, &findings, self.greeted_ms) {
+                emitter.step(Some(&self.host), step);
             }
         }
         self.keep_all(&observed, journals);
@@ -377,7 +386,7 @@ fn explain(findings: &mut [Finding], journals: &Journals) {
 }
 
 /// The same set as in session.sh.
-fn is_plain(word: &str) -> bool {
+pub(super) fn is_plain(word: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._:/+=@\\-".contains(&b);
     !word.is_empty() && word.bytes().all(plain)
 }

@@ -39,22 +39,22 @@ session_pointers() {
   session_link etc_new "$1/etc"
 }
 
-# session_checks MODE NEW CURSOR DIR NAME...
+# session_checks MODE NEW CURSOR DIR PLANNED NAME...
 session_checks() {
-  session_mode=$1 session_new=$2 session_cursor=$3 session_dir=$4
-  shift 4
+  session_mode=$1 session_new=$2 session_cursor=$3 session_dir=$4 session_planned=$5
+  shift 5
   if [ "$session_mode" = baseline ]; then
     # shellcheck disable=SC2046 # names hold no space
     network_checks "$@" $(network_names) > "$session_dir/network" 2> /dev/null &
     sample_units
   elif [ "$session_mode" = fast ]; then
     session_pointers "$session_new"
-    units_checks
+    units_checks "$session_planned"
   else
     network_checks "$@" > "$session_dir/network" 2> /dev/null &
     resources_journal "$session_cursor" > "$session_dir/journal" 2> /dev/null &
     session_pointers "$session_new"
-    units_checks
+    units_checks "$session_planned"
     resources_checks
   fi
   wait
@@ -94,20 +94,20 @@ session_serve() {
   return 1
 }
 
-# main MODE TX OLD NEW CURSOR PROBES NAME...: MODE is baseline, fast or verify; PROBES is how many
-# health checks will be sent; NAMEs may be asked of the resolver.
+# main MODE TX OLD NEW CURSOR PROBES PLANNED NAME...: MODE is baseline, fast or verify; PROBES is how
+# many health checks will be sent; PLANNED are units, in one word; NAMEs may be asked of the resolver.
 main() {
   put nixdeploy-verify 1
-  main_mode=$1 main_tx=$2 main_new=$4 main_cursor=$5 main_probes=$6
+  main_mode=$1 main_tx=$2 main_new=$4 main_cursor=$5 main_probes=$6 main_planned=$7
   # the tools of what ran before: those of NEW may be what is broken
   PATH=$3/sw/bin
   export PATH
   if [ ! -x "$PATH/systemctl" ]; then PATH=/run/current-system/sw/bin; put oddity 'tools of the old system are gone'; fi
-  shift 6
+  shift 7
   main_dir=$(session_folder) || { put oddity '/run/nixdeploy is not a folder of root alone'; put end 1; return 1; }
   trap 'rm -rf -- "$main_dir"' EXIT
   trap 'exit 1' HUP INT PIPE TERM
-  session_checks "$main_mode" "$main_new" "$main_cursor" "$main_dir" "$@"
+  session_checks "$main_mode" "$main_new" "$main_cursor" "$main_dir" "$main_planned" "$@"
   probes_checks "$main_dir" "$main_probes" "$main_cursor"
   put checks 'done'
   main_rc=0

@@ -50,16 +50,16 @@ pub(super) fn host() -> Host {
 }
 
 /// A case: a host that is fine, to be changed in one place.
-struct Case {
-    host: Host,
+pub(super) struct Case {
+    pub(super) host: Host,
     new: StorePath,
     boot_id: String,
-    fast: bool,
+    pub(super) fast: bool,
     units: Vec<UnitBefore>,
     vitals: Option<Vitals>,
     baseline: Baseline,
     sample: Option<Restarts>,
-    seen: Observed,
+    pub(super) seen: Observed,
 }
 
 fn read(text: &str) -> (Observed, Answers) {
@@ -83,7 +83,7 @@ fn before(name: &str, active: &str, sub: &str) -> UnitBefore {
 }
 
 impl Case {
-    fn of(recorded: &str, new: &str) -> Self {
+    pub(super) fn of(recorded: &str, new: &str) -> Self {
         let (seen, _) = read(recorded);
         let (healthy, _) = read(HEALTHY);
         let units = healthy.units.values().map(|u| before(&u.name, &u.active, &u.sub)).collect();
@@ -106,8 +106,12 @@ impl Case {
         case
     }
 
-    fn findings(&self) -> Vec<Finding> {
-        let expect = Expectation {
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        judge(&self.expect(), &self.seen)
+    }
+
+    pub(super) fn expect(&self) -> Expectation<'_> {
+        Expectation {
             host: &self.host,
             new: &self.new,
             boot_id: &self.boot_id,
@@ -118,8 +122,7 @@ impl Case {
             sample: self.sample.as_ref(),
             profile: None,
             boot_default: None,
-        };
-        judge(&expect, &self.seen)
+        }
     }
 
     /// `code severity subject: message` of each.

@@ -77,6 +77,10 @@ pub struct Detail {
     pub unmet: bool,
     /// Its file is in /etc: it belongs to the configuration.
     pub configured: bool,
+    /// When it last began to run, seconds since the epoch; a reload does not move it.
+    pub started_s: Option<i64>,
+    /// How long its last start took, in microseconds.
+    pub start_us: Option<u64>,
 }
 
 impl Unit {
@@ -119,7 +123,9 @@ pub(super) fn take(
         ("state", [name, state @ ..]) if sane && state.len() == 3 && units.len() < UNITS => {
             merge(units, name, state, None);
         }
-        ("unit", [name, rest @ ..]) if sane && rest.len() == 12 && units.len() < UNITS => {
+        ("unit", [name, rest @ ..])
+            if sane && matches!(rest.len(), 12 | 14) && units.len() < UNITS =>
+        {
             merge(units, name, &rest[..3], Some(detail(&rest[3..])));
         }
         ("restarts", [name, count]) if sane && restarts.len() < UNITS => {
@@ -158,7 +164,8 @@ fn merge(units: &mut BTreeMap<String, Unit>, name: &str, state: &[&str], detail:
 
 fn detail(words: &[&str]) -> Detail {
     let flag = |letter: char| words[8].contains(letter);
-    let at = words[5].strip_prefix('@').unwrap_or(words[5]);
+    let time =
+        |at: usize| words.get(at).and_then(|w| w.strip_prefix('@').unwrap_or(w).parse().ok());
     // systemd shows what is not set as the largest number
     let bytes = |word: &str| word.parse::<u64>().ok().filter(|n| *n < u64::MAX);
     Detail {
@@ -167,7 +174,7 @@ fn detail(words: &[&str]) -> Detail {
         restarts: words[2].parse().unwrap_or(0),
         code: words[3].parse().unwrap_or(0),
         status: words[4].parse().unwrap_or(0),
-        changed_s: at.parse().ok(),
+        changed_s: time(5),
         memory: bytes(words[6]),
         memory_max: bytes(words[7]),
         remains: flag('r'),
@@ -175,6 +182,8 @@ fn detail(words: &[&str]) -> Detail {
         wanted: flag('w'),
         unmet: flag('c'),
         configured: flag('e'),
+        started_s: time(9),
+        start_us: words.get(10).and_then(|w| w.parse().ok()),
     }
 }
 

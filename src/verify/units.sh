@@ -11,7 +11,8 @@ units_states() {
 
 # units_details UNIT...: one line each, `unit=` and, separated by spaces: name, load, active, sub,
 # type, result, restarts, code and status of the main process, time of the last change in seconds
-# since the epoch, memory now and at most in bytes, flags. What is not set is a dash.
+# since the epoch, memory now and at most in bytes, flags, when it last began to run and how many
+# microseconds that start took. What is not set is a dash.
 # Flags: r RemainAfterExit, t triggered by another unit, w wanted or required by another unit,
 # c the condition for its start was not met, e from /etc, that is of the configuration.
 units_details() {
@@ -19,6 +20,7 @@ units_details() {
   systemctl show --no-pager --timestamp=unix -p Id,Type,LoadState,ActiveState,SubState,Result \
     -p NRestarts,ExecMainCode,ExecMainStatus,StateChangeTimestamp,MemoryCurrent,MemoryMax \
     -p RemainAfterExit,TriggeredBy,WantedBy,RequiredBy,ConditionResult,FragmentPath \
+    -p ActiveEnterTimestamp,ActiveEnterTimestampMonotonic,InactiveExitTimestampMonotonic \
     -- "$@" < /dev/null | awk '
     { at = index($0, "="); if (at) value[substr($0, 1, at - 1)] = substr($0, at + 1) }
     /^$/ { out() }
@@ -32,22 +34,27 @@ units_details() {
       if (value["FragmentPath"] ~ /^\/etc\/(static\/)?systemd\/system\//) all = all "e"
       return all == "" ? "-" : all
     }
+    function start(from, to) {
+      from = value["InactiveExitTimestampMonotonic"] + 0
+      to = value["ActiveEnterTimestampMonotonic"] + 0
+      return from > 0 && to >= from ? to - from : "-"
+    }
     function out(name) {
       if (value["Id"] != "")
         print "unit=" value["Id"], word("LoadState"), word("ActiveState"), word("SubState"),
           word("Type"), word("Result"), word("NRestarts"), word("ExecMainCode"),
           word("ExecMainStatus"), word("StateChangeTimestamp"), word("MemoryCurrent"),
-          word("MemoryMax"), flags()
+          word("MemoryMax"), flags(), word("ActiveEnterTimestamp"), start()
       for (name in value) delete value[name]
     }'
 }
 
-# units_checks: both.
+# units_checks PLANNED: both, and details of the units that were to be touched, whatever they are.
 units_checks() {
   units_states
   set -f
-  # shellcheck disable=SC2046 # unit names hold no space, and globbing is off
-  set -- $(living_services)
+  # shellcheck disable=SC2046,SC2086 # unit names hold no space, and globbing is off
+  set -- $(printf '%s\n' $(living_services) $1 | sort -u)
   set +f
   units_details "$@"
 }

@@ -1,5 +1,7 @@
 //! What the process was started in: folders, terminal, names.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -78,6 +80,12 @@ impl Environment {
             None => from.join(path),
         }
     }
+}
+
+/// Variables whose names are wanted, for what must know all that a program of ours will see.
+pub fn variables(wanted: impl Fn(&str) -> bool) -> BTreeMap<String, OsString> {
+    let named = std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v)));
+    named.filter(|(name, _)| wanted(name)).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one door to the environment")]

@@ -35,6 +35,17 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// As [`replace`], but a power loss may take it back: for what can be had again.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.persist(path).map(drop).map_err(|e| e.error)
+}
+
 /// Opens a private file for appending; a link in its place is refused.
 ///
 /// # Errors
@@ -42,6 +53,23 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub fn append(path: &Path) -> io::Result<File> {
     let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(nofollow).open(path)
+}
+
+/// Reads a text that only we can have written: a link, or somebody else's file, is refused.
+///
+/// # Errors
+/// As [`read_text`], and when it is not ours.
+pub fn read_private(path: &Path, limit: u64) -> io::Result<String> {
+    let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(nofollow).open(path)?;
+    let meta = file.metadata()?;
+    let mine = meta.uid() == rustix::process::geteuid().as_raw();
+    if !meta.is_file() || !mine || meta.permissions().mode() & 0o022 != 0 || meta.len() > limit {
+        return Err(io::Error::other(format!("{} is not a file of ours", path.display())));
+    }
+    let mut text = String::new();
+    file.take(limit).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Reads a text of at most so many bytes.

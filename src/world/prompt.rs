@@ -1,19 +1,29 @@
 //! Questions to the person, one at a time; never without a terminal.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use dialoguer::{Confirm, Input};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 /// Asks, if it may.
 pub struct Prompt {
     allowed: bool,
     turn: Mutex<()>,
+    /// Whoever has more to say around a question than its line.
+    floor: tokio::sync::Mutex<()>,
+    /// How the terminal was before a question that waits for its answer.
+    before: Mutex<Option<Termios>>,
 }
 
 impl Prompt {
     /// `allowed`: standard input is a terminal and `--no-input` was not given.
     pub fn new(allowed: bool) -> Self {
-        Self { allowed, turn: Mutex::new(()) }
+        Self {
+            allowed,
+            turn: Mutex::new(()),
+            floor: tokio::sync::Mutex::new(()),
+            before: Mutex::new(None),
+        }
     }
 
     /// Whether a question can be asked at all.
@@ -26,8 +36,31 @@ impl Prompt {
         if !self.allowed {
             return None;
         }
-        let _turn = self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Confirm::new().with_prompt(question).default(default).interact_opt().ok().flatten()
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.remember(tcgetattr(rustix::stdio::stdin()).ok());
+        let confirm = Confirm::new().with_prompt(question).default(default);
+        let answer = confirm.interact_opt().ok().flatten();
+        self.remember(None);
+        answer
+    }
+
+    /// Waits for the others' questions; nobody else asks until it is dropped.
+    pub async fn floor(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.floor.lock().await
+    }
+
+    /// Gives the terminal back as it was when nobody waits for the answer any more; whether there
+    /// was a question. A key is read without its line, and whoever reads it cannot be ended.
+    pub fn abandon(&self) -> bool {
+        let before = self.before.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(before) = &before {
+            let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, before);
+        }
+        before.is_some()
+    }
+
+    fn remember(&self, terminal: Option<Termios>) {
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = terminal;
     }
 
     /// A line of text; `None` when nobody can answer.
@@ -35,7 +68,7 @@ impl Prompt {
         if !self.allowed {
             return None;
         }
-        let _turn = self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         Input::new().with_prompt(question).allow_empty(true).interact_text().ok()
     }
 }

@@ -190,7 +190,8 @@ pub(crate) async fn play(runner: Scripted, request: Request) -> Played {
     emitter.emit(Event::Planned { plan: plan.clone() });
     let (_asks, stop) = Stop::manual();
     let flake = FlakeRef::Other("github:me/config".to_owned());
-    let source = Some(Source { flake, cleared });
+    let tree = nixdeploy::build::tree::reading(&world, &flake);
+    let source = Some(Source { flake, tree, cleared });
     let (name, done) = (RUN.to_owned(), Mutex::default());
     let run =
         Run { world, emitter: emitter.clone(), fleet, request, plan, source, stop, name, done };

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
+use crate::build::uncacheable::{Uncacheable, settings, uncacheable};
 use crate::world::prompt::Prompt;
 use crate::world::{Clock, Environment, process};
 
@@ -78,8 +79,10 @@ impl Repository {
     }
 
     async fn reason(&self) -> Option<Uncacheable> {
-        let tree = self.tree().await;
-        uncacheable(&self.world, &self.flake(), &tree).await.expect("git")
+        let FlakeRef::Local(local) = self.flake() else { panic!("local") };
+        let settings = settings(&self.world, &local).await.expect("git");
+        let (tree, config) = (self.tree().await, self.path("home/.config"));
+        settings.or_else(|| uncacheable(&local, &tree, &config))
     }
 
     async fn revision(&self) -> Revision {
@@ -168,7 +171,7 @@ async fn a_name_that_could_lie_is_not_trusted() {
     assert!(matches!(repository.reason().await, Some(Uncacheable::Filtered(_))));
     let repository = Repository::new().await;
     repository.git(&["config", "core.autocrlf", "input"]).await;
-    assert!(matches!(repository.reason().await, Some(Uncacheable::Filtered(_))));
+    assert!(matches!(repository.reason().await, Some(Uncacheable::Setting(_))));
     let repository = Repository::new().await;
     std::fs::remove_file(repository.path("flake.lock")).expect("removed");
     assert_eq!(repository.reason().await, Some(Uncacheable::NoLock));

@@ -1,0 +1,210 @@
+//! What a deploy would change: told and left at that by a dry run, asked about by a deploy.
+
+use std::sync::Arc;
+
+use super::ending::{self, Halt, halt, interrupted};
+use super::host::Journey;
+use super::learn::Known;
+use super::offer::{Closure, admission, admission_note, built_for, local_closure};
+use crate::build::closure::{self, PathInfo};
+use crate::build::{diff, remembered, units};
+use crate::event::{Changes, Event, HostReport, Outcome, Phase, Step, UnitChanges};
+use crate::fleet::{HostName, StorePath};
+use crate::plan::Goal;
+use crate::preflight::Refused;
+use crate::preflight::admission::{Admission, size};
+use crate::preflight::rehearse::Rehearsal;
+use crate::report::{self, Look, changes};
+use crate::world::prompt::Prompt;
+
+/// Says what a deploy would do.
+pub async fn dry_run(journey: &Journey<'_>, known: &Known) -> Result<HostReport, Halt> {
+    tokio::select! {
+        told = tell(journey, known) => told,
+        () = journey.run.stop.once() => Err(interrupted(Phase::Build)),
+    }
+}
+
+async fn tell(journey: &Journey<'_>, known: &Known) -> Result<HostReport, Halt> {
+    let run = journey.run;
+    let host = journey.host.name.clone();
+    let built = built_for(journey, known).await?;
+    let open = run.emitter.phase(&host, Phase::Admit);
+    let paths = local_closure(journey, &built).await;
+    let admission = match admission(journey, known, &built, &paths).await {
+        Ok(admission) => admission,
+        Err(halt) => {
+            open.failed(halt.note.clone());
+            return Err(halt);
+        }
+    };
+    let (mut changes, unit_files) = tokio::join!(
+        package_changes(journey, known, &built, &paths),
+        unit_files(journey, known, &built.toplevel),
+    );
+    changes.unit_files = unit_files;
+    reboot(&mut changes, &admission);
+    open.ok(admission_note(&admission));
+    admitted(journey, &admission);
+    let next = vec![format!("nixdeploy deploy {host}")];
+    run.emitter.emit(Event::ChangesFound { host, changes });
+    let mut report =
+        ending::report(Outcome::Planned { changes: true }, Phase::Admit, "would be deployed");
+    report.before = Some(known.before().clone());
+    report.next = next;
+    Ok(report)
+}
+
+/// The sums, one by one, for the report.
+pub fn admitted(journey: &Journey<'_>, admission: &Admission) {
+    let (need, free) = (size(admission.need_bytes), size(admission.free_bytes));
+    let mut steps =
+        vec![Step::ok(Phase::Admit, "store", format!("at most {need} to come, {free} free"))];
+    if let (Some(peak), Some(free)) = (admission.esp_peak, admission.esp_free) {
+        let note = format!("{} in use at the peak, {} free now", size(peak), size(free));
+        steps.push(Step::ok(Phase::Admit, "boot partition", note));
+    }
+    if let Some(inhibited) = &admission.inhibited {
+        let because = format!("only for the next boot: {}", inhibited.lines().join(", "));
+        steps.push(Step::skipped(Phase::Admit, "switch now", because));
+    }
+    for step in steps {
+        journey.run.emitter.step(Some(&journey.host.name), step);
+    }
+}
+
+/// What the new system said of itself, for the report.
+pub fn rehearsed(journey: &Journey<'_>, said: &Result<Rehearsal, Refused>, took_ms: u64) {
+    let check = "check on the host";
+    let steps = match said {
+        Err(refused) => vec![Step::failed(Phase::Admit, check, refused.sentence())],
+        Ok(rehearsal) => {
+            let units = rehearsal.units.as_ref().map(affected);
+            let told = match units {
+                Some(told) => Step::ok(Phase::Admit, "dry-activate", told),
+                None => Step::skipped(Phase::Admit, "dry-activate", "it would not say"),
+            };
+            vec![Step::ok(Phase::Admit, check, rehearsal.notes.join("; ")), told]
+        }
+    };
+    for (at, step) in steps.into_iter().enumerate() {
+        // both are asked in one round trip, and its time stands once
+        let step = if at == 0 { step.took(took_ms) } else { step };
+        journey.run.emitter.step(Some(&journey.host.name), step);
+    }
+}
+
+/// `1 to restart, 2 to start`.
+fn affected(units: &UnitChanges) -> String {
+    let kinds = units.kinds();
+    let counts = kinds.iter().filter(|(_, names)| !names.is_empty());
+    let told: Vec<String> =
+        counts.map(|(fate, names)| format!("{} to {}", names.len(), fate.verb())).collect();
+    if told.is_empty() { "no units are touched".to_owned() } else { told.join(", ") }
+}
+
+/// What the sums found out about the next boot.
+pub fn reboot(changes: &mut Changes, admission: &Admission) {
+    changes.reboot_required = admission.reboot_required;
+    changes.reboot_for = admission.reboot_for.iter().map(|part| (*part).to_owned()).collect();
+}
+
+/// Packages and sizes against what runs. A closure that is not here is described by the host.
+pub async fn package_changes(
+    journey: &Journey<'_>,
+    known: &Known,
+    built: &Closure,
+    paths: &[PathInfo],
+) -> Changes {
+    let Some(old) = known.old() else { return Changes::default() };
+    let (world, target, tools) = (&journey.run.world, &known.target, format!("{old}/sw/bin"));
+    let after = async {
+        if built.here {
+            return Some(paths.to_vec()).filter(|p| !p.is_empty());
+        }
+        closure::closure_of(world, target, &tools, &built.toplevel).await.ok()
+    };
+    let before = async {
+        match remembered::recall(&world.environment.state, &journey.host.name, old) {
+            Some(paths) => Some(paths),
+            None => closure::closure_of(world, target, &tools, old).await.ok(),
+        }
+    };
+    let (Some(before), Some(after)) = tokio::join!(before, after) else {
+        return Changes::default();
+    };
+    let (packages, delta) = diff::closures(&before, &after);
+    Changes { packages: Some(packages), size_delta: Some(delta), ..Changes::default() }
+}
+
+/// The texts of unit files against those that run.
+async fn unit_files(
+    journey: &Journey<'_>,
+    known: &Known,
+    new: &StorePath,
+) -> Option<Vec<crate::event::UnitFileChange>> {
+    let old = known.old()?;
+    let tools = format!("{old}/sw/bin");
+    units::changes(&journey.run.world, &known.target, &tools, [old, new]).await
+}
+
+/// The one question, on a terminal only, with what is worth knowing before the answer.
+pub async fn ask(journey: &Journey<'_>, changes: &Changes) -> Result<(), Halt> {
+    let world = &journey.run.world;
+    let prompt = world.prompt.clone();
+    if !journey.step.policy.ask || !prompt.allowed() {
+        return Ok(());
+    }
+    let host = &journey.host.name;
+    let look = Look { unicode: world.environment.unicode, colour: true, ..Look::plain() };
+    let told = changes::offer(host, changes, &look);
+    let question = question(host, journey.run.plan.goal);
+    let _floor = world.prompt.floor().await;
+    let open = Open { prompt: prompt.clone(), _screen: report::hold(), answered: false };
+    report::err(&told);
+    let answer = tokio::task::spawn_blocking(move || prompt.confirm(&question, true)).await;
+    let answer = answer.ok().flatten();
+    open.close(answer.is_some());
+    match answer {
+        Some(true) => Ok(()),
+        Some(false) => {
+            let mut halt = halt(Outcome::Declined, Phase::Admit, "the answer was no");
+            halt.next.push(format!("nixdeploy diff {host}"));
+            Err(halt)
+        }
+        None => Err(interrupted(Phase::Admit)),
+    }
+}
+
+/// A question on the screen; whoever stops waiting for its answer leaves a terminal that works.
+struct Open {
+    prompt: Arc<Prompt>,
+    _screen: report::Hold,
+    answered: bool,
+}
+
+impl Open {
+    fn close(mut self, answered: bool) {
+        self.answered = answered;
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.prompt.abandon();
+        if !self.answered {
+            // the cursor still stands behind the question
+            report::err("\n");
+        }
+    }
+}
+
+fn question(host: &HostName, goal: Goal) -> String {
+    match goal {
+        Goal::Boot => format!("Install on {host} for the next boot?"),
+        Goal::Rollback { .. } => format!("Go back on {host}?"),
+        Goal::Deploy | Goal::Build | Goal::DryRun | Goal::Recover { .. } => {
+            format!("Deploy to {host}?")
+        }
+    }
+}

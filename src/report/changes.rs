@@ -1,0 +1,151 @@
+//! What a deploy would change on a host, in full for `diff` and in short before the one question:
+//! `+` came, `-` went, `~` changed, and a count last.
+
+use super::look::{Ink, Look, growth};
+use super::{recap, words};
+use crate::event::state::{HostState, RunState};
+use crate::event::{Changes, FileChange, PackageChange, UnitFileChange};
+use crate::fleet::HostName;
+use crate::plan::Goal;
+
+/// Packages, and units of a kind, that a question names.
+const ASKED: usize = 15;
+
+/// The result of a run for a person: the differences where they were what was asked for, then the
+/// recap, which is always last.
+pub fn result(state: &RunState, look: &Look) -> String {
+    differences(state, look) + &recap::text(state, look)
+}
+
+/// The differences of every host that has any; empty unless they are what was asked for.
+pub fn differences(state: &RunState, look: &Look) -> String {
+    if words::goal(state) != Some(Goal::DryRun) {
+        return String::new();
+    }
+    let mut text = String::new();
+    for host in &state.hosts {
+        if let Some(changes) = &host.changes {
+            text.push_str(&of_host(host, changes, look).join("\n"));
+            text.push_str("\n\n");
+        }
+    }
+    text
+}
+
+fn of_host(host: &HostState, changes: &Changes, look: &Look) -> Vec<String> {
+    let generation = words::generations(host).now.map(|g| format!(" (generation {g})"));
+    let title = format!("{}, against what runs there{}", host.name, generation.unwrap_or_default());
+    let mut lines = vec![look.ink(Ink::Bold, &look.fit(&title, look.width))];
+    lines.push("packages".to_owned());
+    match &changes.packages {
+        None => {}
+        Some(all) => lines.extend(all.iter().map(|p| package(p, look))),
+    }
+    lines.push(format!("  {}", recap::volume(changes)));
+    lines.push("unit files".to_owned());
+    match &changes.unit_files {
+        None => lines.push("  could not be read".to_owned()),
+        Some(all) if all.is_empty() => lines.push("  none".to_owned()),
+        Some(all) => {
+            lines.extend(all.iter().flat_map(|file| unit_file(file, look)));
+            lines.push(format!("  {}", file_count(all)));
+            let said = "told from the files; what a switch does to running units is known only \
+                        after the copy, which a deploy asks about before it changes anything";
+            lines.extend(look.wrap("  ", "  ", said).iter().map(|l| look.ink(Ink::Dim, l)));
+        }
+    }
+    lines.extend(reboot(changes, look, ""));
+    lines
+}
+
+/// `~ firefox 120.0 -> 121.0`.
+fn package(change: &PackageChange, look: &Look) -> String {
+    let (sign, ink) = match (change.before.is_empty(), change.after.is_empty()) {
+        (true, _) => ('+', Ink::Good),
+        (_, true) => ('-', Ink::Bad),
+        _ => ('~', Ink::Warn),
+    };
+    let versions = match sign {
+        '+' => change.after.join(", "),
+        '-' => change.before.join(", "),
+        _ => recap::versions(change, look),
+    };
+    let text = look.fit(&format!("{} {versions}", change.name), look.width.saturating_sub(4));
+    format!("  {} {text}", look.ink(ink, &sign.to_string()))
+}
+
+fn sign_of(kind: FileChange) -> (&'static str, Ink) {
+    match kind {
+        FileChange::Added => ("+", Ink::Good),
+        FileChange::Removed => ("-", Ink::Bad),
+        FileChange::Changed => ("~", Ink::Warn),
+    }
+}
+
+/// The file, and below it what is different in it: those lines are as long as they are.
+fn unit_file(file: &UnitFileChange, look: &Look) -> Vec<String> {
+    let (sign, ink) = sign_of(file.kind);
+    let unread = file.kind == FileChange::Changed && file.diff.is_empty();
+    let note = if unread { "  (its text could not be read)" } else { "" };
+    let name = look.fit(&format!("{}{note}", file.name), look.width.saturating_sub(4));
+    let mut lines = vec![format!("  {} {name}", look.ink(ink, sign))];
+    lines.extend(file.diff.iter().map(|line| {
+        let shown = look.shown(line);
+        let shown = match line.chars().next() {
+            Some('+') => look.ink(Ink::Good, &shown),
+            Some('-') => look.ink(Ink::Bad, &shown),
+            Some('@') => look.ink(Ink::Dim, &shown),
+            _ => shown,
+        };
+        format!("      {shown}").trim_end().to_owned()
+    }));
+    lines
+}
+
+/// `~2 unit files  +1 -0`.
+pub fn file_count(files: &[UnitFileChange]) -> String {
+    let of = |kind| files.iter().filter(|f| f.kind == kind).count();
+    let (added, removed) = (of(FileChange::Added), of(FileChange::Removed));
+    format!("~{} unit files  +{added} -{removed}", of(FileChange::Changed))
+}
+
+/// `reboot wanted: kernel, initrd`.
+fn reboot(changes: &Changes, look: &Look, indent: &str) -> Option<String> {
+    let why = match changes.reboot_for.as_slice() {
+        [] => String::new(),
+        parts => format!(": {}", parts.join(", ")),
+    };
+    let text = format!("reboot wanted{why}");
+    changes.reboot_required.then(|| format!("{indent}{}", look.ink(Ink::Warn, &text)))
+}
+
+/// What is worth knowing before one says yes: packages, size, units by what becomes of them.
+pub fn offer(host: &HostName, changes: &Changes, look: &Look) -> String {
+    let mut lines = vec![look.ink(Ink::Bold, &look.fit(host.as_str(), look.width))];
+    let all = changes.packages.as_deref().unwrap_or_default();
+    lines.extend(all.iter().take(ASKED).map(|p| package(p, look)));
+    if all.len() > ASKED {
+        lines.push(format!("    and {} more", all.len() - ASKED));
+    }
+    lines.push(match (&changes.packages, changes.size_delta) {
+        (Some(all), Some(delta)) if all.is_empty() => {
+            format!("  no package changes  {}", growth(delta))
+        }
+        _ => format!("  {}", recap::volume(changes)),
+    });
+    for (fate, units) in changes.units.kinds() {
+        if !units.is_empty() {
+            let more = units.len().saturating_sub(ASKED);
+            let names: Vec<&str> = units.into_iter().take(ASKED).map(words::unit).collect();
+            let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let first = format!("  {:8} ", fate.verb());
+            let text = format!("{}{rest}", names.join(" "));
+            lines.extend(look.wrap(&first, &" ".repeat(11), &text));
+        }
+    }
+    if changes.units.kinds().iter().all(|(_, units)| units.is_empty()) {
+        lines.push("  no units are touched".to_owned());
+    }
+    lines.extend(reboot(changes, look, "  "));
+    lines.join("\n") + "\n"
+}

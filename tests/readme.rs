@@ -1,0 +1,141 @@
+//! What the README claims, tried: its commands and flags are the program's, its examples are
+//! understood, its exit codes are those of the table.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::CommandFactory;
+use nixdeploy::cli::{self, Cli};
+use nixdeploy::exit::TABLE;
+use nixdeploy::fleet::hosts_toml;
+
+const README: &str = include_str!("../README.md");
+
+/// The text of a section, without those below it.
+fn section(title: &str) -> &'static str {
+    let after = README.split(&format!("\n## {title}\n")).nth(1);
+    let after = after.unwrap_or_else(|| panic!("a section called {title}"));
+    after.split("\n## ").next().unwrap_or(after)
+}
+
+/// The rows of a section's tables, cell by cell, heads and rulers left out. `\|` is a bar.
+fn rows(title: &str) -> Vec<Vec<String>> {
+    let lines: Vec<&str> = section(title).lines().collect();
+    let ruler = |n: usize| lines.get(n).is_some_and(|l| l.starts_with("|-"));
+    let body = (0..lines.len()).filter(|n| lines[*n].starts_with('|') && !ruler(*n));
+    let cells = |n: usize| -> Vec<String> {
+        let line = lines[n].replace("\\|", "\u{0}");
+        let cells = line.trim_matches('|').split('|');
+        cells.map(|c| c.trim().replace('\u{0}', "|")).collect()
+    };
+    body.filter(|n| !ruler(n + 1)).map(cells).collect()
+}
+
+/// What stands in backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// Fenced blocks of a language.
+fn fenced(language: &str) -> Vec<&'static str> {
+    let open = format!("\n```{language}\n");
+    README.split(&open).skip(1).filter_map(|rest| rest.split("\n```").next()).collect()
+}
+
+/// Command lines of ours in fenced blocks: `$ nixdeploy ...` in a recording, a line that begins
+/// with `nixdeploy` in a script, `- run: nixdeploy ...` in a workflow.
+fn command_lines() -> Vec<&'static str> {
+    let shown = fenced("console").into_iter().flat_map(str::lines);
+    let shown = shown.filter_map(|l| l.strip_prefix("$ "));
+    let scripts = ["sh", "yaml"].into_iter().flat_map(fenced).flat_map(str::lines);
+    let scripts = scripts.map(|l| l.trim_start_matches("- run: ").trim_start_matches("exec "));
+    let bare = |l: &'static str| l.split(" #").next().unwrap_or(l).trim();
+    shown.chain(scripts).map(bare).filter(|l| l.starts_with("nixdeploy ")).collect()
+}
+
+#[test]
+fn every_command_is_listed_once() {
+    let names = rows("Commands").into_iter().map(|row| row[0].clone());
+    let names: Vec<String> = names
+        .filter(|cell| !cell.starts_with("`--"))
+        .filter_map(|cell| Some(quoted(&cell).next()?.split(' ').next()?.to_owned()))
+        .collect();
+    let top = Cli::command();
+    let hidden = |name: &String| top.find_subcommand(name).is_some_and(|c| c.is_hide_set());
+    let known: Vec<String> = cli::command_names().into_iter().filter(|n| !hidden(n)).collect();
+    let (listed, wanted) = (names.iter().collect::<BTreeSet<_>>(), known.iter().collect());
+    assert_eq!(listed, wanted);
+    assert_eq!(names.len(), known.len(), "{names:?}");
+}
+
+#[test]
+fn every_flag_is_listed_once() {
+    let mut listed: Vec<String> = Vec::new();
+    for row in rows("Commands").iter().filter(|row| row[0].starts_with("`--")) {
+        listed.extend(quoted(&row[0]).filter_map(|f| Some(f.split(' ').next()?.to_owned())));
+    }
+    let mut top = Cli::command();
+    top.build();
+    let commands = top.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help");
+    let all = std::iter::once(&top).chain(commands).flat_map(clap::Command::get_arguments);
+    let long = all.filter(|a| !a.is_hide_set()).filter_map(clap::Arg::get_long);
+    let known: BTreeSet<String> = long.map(|l| format!("--{l}")).collect();
+    assert_eq!(listed.iter().cloned().collect::<BTreeSet<_>>(), known);
+    assert_eq!(listed.len(), known.len(), "{listed:?}");
+}
+
+#[test]
+fn every_command_line_is_understood() {
+    let lines = command_lines();
+    assert!(lines.len() > 8, "{lines:?}");
+    for line in lines {
+        let words = line.split_whitespace().map(|w| OsString::from(w.trim_matches('\'')));
+        match cli::parse(words) {
+            Ok(_) => {}
+            Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {}
+            Err(error) => panic!("{line}\n{error}"),
+        }
+    }
+}
+
+#[test]
+fn every_hosts_toml_is_understood() {
+    let examples = fenced("toml");
+    assert!(!examples.is_empty());
+    for example in examples {
+        if let Err(mistakes) = hosts_toml::parse(Path::new("hosts.toml"), example) {
+            let drawn = hosts_toml::render(&mistakes, Path::new("hosts.toml"), example, false);
+            panic!("{drawn}");
+        }
+    }
+}
+
+/// In the table's order; `tests/tidy.rs` compares the codes wherever they stand.
+#[test]
+fn the_exit_codes_are_the_table() {
+    let rows = rows("Exit codes");
+    let shown: Vec<(&str, &str)> = rows.iter().map(|r| (r[0].as_str(), r[1].as_str())).collect();
+    let codes: Vec<String> = TABLE.iter().map(|(exit, _)| (*exit as u8).to_string()).collect();
+    let texts = TABLE.iter().map(|(_, text)| *text);
+    let table: Vec<(&str, &str)> = codes.iter().map(String::as_str).zip(texts).collect();
+    assert_eq!(shown, table);
+}
+
+/// What was recorded came from an eighty-column terminal.
+#[test]
+fn recordings_fit_eighty_columns() {
+    for line in fenced("console").into_iter().flat_map(str::lines) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+/// Every file of `src/docs` is named, so that a reader finds it.
+#[test]
+fn every_page_is_named() {
+    let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/docs");
+    for page in pages.read_dir().expect("src/docs").flatten() {
+        let path = format!("src/docs/{}", page.file_name().to_string_lossy());
+        assert!(README.contains(&format!("`{path}`")), "{path} is not named in the README");
+    }
+}
