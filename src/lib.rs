@@ -54,6 +54,7 @@ pub fn main() -> ExitCode {
 /// One thread is enough: nearly all of our time is spent waiting for nix and ssh.
 fn serve(cli: &Cli) -> anyhow::Result<Exit> {
     report::log::init(cli.global.verbose);
+    command::launch::setting(&cli.global).colour.write_global();
     let environment = Environment::read()?;
     // Without this folder ssh works, but each command logs in anew.
     if let Err(error) = world::files::private_folder(&environment.sockets) {
