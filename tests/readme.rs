@@ -139,3 +139,22 @@ fn every_page_is_named() {
         assert!(README.contains(&format!("`{path}`")), "{path} is not named in the README");
     }
 }
+
+/// Tests that the pages name, as `module::lab::name` of this test program, are there.
+#[test]
+fn every_test_that_is_named_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = include_str!("../src/docs/protocol.md");
+    let mut found = 0;
+    for word in quoted(page).filter(|w| w.contains("::") && !w.contains([' ', '/'])) {
+        let module = word.split("::").next().unwrap_or(word);
+        let Ok(text) = std::fs::read_to_string(root.join(format!("tests/{module}.rs"))) else {
+            continue; // a path into the crate
+        };
+        let name = word.rsplit("::").next().unwrap_or(word);
+        let there = text.contains(&format!("fn {name}(")) || text.contains(&format!(" {name}: "));
+        assert!(there, "src/docs/protocol.md: there is no test {word}");
+        found += 1;
+    }
+    assert!(found > 10, "{found}");
+}
