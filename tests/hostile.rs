@@ -212,9 +212,9 @@ fn answered(script: &str) -> (Desk, crate::support::machines::Said) {
 #[test]
 fn an_answer_without_end_ends_the_program_that_gives_it() {
     for script in [
-        "head -c 1G /dev/zero | tr '\\0' 'x'",
-        "yes \"part=$(seq -s _ 500)\" | head -c 1G",
-        "yes \"$(seq -s _ 2000)\" | head -c 1G >&2",
+        "head -c 100M /dev/zero | tr '\\0' 'x'",
+        "yes \"part=$(seq -s _ 500)\" | head -c 100M",
+        "yes \"$(seq -s _ 2000)\" | head -c 100M >&2",
     ] {
         let (_, said) = answered(&format!("{script}\n"));
         assert_eq!(said.code, 5, "{script}\n{}", said.stdout);
