@@ -361,14 +361,14 @@ mod lab {
         let Some((desk, before)) = with_change("lab.apps.ask = { port = 7775; };") else { return };
         let said = at_terminal(&desk, "n", "");
         assert_eq!(said.code, 11, "{}{}", said.stdout, said.stderr);
-        assert!(said.stdout.contains("Deploy?"), "{}", said.stdout);
+        assert!(said.stdout.contains("[Y/n]"), "{}", said.stdout);
         same(&before, &desk.state());
         let said = at_terminal(&desk, "n", "--yes");
         assert_eq!(said.code, 0, "{}", said.stdout);
-        assert!(!said.stdout.contains("Deploy?"), "{}", said.stdout);
+        assert!(!said.stdout.contains("[Y/n]"), "{}", said.stdout);
         desk.knob("lab.apps.asked = { port = 7776; };");
         let said = at_terminal(&desk, "n", "--no-input");
-        assert!(!said.stdout.contains("Deploy?"), "{}", said.stdout);
+        assert!(!said.stdout.contains("[Y/n]"), "{}", said.stdout);
         assert_eq!(said.code, 0, "as without a terminal: {}", said.stdout);
     }
 
