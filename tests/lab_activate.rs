@@ -63,7 +63,7 @@ mod lab {
         sshd_with_a_bad_configuration: Row {
             id: "F18 config",
             knob: "lab.breakSshd = \"config\";",
-            says: &["Connection refused", "ThisIsNoSshdOption"],
+            says: &["Connection refused", "sshd.service: failed: exit status 255", "Failed to start sshd.service"],
             ..REVERTED
         };
         sshd_on_another_port: Row {
@@ -142,6 +142,13 @@ mod lab {
             says: &["boot_id changed"],
             then: Then::Rebooted,
             ..REVERTED
+        };
+        a_garbage_collection_before_it: Row {
+            id: "F14",
+            knob: "lab.apps.greeter = { }; lab.closureSeed = \"f14\"; lab.closurePaths = 3;",
+            before: |desk| desk.lab().hook(desk.host(), "case $1:$2 in check:check) \
+                nix-store --gc > /dev/null 2>&1 ;; esac"),
+            ..COMMITTED
         };
         a_guard_that_is_killed_in_a_good_deploy: Row {
             id: "guard killed",

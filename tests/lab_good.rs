@@ -167,6 +167,30 @@ mod lab {
     }
 
     #[test]
+    fn what_it_is_and_whether_it_answers() {
+        let Some(desk) = Desk::any() else { return };
+        let before = desk.good();
+        let status = desk.run(&["status", "--json"]);
+        good(&status);
+        assert!(
+            json(&status.stdout).to_string().contains(before.get("running")),
+            "{}",
+            status.stdout
+        );
+        desk.knob(COMMITTED.knob);
+        good(&desk.run(&["status"]));
+        good(&desk.run(&["ping-hosts"]));
+        unchanged(&before, &desk.state());
+        desk.inventory("ssh.control = \"none\"");
+        desk.lab().cut(desk.host());
+        for command in ["status", "ping-hosts"] {
+            let said = desk.run(&[command]);
+            assert_eq!(said.code, 5, "{command} {}{}", said.stdout, said.stderr);
+        }
+        desk.lab().heal(desk.host());
+    }
+
+    #[test]
     fn built_on_another_host() {
         let (Some(desk), Some(builder)) = (Desk::any(), Desk::any()) else { return };
         let _ = builder.good();

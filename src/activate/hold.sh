@@ -51,7 +51,11 @@ guard_unit() {
 # Everything that is not ours is over: whoever had it lost the lock, or the host went down.
 sweep() {
   for stale in "$base"/*; do
-    case ${stale##*/} in "$tx" | current) ;; *) rm -rf "$stale" ;; esac
+    case ${stale##*/} in
+      "$tx" | current) ;;
+      verify.*) find "$stale" -maxdepth 0 -mmin +60 -exec rm -rf {} + ;; # somebody else may be looking
+      *) rm -rf "$stale" ;;
+    esac
   done
   rm -f /nix/var/nix/nixdeploy-reserve
   for stale in "$roots"/*; do

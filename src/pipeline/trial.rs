@@ -21,6 +21,9 @@ use crate::verify::{
     self, Baseline, Examined, Expectation, Restarts, Scripts, Session, UnitBefore, VerifyError,
 };
 
+/// The way back waits no longer for evidence.
+const WITNESS: Duration = Duration::from_secs(4);
+
 /// Evidence that the host is healthy, with the session that saw it.
 pub struct Verified {
     /// The way back, which only a commit ends.
@@ -200,10 +203,6 @@ pub async fn verify(
             let host = Some(journey.host.name.clone());
             let event = Event::Found { host, phase: Phase::Verify, finding: finding.clone() };
             journey.run.emitter.emit(event);
-            // Nobody can be asked about the unit any more; the activation has named it.
-            if activated.end() == ActEnd::Exited(4) {
-                journey.run.emitter.emit(captured(journey, &activated, "a unit failed (exit 4)"));
-            }
             (vec![finding], None)
         }
     };
@@ -294,9 +293,28 @@ async fn look(
         profile: known.before().profile.as_ref(),
         boot_default: known.before().boot_default.as_ref(),
     };
-    match examine(journey, &request, &expect).await {
+    let looked = match examine(journey, &request, &expect).await {
         Err(VerifyError::Broken(_)) => examine(journey, &request, &expect).await,
         other => other,
+    };
+    // A unit failed and nobody new can log in: who is already in may still say which, and why.
+    if looked.is_err() && activated.end() == ActEnd::Exited(4) {
+        tokio::select! {
+            () = witness(journey, &request, &expect) => {}
+            () = journey.run.world.clock.sleep(WITNESS) => {}
+        }
+    }
+    looked
+}
+
+/// Evidence over the connection that is there; it decides nothing.
+async fn witness(journey: &Journey<'_>, request: &verify::Request<'_>, expect: &Expectation<'_>) {
+    let run = journey.run;
+    let session = verify::open_shared(&run.world, &run.emitter, request).await;
+    if let Ok(mut session) = session
+        && let Err(error) = session.examine(&Expectation { fast: true, ..*expect }).await
+    {
+        tracing::debug!(%error, "no evidence over the old connection");
     }
 }
 

@@ -143,6 +143,18 @@ pub async fn open(
     session::start(world, Some(emitter.clone()), request, mode, Link::Fresh).await
 }
 
+/// The same over the connection that is there, for evidence when no fresh one can be made.
+///
+/// # Errors
+/// When that one is gone too.
+pub async fn open_shared(
+    world: &World,
+    emitter: &Emitter,
+    request: &Request<'_>,
+) -> Result<Session, VerifyError> {
+    session::start(world, Some(emitter.clone()), request, "fast", Link::Shared).await
+}
+
 /// Arguments of `main` in session.sh.
 fn arguments(request: &Request<'_>, mode: &str, probes: usize) -> Vec<String> {
     let known = |name: &&String| Address::new(name.as_str()).is_ok() && !is_ip(name);

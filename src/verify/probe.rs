@@ -264,6 +264,8 @@ pub(super) fn judge(
 }
 
 fn one(probe: &Probe, before: Option<&ProbeResult>, now: &ProbeResult) -> Option<Finding> {
+    // The journal is read from the activation on: there is no before.
+    let before = before.filter(|_| !matches!(probe.check, Check::Journal(_)));
     let worked = before.is_none_or(|b| b.state == ProbeState::Healthy);
     let condemns = probe.required && worked;
     let severity = if condemns { Severity::Block } else { Severity::Warn };

@@ -173,7 +173,10 @@ fn another_boot_another_system_or_half_an_activation_condemns() {
     assert!(case.lines()[0].starts_with("rebooted Block host"));
     let mut case = Case::healthy();
     case.new = StorePath::new(BROKEN_NEW).expect("a path");
-    assert!(case.lines()[0].starts_with("running-system Block /run/current-system: runs nixos-sy"));
+    let line = case.lines().swap_remove(0);
+    assert!(line.starts_with("running-system Block /run/current-system: runs "), "{line}");
+    let (was, wanted) = line.split_once(", not ").expect("both systems");
+    assert!(wanted.contains(&case.new.hash()[..8]) && !was.contains(&case.new.hash()[..8]));
     let (seen, _) = read(&HEALTHY.replace("etc_new=/nix", "etc_new=/other"));
     let case = Case { seen, ..Case::healthy() };
     assert!(case.lines()[0].starts_with("etc Block"));

@@ -97,7 +97,7 @@ impl Desk {
 
     fn clear(&self) {
         let _ = self.on_deployer(SET_UP, &[&self.host]);
-        self.inventory("");
+        self.inventory("soak_s = 0");
     }
 
     fn usable(&self) -> bool {
