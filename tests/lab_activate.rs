@@ -63,7 +63,8 @@ mod lab {
         sshd_with_a_bad_configuration: Row {
             id: "F18 config",
             knob: "lab.breakSshd = \"config\";",
-            says: &["Connection refused", "sshd.service: failed: exit status 255", "Failed to start sshd.service"],
+            says: &["Connection refused", "sshd.service: failed: exit status 255",
+                "Failed to start sshd.service"],
             ..REVERTED
         };
         sshd_on_another_port: Row {

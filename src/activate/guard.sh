@@ -32,6 +32,11 @@ put() { printf '%s\n' "$2" > "$d/.$1.$$" && mv -f "$d/.$1.$$" "$d/$1"; }
 decision() { readlink "$d/decision" 2> /dev/null; }
 pointer() { readlink -f "$1" 2> /dev/null || :; }
 running() { pointer /run/current-system; }
+# etc_is TOPLEVEL: whether /etc is that system's; one mounted as an overlay has no static folder.
+etc_is() {
+  if [ ! -e /etc/static ] && [ -e "$1/etc-metadata-image" ]; then return 0; fi
+  [ "$(pointer /etc/static)" = "$(pointer "$1/etc")" ]
+}
 # A byte in the guard's pipe wakes it, and waits there if it is busy.
 wake() { [ ! -p "$d/bell" ] || printf x 1<> "$d/bell"; }
 stopping() { [ "$(timeout 5 systemctl is-system-running 2> /dev/null)" = stopping ]; }
@@ -234,7 +239,7 @@ boot_word() { if [ -n "$(boot_default)" ]; then echo verified; else echo unverif
 # Runs in a process of its own, so that a hung boot loader can be ended.
 commit_step() {
   if [ ! -e "$d/req.stage" ]; then
-    [ "$(running)" = "$new" ] && [ "$(pointer /etc/static)" = "$(pointer "$new/etc")" ] || exit 20
+    [ "$(running)" = "$new" ] && etc_is "$new" || exit 20
   fi
   val profile0; [ "$(pointer "$profile")" = "$v" ] || exit 21
   val boot0; boot0=$v; [ "$(boot_default)" = "$boot0" ] || exit 21
@@ -327,7 +332,9 @@ revert_once() {
 }
 
 back() {
-  [ "$(running)" = "$old" ] && [ "$(pointer /etc/static)" = "$(pointer "$old/etc")" ] || return 1
+  [ "$(running)" = "$old" ] && etc_is "$old" || return 1
+  val profile0
+  [ "$(pointer "$profile")" = "$v" ] || return 1
   val boot0
   [ "$(boot_default)" = "$v" ] || return 1
   settle
