@@ -176,7 +176,9 @@ mod lab {
             before: |desk| desk.lab().slow(desk.host(), 40_000),
             during: |desk, running| {
                 running.heard("copy started");
-                fill(desk, "/nix", "/var/full", 4);
+                // The copy takes space meanwhile: most of it at once, then what is left.
+                fill(desk, "/nix", "/var/full", 12_000);
+                let _ = desk.exec("cat /dev/zero > /var/brim 2> /dev/null; true");
             },
             says: &["no space left on HOST"],
             after: |desk, _, _| {

@@ -124,8 +124,18 @@ impl Hand {
 
     /// Asks until there is an answer or the limit is over; says when contact was found again.
     pub async fn insist(&self, verb: Verb, arg: Option<&str>, limit: Duration) -> Answer {
+        self.insist_since(None, verb, arg, limit).await
+    }
+
+    /// The same after contact was lost in a session of the caller's.
+    pub async fn insist_since(
+        &self,
+        mut lost_at: Option<Duration>,
+        verb: Verb,
+        arg: Option<&str>,
+        limit: Duration,
+    ) -> Answer {
         let began = self.world.clock.elapsed();
-        let mut lost_at: Option<Duration> = None;
         let mut waits = BACKOFF_S.into_iter().chain(std::iter::repeat(BACKOFF_S[5]));
         loop {
             let left = limit.saturating_sub(self.world.clock.elapsed() - began);

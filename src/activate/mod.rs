@@ -80,6 +80,16 @@ pub struct Going {
     way_back: WayBack,
 }
 
+/// What came of asking over a session that was open already.
+pub enum First {
+    /// The end of the activation.
+    Told(Box<Status>),
+    /// It broke off, at this time of our clock.
+    Lost(Duration),
+    /// There was none.
+    NotAsked,
+}
+
 impl Going {
     /// From here on the guard decides if we do not: said before it is true.
     pub fn begin(mut way_back: WayBack, policy: &Policy) -> Self {
@@ -94,18 +104,16 @@ impl Going {
     /// # Errors
     /// See [`WhyNot`].
     /// `first` is an answer that is there already, from a session that was open.
-    pub async fn follow(
-        &self,
-        policy: &Policy,
-        first: Option<Box<Status>>,
-    ) -> Result<Box<Status>, WhyNot> {
-        if let Some(status) = first {
-            return why_not(status);
-        }
+    pub async fn follow(&self, policy: &Policy, first: First) -> Result<Box<Status>, WhyNot> {
+        let lost_at = match first {
+            First::Told(status) => return why_not(status),
+            First::Lost(at) => Some(at),
+            First::NotAsked => None,
+        };
         let longest = longest_s(policy);
         let (hand, new) = (&self.way_back.hand, self.way_back.new.as_str());
         let patience = Duration::from_secs(patience_s(policy));
-        match hand.insist(Verb::Go, Some(new), patience).await {
+        match hand.insist_since(lost_at, Verb::Go, Some(new), patience).await {
             Answer::Lost(failure) => Err(WhyNot::Unknown(failure, longest)),
             Answer::Gone => Err(WhyNot::Gone),
             Answer::Told(status) => why_not(status),

@@ -11,7 +11,7 @@ use crate::activate::guard::{ActEnd, Status};
 use crate::activate::hold::WayBack;
 use crate::activate::journal::Step;
 use crate::activate::returned::Returned;
-use crate::activate::{Activated, Going, WhyNot};
+use crate::activate::{Activated, First, Going, WhyNot};
 use crate::event::stream::OpenPhase;
 use crate::event::{Decider, Event, Evidence, Finding, HostReport, Outcome, Phase, Severity};
 use crate::fleet::StorePath;
@@ -46,7 +46,7 @@ pub async fn activate(
     let open = journey.run.emitter.phase(&journey.host.name, Phase::Activate);
     let going = Going::begin(way_back, &journey.step.policy);
     let follow = async {
-        let first = over(session, &going).await;
+        let first = over(journey, session, &going).await;
         going.follow(&journey.step.policy, first).await
     };
     let followed = tokio::select! {
@@ -80,12 +80,16 @@ pub async fn activate(
 
 /// Says go over the session that is open already; an answer that breaks off counts as none, and
 /// the request is made again over a connection of its own.
-async fn over(session: Option<Session>, going: &Going) -> Option<Box<Status>> {
+async fn over(journey: &Journey<'_>, session: Option<Session>, going: &Going) -> First {
+    let Some(mut session) = session else { return First::NotAsked };
     let (mut status, mut complete) = (Status::default(), false);
     let way_back = going.way_back();
     let mut heard = |line: &str| complete |= way_back.hand.hear(line, &mut status);
-    session?.guard_heard(&["go", way_back.new.as_str()], &mut heard).await.ok()?;
-    complete.then(|| Box::new(status))
+    let asked = session.guard_heard(&["go", way_back.new.as_str()], &mut heard).await;
+    if asked.is_ok() && complete {
+        return First::Told(Box::new(status));
+    }
+    First::Lost(journey.run.world.clock.elapsed())
 }
 
 /// What switch-to-configuration's end condemns by itself. 4 (a unit failed) does not: whether the
