@@ -192,7 +192,7 @@ mod lab {
             says: &["committed; reboot wanted"],
             after: |desk, _, _| {
                 let report = desk.run(&["report"]);
-                assert!(report.stdout.contains("not verified until a reboot"), "{}", report.stdout);
+                assert!(report.stdout.contains("not verified until then"), "{}", report.stdout);
                 desk.spoil(); // the running kernel differs from now on
             },
             ..COMMITTED
