@@ -350,9 +350,19 @@ mod lab {
     }
 
     /// Runs our program at a terminal on which something was typed already.
+    /// At a terminal, where the answer is typed once the question is there: what was typed before
+    /// answers nothing.
     fn at_terminal(desk: &Desk, typed: &str, flags: &str) -> Said {
-        let script = "cd /root/desks/$1; printf %s \"$2\" | \
-            script -qec \"nixdeploy deploy $1 $3\" /dev/null";
+        let script = r#"cd /root/desks/$1; d=$(mktemp -d); mkfifo "$d/in"
+            script -qec "nixdeploy deploy $1 $3" /dev/null < "$d/in" > "$d/out" & pid=$!
+            exec 7> "$d/in"; printf 'y\r' >&7
+            while kill -0 $pid 2> /dev/null; do
+              if [ ! -e "$d/said" ] && grep -q 'Y/n' "$d/out"; then
+                touch "$d/said"; printf '%s\r' "$2" >&7
+              fi
+              sleep 0.05
+            done
+            wait $pid; rc=$?; cat "$d/out"; exit $rc"#;
         desk.lab().exec("deployer", &["bash", "-c", script, "-", desk.host(), typed, flags])
     }
 

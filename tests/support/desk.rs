@@ -30,8 +30,8 @@ const SET_UP: &str = r#"
     fi
     cd "$desk/flake"; git reset -q --hard fleet; git clean -qfd"#;
 /// Takes away what tests left on the machine itself.
-const CLEAR: &str = "rm -f /etc/lab/hook /etc/lab/once /etc/lab/tailscale; \
-    rm -f /var/full /var/brim /boot/full; \
+const CLEAR: &str = "rm -f /etc/lab/hook /etc/lab/once /etc/lab/tailscale \
+    /var/full /var/brim /boot/full; \
     systemctl reset-failed; true";
 
 /// A machine and a place to deploy it from.
