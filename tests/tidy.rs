@@ -136,6 +136,9 @@ fn shellcheck() {
         .iter()
         .partition(|s| s.text.starts_with("#!") || s.text.contains("# shellcheck shell="));
     for (scripts, dialect) in [(whole, &["-x"] as &[&str]), (parts, &["-x", "-s", "sh"])] {
+        if scripts.is_empty() {
+            continue;
+        }
         let names = scripts.iter().map(|s| s.path.as_str());
         let checked = program("shellcheck").args(dialect).args(names).current_dir(root()).output();
         let checked = checked.expect("shellcheck is installed");

@@ -11,6 +11,7 @@
 # (budgets in seconds); baseline failed0 (units); lease deadline phase started act observing
 # decision reason step boot_begun committed outcome trace (what happened); bell (a pipe that wakes
 # it); req.go req.stage req.abort req.commit (requests).
+# shellcheck shell=sh
 set -u
 umask 077
 d=${0%/*}

@@ -2,6 +2,7 @@
 # Sent behind the functions write_guard FILE and write_rehearse FILE, which carry those scripts.
 # Arguments: TX OLD NEW PROFILE0 LINK0 BOOT0 LEASE_S ACTIVATE_S OBSERVE_S COMMIT_S OWNER; an empty
 # pointer is "-". Answers: key=value lines, held=TX or locked=TX or changed=WHAT, then end=RC.
+# shellcheck shell=sh
 set -u
 umask 077
 base=/run/nixdeploy
