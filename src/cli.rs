@@ -81,7 +81,7 @@ pub struct Global {
     /// Say more; twice: every command that is run
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
-    /// Never ask: what needs an answer is refused
+    /// Never ask: go on as without a terminal; what needs an answer is refused
     #[arg(long, global = true)]
     pub no_input: bool,
     /// Answer yes to every question

@@ -19,6 +19,7 @@ roots=/nix/var/nix/gcroots/nixdeploy
 profile=/nix/var/nix/profiles/system
 reserve=/nix/var/nix/nixdeploy-reserve
 act_unit=nixdeploy-act-$tx.service
+commit_unit=nixdeploy-commit-$tx.service
 IFS= read -r old < "$d/old"
 PATH=$old/sw/bin
 export PATH
@@ -30,8 +31,13 @@ val() { v=; [ ! -r "$d/$1" ] || IFS= read -r v < "$d/$1" || :; }
 # put KEY VALUE: whole or not at all.
 put() { printf '%s\n' "$2" > "$d/.$1.$$" && mv -f "$d/.$1.$$" "$d/$1"; }
 decision() { readlink "$d/decision" 2> /dev/null; }
-pointer() { readlink -f "$1" 2> /dev/null || :; }
+pointer() { readlink -e "$1" 2> /dev/null || :; }
 running() { pointer /run/current-system; }
+# etc_is TOPLEVEL: whether /etc is that system's; one mounted as an overlay has no static folder.
+etc_is() {
+  if [ ! -e /etc/static ] && [ -e "$1/etc-metadata-image" ]; then return 0; fi
+  [ "$(pointer /etc/static)" = "$(pointer "$1/etc")" ]
+}
 # A byte in the guard's pipe wakes it, and waits there if it is busy.
 wake() { [ ! -p "$d/bell" ] || printf x 1<> "$d/bell"; }
 stopping() { [ "$(timeout 5 systemctl is-system-running 2> /dev/null)" = stopping ]; }
@@ -50,12 +56,13 @@ nap() { timeout 0.5 dd bs=64 count=1 <&3 > /dev/null 2>&1 || :; }
 finish() { # OUTCOME REASON [KEY=VALUE...]: the last word
   finish_outcome=$1 finish_reason=$2
   shift 2
+  rm -f "$d/reserve"
   {
     printf 'outcome=%s\nreason=%s\ndecision=%s\n' "$finish_outcome" "$finish_reason" "$(decision)"
     for word in "$@"; do printf '%s\n' "$word"; done
     pointers
     spoken "$finish_outcome"
-  } > "$d/.outcome.$$"
+  } > "$d/.outcome.$$" || put .outcome.$$ "outcome=$finish_outcome"
   mv -f "$d/.outcome.$$" "$d/outcome"
   phase "$finish_outcome" "$finish_reason"
   case $finish_outcome in reverted | expired | committed | staged) rm -f "$roots/$tx-new" ;; esac
@@ -116,11 +123,11 @@ prepare() { # the new closure is here: nothing is changed, everything is kept
 arm() {
   prepare || return 1
   val activate; now
-  put deadline $((uptime_s + v))
+  put deadline $((uptime_s + v)) || decide revert 'nothing could be written down'
   backstop_arm "$v" &
   phase armed
   val activate
-  put started "$uptime_s"
+  put started "$uptime_s" || decide revert 'nothing could be written down'
   if ! timeout 30 systemd-run --quiet --collect --unit="$act_unit" --service-type=exec \
     --property=RuntimeMaxSec="$v" --property=TimeoutStopSec=5 --property=IgnoreOnIsolate=yes \
     --property=LogRateLimitIntervalSec=0 --property=ExecStopPost="$old/sw/bin/sh $d/guard ended" \
@@ -176,6 +183,7 @@ activated() {
   val observe; now
   put deadline $((uptime_s + v))
   put observing "$uptime_s"
+  rm -f "$d/req.commit"
   val act
   phase observe "$v"
   case $v in result=timeout*) decide revert 'the activation took too long' ;; esac
@@ -186,9 +194,12 @@ overdue() {
   if [ -e "$d/observing" ]; then echo 'no commit before the deadline'; else echo 'the activation took too long'; fi
 }
 
-vanished() {
-  v=$(timeout 10 systemctl show -P ActiveState "$act_unit" 2> /dev/null) || return 1
-  case $v in inactive | failed) [ ! -e "$d/act" ] ;; *) return 1 ;; esac
+vanished() { gone "$act_unit" && [ ! -e "$d/act" ]; }
+
+# gone UNIT: systemd says that it is over.
+gone() {
+  v=$(timeout 10 systemctl show -P ActiveState "$1" 2> /dev/null) || return 1
+  case $v in inactive | failed) ;; *) return 1 ;; esac
 }
 
 # One link, made once, is the decision; whoever comes second obeys the first.
@@ -208,13 +219,19 @@ carry_out() {
 # --- commit -------------------------------------------------------------------
 
 committing() {
-  [ ! -e "$d/step" ] || undo 'interrupted while committing'
-  put step begun
-  phase committing
-  val commit
-  { timeout -k 5 "$v" "$old/sw/bin/sh" "$d/guard" commit-step; put committed $?; wake; } \
-    < /dev/null >> "$d/commit.log" 2>&1 &
-  while [ ! -e "$d/committed" ] && kill -0 $! 2> /dev/null; do nap; done
+  if [ ! -e "$d/step" ]; then
+    put step begun || undo 'nothing could be written down'
+    phase committing
+    commit_start || undo 'the commit could not be started'
+  fi
+  val step
+  [ "$v" != undo ] || undo "$(reason)"
+  beats=0
+  while [ ! -e "$d/committed" ]; do
+    nap
+    beats=$((beats + 1))
+    if [ $((beats % 4)) = 0 ] && gone "$commit_unit" && [ ! -e "$d/committed" ]; then break; fi
+  done
   val committed
   case $v in
     0) finish "$done_word" "$(reason)" "boot_default=$(boot_word)" ;;
@@ -223,6 +240,7 @@ committing() {
     22) undo 'the profile could not be set' ;;
     23) undo 'the boot loader could not be installed' ;;
     24) undo 'the boot default is not the new system' ;;
+    25) undo 'nothing could be written down' ;;
     124) undo 'setting the profile and the boot default took too long' ;;
     *) undo 'setting the profile and the boot default was cut off' ;;
   esac
@@ -231,16 +249,35 @@ committing() {
 reason() { val reason; printf '%s' "$v"; }
 boot_word() { if [ -n "$(boot_default)" ]; then echo verified; else echo unverified; fi; }
 
-# Runs in a process of its own, so that a hung boot loader can be ended.
+# A unit of its own: a hung boot loader is ended with all that it started, a guard that is killed
+# finds it still at work, and an undo can wait until nothing of it is left.
+commit_start() {
+  val commit
+  timeout 30 systemd-run --quiet --collect --unit="$commit_unit" --service-type=exec \
+    --property=RuntimeMaxSec="$v" --property=TimeoutStopSec=5 --property=IgnoreOnIsolate=yes \
+    --property=StandardOutput="append:$d/commit.log" --property=StandardError="append:$d/commit.log" \
+    --property=ExecStopPost="$old/sw/bin/sh $d/guard commit-ended" \
+    -- "$old/sw/bin/sh" "$d/guard" commit-step < /dev/null 2> /dev/null
+}
+
+# Called by systemd when the commit unit has ended.
+commit_ended() {
+  case ${SERVICE_RESULT:-}:${EXIT_CODE:-} in
+    timeout:*) put committed 124 ;;
+    *:exited) put committed "${EXIT_STATUS:-137}" ;;
+    *) put committed 137 ;;
+  esac
+  wake
+}
+
 commit_step() {
   if [ ! -e "$d/req.stage" ]; then
-    [ "$(running)" = "$new" ] && [ "$(pointer /etc/static)" = "$(pointer "$new/etc")" ] || exit 20
+    [ "$(running)" = "$new" ] && etc_is "$new" || exit 20
   fi
   val profile0; [ "$(pointer "$profile")" = "$v" ] || exit 21
   val boot0; boot0=$v; [ "$(boot_default)" = "$boot0" ] || exit 21
-  put step set
+  put step set && put boot_begun 1 || exit 25
   nix-env -p "$profile" --set "$new" || exit 22
-  put boot_begun 1
   "$new/bin/switch-to-configuration" boot || exit 23
   sync -f "$(boot_mount || echo /)"
   sync -f /nix/var/nix/profiles
@@ -263,16 +300,23 @@ stage() {
 
 # Takes back what the commit did: the profile first, then its generation, then the boot default.
 undo() {
+  rm -f "$d/reserve"
   put step undo
   put reason "$1"
   phase undo "$1"
+  timeout 60 systemctl stop "$commit_unit" 2> /dev/null
+  switch_lock
   rm -f "$reserve"
   val link0; link0=$v
   made=$(readlink "$profile" 2> /dev/null)
   if [ -n "$made" ] && [ "$made" != "$link0" ]; then undo_profile; fi
   val boot0
   if [ -e "$d/boot_begun" ]; then
-    NIXOS_NO_CHECK=1 timeout 120 "$old/bin/switch-to-configuration" boot >> "$d/undo.log" 2>&1
+    for try in 1 2 3; do
+      NIXOS_NO_CHECK=1 timeout 120 "$old/bin/switch-to-configuration" boot >> "$d/undo.log" 2>&1
+      [ "$(boot_default)" != "$v" ] || break
+      switch_lock
+    done
   fi
   [ "$(boot_default)" = "$v" ] || put undone 'boot default is not what it was'
   if [ -e "$d/req.stage" ]; then
@@ -280,6 +324,12 @@ undo() {
     finish reverted "$1"
   fi
   revert
+}
+
+# Waits until no switch-to-configuration is at work, a minute at most.
+switch_lock() {
+  mkdir -p /run/nixos
+  flock -w 60 /run/nixos/switch-to-configuration.lock true 2> /dev/null || :
 }
 
 undo_profile() {
@@ -296,11 +346,10 @@ undo_profile() {
 
 revert() {
   val reason; why=$v
-  [ -e "$d/started" ] || finish reverted "$why" rung=0
+  if [ ! -e "$d/started" ] && [ "$(running)" = "$old" ]; then finish reverted "$why" rung=0; fi
   phase reverting "$why"
   timeout 30 systemctl stop "$act_unit" 2> /dev/null
-  mkdir -p /run/nixos
-  flock -w 60 /run/nixos/switch-to-configuration.lock true 2> /dev/null || :
+  switch_lock
   case $(running) in
     "$old" | "$new") ;;
     *) finish foreign "$why; the running system is neither the old nor the new one" ;;
@@ -327,7 +376,9 @@ revert_once() {
 }
 
 back() {
-  [ "$(running)" = "$old" ] && [ "$(pointer /etc/static)" = "$(pointer "$old/etc")" ] || return 1
+  [ "$(running)" = "$old" ] && etc_is "$old" || return 1
+  val profile0
+  [ "$(pointer "$profile")" = "$v" ] || return 1
   val boot0
   [ "$(boot_default)" = "$v" ] || return 1
   settle
@@ -343,7 +394,12 @@ states() {
     | awk -F= '/^Id=/ { id = $2 } /^ActiveState=/ { state = $2 }
         /^$/ { print id, state } END { print id, state }'
 }
-missing() { states | awk '$2 != "active" { print $1 }'; }
+# missing: each of them that is not known to be active; silence is no proof.
+missing() {
+  [ -s "$d/baseline" ] || return 0
+  states | awk 'now == "" { want[$1]; next } $2 == "active" { delete want[$1] }
+    END { for (unit in want) print unit }' "$d/baseline" now=1 -
+}
 
 # settle: until no unit is on its way, half a minute at most.
 settle() {
@@ -383,6 +439,9 @@ post() {
   [ ! -e "$d/outcome" ] || exit 0
   ! stopping || exit 0
   [ "${SERVICE_RESULT:-}" = success ] || exit 0
+  exec 3<> "$d/bell"
+  [ ! -e "$d/req.stage" ] || done_word=staged
+  [ ! -L "$d/decision" ] || carry_out
   [ -e "$d/deadline" ] || expire 'the guard was stopped'
   decide revert 'the guard was stopped'
 }
@@ -470,6 +529,7 @@ guard_main() {
   case ${1:-} in
     run | post | ended | backstop | renew | show | follow | await) "$@" ;;
     commit-step) commit_step ;;
+    commit-ended) commit_ended ;;
     go) request go "${2:-}"; follow ;;
     stage | abort | commit) request "$1" "${2:-}"; await ;;
     *) echo 'error=bad-verb'; exit 2 ;;

@@ -22,17 +22,16 @@ baseline() {
   find "$old/etc/systemd/system/" -mindepth 2 -maxdepth 2 \( -path '*.wants/*' -o -path '*.requires/*' \) \
     -printf '%f\n' | sort -u > "$d/wanted"
   timeout 30 systemctl list-units --state=active --plain --no-legend --full \
-    --type=service,socket,timer,path,mount < /dev/null | while read -r unit _; do
-    printf '%s\n' "$unit"
-  done | sort -u > "$d/active"
+    --type=service,socket,timer,path,mount < /dev/null > "$d/units" || return 1
+  while read -r unit _; do printf '%s\n' "$unit"; done < "$d/units" | sort -u > "$d/active"
   comm -12 "$d/wanted" "$d/active" > "$d/baseline"
   timeout 30 systemctl list-units --failed --plain --no-legend --full < /dev/null \
     | while read -r unit _; do printf '%s\n' "$unit"; done > "$d/failed0"
 }
 
 unchanged() { # what the preflight saw still holds
-  [ "$(readlink -f /run/current-system)" = "$old" ] || { answer changed running; return 1; }
-  [ "$(readlink -f /nix/var/nix/profiles/system)" = "$profile0" ] || { answer changed profile; return 1; }
+  [ "$(readlink -e /run/current-system)" = "$old" ] || { answer changed running; return 1; }
+  [ "$(readlink -e /nix/var/nix/profiles/system)" = "$profile0" ] || { answer changed profile; return 1; }
   [ "$(boot_default)" = "$boot0" ] || { answer changed boot-default; return 1; }
 }
 
@@ -99,7 +98,12 @@ main() {
   put owner "${11}"
   IFS='. ' read -r uptime_s _ < /proc/uptime
   put lease $((uptime_s + $7))
-  baseline
+  if ! baseline || ! dd if=/dev/zero of="$d/reserve" bs=65536 count=4 2> /dev/null; then
+    answer error 'systemctl does not answer, or /run is full'
+    rm -rf "$d"
+    answer end 3
+    return
+  fi
   if take; then answer end 0; else answer end 1; fi
 }
 

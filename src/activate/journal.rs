@@ -49,6 +49,11 @@ pub enum Step {
 }
 
 impl Record {
+    /// Whether it has no outcome yet, as far as we know.
+    pub fn is_open(&self) -> bool {
+        self.step != Step::Done
+    }
+
     /// Whether the host decides by itself if nobody else does.
     pub fn is_armed(&self) -> bool {
         matches!(self.step, Step::Go | Step::Commit | Step::Abort)

@@ -94,7 +94,7 @@ impl Going {
     /// From here on the guard decides if we do not: said before it is true.
     pub fn begin(mut way_back: WayBack, policy: &Policy) -> Self {
         way_back.settle();
-        announce(&way_back, longest_s(policy));
+        announce(&way_back, patience_s(policy));
         Self { way_back }
     }
 
@@ -146,13 +146,13 @@ fn why_not(status: Box<Status>) -> Result<Box<Status>, WhyNot> {
     Ok(status)
 }
 
-fn announce(way_back: &WayBack, longest_s: u64) {
+fn announce(way_back: &WayBack, within_s: u64) {
     use crate::event::stream::Stopwatch;
     let hand = &way_back.hand;
     let now = hand.world.clock.epoch_ms();
     hand.emitter.emit(Event::Armed {
         host: hand.host.clone(),
         transaction: hand.tx.as_str().to_owned(),
-        decides_by_ms: now + (longest_s * 1000).cast_signed(),
+        decides_by_ms: now + (within_s * 1000).cast_signed(),
     });
 }

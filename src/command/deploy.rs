@@ -156,6 +156,7 @@ pub fn request(
         no_cache: global.no_cache,
         issue: flags.issue,
         message: flags.message.clone(),
+        recovers: None,
     })
 }
 

@@ -1,7 +1,10 @@
 //! `resume [RUN]` and `abort [RUN]`: after an interruption, ask the hosts and end what was begun.
 
+use std::ffi::OsString;
+
 use super::{deploy, inventory, launch, report};
-use crate::cli::{DeployFlags, RunArgs};
+use crate::activate::journal;
+use crate::cli::{self, Command, DeployFlags, RunArgs};
 use crate::error::Error;
 use crate::event::Outcome;
 use crate::event::state::{HostState, RunState};
@@ -21,19 +24,23 @@ pub async fn resume(
     args: &RunArgs,
 ) -> Result<Exit, Error> {
     let fleet = inventory::load(&world.environment, typed.global)?;
-    let run = find(world, args)?;
+    let run = find(world, &fleet, args)?;
     let open = hosts(&fleet, &run, |h| h.report.as_ref().is_none_or(|r| unsettled(&r.outcome)));
     if open.is_empty() {
         return nothing(&run, "every host of it has its outcome");
     }
-    let (worst, found) = recover(world, typed, &fleet, &open, false).await?;
+    let (worst, found) = recover(world, typed, &fleet, &run, &open, false).await?;
     let again = again(&open, &found);
     if again.is_empty() {
         return Ok(worst);
     }
-    let name = run.command.first().map_or("quick-deploy", String::as_str);
-    let preset = deploy::preset(name);
-    let request = deploy::request(&preset, typed.global, &DeployFlags::default(), &fleet)?;
+    let Some((name, builder, flags)) = as_typed(&run) else {
+        let typed = run.command.join(" ");
+        crate::report::err(&format!("nothing of it was begun; to do it now: nixdeploy {typed}\n"));
+        return Ok(worst);
+    };
+    let flags = DeployFlags { build_on: builder.or(flags.build_on.clone()), ..flags };
+    let request = deploy::request(&deploy::preset(name), typed.global, &flags, &fleet)?;
     let next = launch::launch(world, typed.global, fleet, &again, request, false).await?;
     // What was found unchanged is now deployed: only the others' findings still count.
     Ok(if again.len() == open.len() { next } else { exit::worst([worst, next]) })
@@ -49,20 +56,44 @@ pub async fn abort(
     args: &RunArgs,
 ) -> Result<Exit, Error> {
     let fleet = inventory::load(&world.environment, typed.global)?;
-    let run = find(world, args)?;
+    let run = find(world, &fleet, args)?;
     let open = hosts(&fleet, &run, |h| h.report.as_ref().is_none_or(|r| unsettled(&r.outcome)));
     if open.is_empty() {
         return nothing(&run, "nothing of it is held or armed");
     }
-    Ok(recover(world, typed, &fleet, &open, true).await?.0)
+    Ok(recover(world, typed, &fleet, &run, &open, true).await?.0)
 }
 
-fn find(world: &World, args: &RunArgs) -> Result<RunState, Error> {
+/// The run that is meant: the one named, else one of ours that a host still holds, else the last.
+fn find(world: &World, fleet: &Fleet, args: &RunArgs) -> Result<RunState, Error> {
     let state = &world.environment.state;
-    let run = report::find(state, args.run.as_deref())?;
+    let records = fleet.hosts.iter().filter_map(|h| journal::read(state, &h.name));
+    let armed = records.filter(journal::Record::is_open).map(|r| r.run).next();
+    let run = report::find(state, args.run.as_deref().or(armed.as_deref()))?;
+    if store::lives(state, &run) {
+        return Err(Error::usage(format!("run {run} is still going on in another process"))
+            .hint("stop it there with Ctrl-C: it ends each host truthfully")
+            .hint("nixdeploy status"));
+    }
     let loaded =
         store::load(&store::log_of(state, &run)).map_err(|e| report::unreadable(&run, &e))?;
     Ok(loaded.state)
+}
+
+/// The deploy that was typed, with its flags; `None`: it was no deploy, or changed nothing.
+fn as_typed(run: &RunState) -> Option<(&'static str, Option<String>, DeployFlags)> {
+    let words = std::iter::once("nixdeploy").chain(run.command.iter().map(String::as_str));
+    let parsed = cli::parse(words.map(OsString::from)).ok()?;
+    let (name, builder, flags) = match parsed.command {
+        Command::QuickDeploy(a) => ("quick-deploy", None, a.flags),
+        Command::Deploy(a) => ("deploy", None, a.flags),
+        Command::DeployFast(a) => ("deploy-fast", None, a.flags),
+        Command::DeployLocalBuild(a) => ("deploy-local-build", None, a.flags),
+        Command::DeployCached(a) => ("deploy-cached", None, a.flags),
+        Command::DeployVia(a) => ("deploy-via", Some(a.builder), a.flags),
+        _ => return None,
+    };
+    (!flags.dry_run).then_some((name, builder, flags))
 }
 
 /// Outcomes that say less than what is true of the host by now.
@@ -84,13 +115,15 @@ async fn recover(
     world: &World,
     typed: &deploy::Typed<'_>,
     fleet: &Fleet,
+    run: &RunState,
     hosts: &[HostName],
     abort: bool,
 ) -> Result<(Exit, RunState), Error> {
     let preset = deploy::preset("quick-deploy");
     let request = deploy::request(&preset, typed.global, &DeployFlags::default(), fleet)?;
     let command = if abort { "abort" } else { "resume" };
-    let request = Request { command: command.to_owned(), goal: Goal::Recover { abort }, ..request };
+    let (command, recovers) = (command.to_owned(), Some(run.run.clone()));
+    let request = Request { command, goal: Goal::Recover { abort }, recovers, ..request };
     launch::launch_without_source(world, typed.global, fleet.clone(), hosts, request).await
 }
 

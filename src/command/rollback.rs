@@ -39,7 +39,7 @@ pub async fn run(
     if exit == Exit::Done
         && let Some(folder) = folder
     {
-        restore(world, &folder, &state)?;
+        restore(world, &folder, &state);
     }
     Ok(exit)
 }
@@ -70,19 +70,17 @@ fn folder(world: &World, typed: &deploy::Typed<'_>, fleet: &Fleet) -> Result<Pat
     }
 }
 
-fn restore(world: &World, folder: &Path, state: &RunState) -> Result<(), Error> {
+fn restore(world: &World, folder: &Path, state: &RunState) {
     let Some(toplevel) = state.hosts.first().and_then(|h| h.toplevel.clone()) else {
-        return Ok(());
+        return;
     };
     let kept = crate::pipeline::arrive::kept_lock(&world.environment.state, &toplevel);
-    let lock = files::read_text(&kept, LIMIT).map_err(|e| {
-        Error::usage("the host is back, but no flake.lock was kept with that generation")
-            .because(e)
-            .hint("git log -- flake.lock")
-    })?;
-    files::replace(&folder.join("flake.lock"), lock.as_bytes()).map_err(|e| {
-        Error::usage("the host is back, but flake.lock could not be written").because(e)
-    })?;
+    let restored = files::read_text(&kept, LIMIT)
+        .and_then(|lock| files::replace(&folder.join("flake.lock"), lock.as_bytes()));
+    if let Err(error) = restored {
+        let text = "the host is back, but no flake.lock of that generation could be restored";
+        crate::report::err(&format!("warning: {text}: {error}\n  hint: git log -- flake.lock\n"));
+        return;
+    }
     crate::report::err("flake.lock is the one of that generation again: git diff flake.lock\n");
-    Ok(())
 }

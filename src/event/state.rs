@@ -239,7 +239,13 @@ impl HostState {
             Event::Armed { transaction, decides_by_ms, .. } => {
                 self.armed = Some((transaction.clone(), *decides_by_ms));
             }
-            Event::Found { phase, finding, .. } => self.findings.push((*phase, finding.clone())),
+            // A host may be looked at twice; what was seen twice is one thing.
+            Event::Found { phase, finding, .. } => {
+                let seen = (*phase, finding.clone());
+                if !self.findings.contains(&seen) {
+                    self.findings.push(seen);
+                }
+            }
             Event::StepEnded { step, .. } => self.steps.push(step.clone()),
             Event::GenerationMoved { from, to, .. } => self.moves.push((*from, *to)),
             Event::Captured { evidence, .. } => self.evidence.push(evidence.clone()),

@@ -279,7 +279,7 @@ async fn found_again(
     said.after = Some(early.pointers.clone());
     let same_boot = early.boot_id == known.facts.early.boot_id;
     if same_boot {
-        said.causes.push("the transaction is gone although the host has not rebooted".to_owned());
+        return taken_over(journey, known, way_back, &early.pointers, said);
     }
     if early.pointers.all_are(&way_back.new) {
         said.outcome = Outcome::Committed { reboot_required: false };
@@ -307,6 +307,27 @@ fn differing(now: &Pointers, before: &Pointers) -> String {
     ];
     let changed: Vec<&str> = changed.into_iter().flatten().collect();
     format!("not as before: {}", changed.join(", "))
+}
+
+/// The transaction was swept away by a later deploy, of whoever: the pointers say what is true.
+fn taken_over(
+    journey: &Journey<'_>,
+    known: &Known,
+    way_back: &WayBack,
+    now: &Pointers,
+    mut said: Halt,
+) -> Halt {
+    said.decided_by = Decider::Guard;
+    if same_pointers(now, known.before()) {
+        said.outcome = Outcome::RolledBack;
+        said.note = "another deploy has taken over; the old system runs".to_owned();
+    } else {
+        said.outcome = Outcome::Foreign;
+        let ours = if now.all_are(&way_back.new) { "the same" } else { "another" };
+        said.note = format!("another deploy has taken over; {ours} system runs now");
+    }
+    said.next = vec![format!("nixdeploy status {}", journey.host.name)];
+    said
 }
 
 fn same_pointers(now: &Pointers, before: &Pointers) -> bool {

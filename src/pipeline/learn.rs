@@ -26,6 +26,8 @@ pub struct Known {
     pub evaluated: Option<Evaluated>,
     /// Where that is; `None`: only its build tells.
     pub toplevel: Option<StorePath>,
+    /// Whether the facts came over a master that was there before.
+    pub shared: bool,
 }
 
 /// How learning ended.
@@ -62,6 +64,7 @@ pub async fn learn(journey: &Journey<'_>) -> Result<Learned, Halt> {
     let mut open = Some(run.emitter.phase(&journey.host.name, Phase::Facts));
     let (early_in, early_out) = oneshot::channel();
     let targets = read::targets(journey.host, &run.world);
+    let shared = mastered(&targets);
     let mut facts = pin!(read::read(&run.world, &targets, Link::Shared, early_in));
     let mut evaluation = pin!(evaluate(journey));
     let mut early_out = pin!(early_out);
@@ -106,7 +109,8 @@ pub async fn learn(journey: &Journey<'_>) -> Result<Learned, Halt> {
     clearance(journey, Some(&evaluated)).await?;
     let Answered { facts, target, .. } = answered;
     let toplevel = evaluated.toplevel.clone();
-    Ok(Learned::Known(Box::new(Known { facts, target, evaluated: Some(evaluated), toplevel })))
+    let evaluated = Some(evaluated);
+    Ok(Learned::Known(Box::new(Known { facts, target, evaluated, toplevel, shared })))
 }
 
 /// Finds out what the host is to run.
@@ -137,6 +141,7 @@ pub fn options(journey: &Journey<'_>) -> Options {
 /// # Errors
 /// When the host ends the journey, or has no such generation; nothing was changed.
 pub async fn learn_back(journey: &Journey<'_>, to: Option<Generation>) -> Result<Box<Known>, Halt> {
+    let shared = mastered(&read::targets(journey.host, &journey.run.world));
     let answered = ask_facts(journey).await?;
     admit(journey, &answered)?;
     let Answered { facts, target, .. } = answered;
@@ -150,7 +155,7 @@ pub async fn learn_back(journey: &Journey<'_>, to: Option<Generation>) -> Result
     let toplevel = Some(chosen.toplevel.clone());
     let (host, path) = (journey.host.name.clone(), chosen.toplevel.clone());
     journey.run.emitter.emit(Event::ClosureKnown { host, toplevel: path, cached: true });
-    Ok(Box::new(Known { facts, target, evaluated: None, toplevel }))
+    Ok(Box::new(Known { facts, target, evaluated: None, toplevel, shared }))
 }
 
 fn no_generation(journey: &Journey<'_>, facts: &Facts, to: Option<Generation>) -> Halt {
@@ -189,6 +194,11 @@ pub async fn ask_facts(journey: &Journey<'_>) -> Result<Answered, Halt> {
         }
         Err(refused) => Err(refuse(journey, Some(open), &refused)),
     }
+}
+
+/// Whether a master of ours is there already, alive or not.
+fn mastered(targets: &[Target]) -> bool {
+    targets.iter().any(|t| t.socket.as_deref().is_some_and(std::path::Path::exists))
 }
 
 /// The quick end: it needs nothing but the first part of the facts.

@@ -22,8 +22,11 @@ use crate::preflight::rehearse::{EACH_S, Rehearsal, judge, rehearse};
 use crate::preflight::toplevel::describe;
 use crate::rollback;
 use crate::verify::{self, Baseline, Scripts, Session};
-use crate::world::ssh::{Link, Target};
+use crate::world::ssh::{Failure, Link, Target, diagnose};
 use crate::world::{Ended, Output};
+
+/// A login takes no longer; ssh itself gives up connecting after ten seconds.
+const LOGIN: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// What a host is to run, and where its closure is.
 pub struct Closure {
@@ -86,12 +89,34 @@ pub async fn hold_and_build(
             () = journey.run.stop.once() => Err(interrupted(Phase::Build)),
         }
     };
-    let (way_back, built) = tokio::join!(held(journey, known, &toplevel), build);
+    let (way_back, built, login) =
+        tokio::join!(held(journey, known, &toplevel), build, fresh_login(journey, known));
     let way_back = way_back?;
-    match built {
+    match login.and(built) {
         Ok(built) => Ok((way_back, built)),
         Err(halt) => Err(let_go(journey, way_back, halt).await),
     }
+}
+
+/// Facts over a master that was there prove no login: a host key that was changed, or an sshd
+/// that is gone, would only show after `go`. So a new connection is made beside the build.
+async fn fresh_login(journey: &Journey<'_>, known: &Known) -> Result<(), Halt> {
+    if !known.shared {
+        return Ok(());
+    }
+    let command = known.target.command(Link::Fresh, "exit 0").timeout(LOGIN);
+    let output = journey.run.world.run(command).await;
+    let output = output.map_err(|e| halt(Outcome::Internal, Phase::Facts, e.to_string()))?;
+    if output.ended.ok() {
+        return Ok(());
+    }
+    let (address, failure) = (&known.target.address, diagnose(&output.err));
+    let said = crate::event::harmless::line(failure.text());
+    let refused = match failure {
+        Failure::HostKey(_) => Refused::HostKey { address: address.to_string(), said },
+        _ => Refused::Unreachable { attempts: vec![format!("{address}: {said}")] },
+    };
+    Err(refuse(journey, None, &refused))
 }
 
 /// Gives the host back unchanged and passes the reason on.
@@ -116,13 +141,22 @@ async fn held(journey: &Journey<'_>, known: &Known, toplevel: &StorePath) -> Res
         boot_id: known.facts.early.boot_id.clone(),
         step: Step::Hold,
     };
+    let earlier = journal::read(&run.world.environment.state, &journey.host.name);
     journal::write(&run.world.environment.state, &entry)
         .map_err(|e| halt(Outcome::Internal, Phase::Activate, format!("cannot write: {e}")))?;
     let hand = Hand::new(&run.world, &run.emitter, &journey.host.name, &known.target, tx);
     let boot_id = &known.facts.early.boot_id;
-    hold(&run.world, hand, known.before(), boot_id, toplevel, &journey.step.policy)
-        .await
-        .map_err(|error| not_held(journey, error))
+    hold(&run.world, hand, known.before(), boot_id, toplevel, &journey.step.policy).await.map_err(
+        |error| {
+            // What was open before still is; of ours there is nothing.
+            let ours = journal::Record { step: Step::Done, ..entry };
+            let open = earlier.filter(journal::Record::is_open).unwrap_or(ours);
+            if let Err(error) = journal::write(&run.world.environment.state, &open) {
+                tracing::warn!(%error, "cannot write the journal of transactions");
+            }
+            not_held(journey, error)
+        },
+    )
 }
 
 /// The name of a run's transaction on a host.

@@ -30,6 +30,10 @@ pub async fn recover(journey: &Journey<'_>, abort: bool) -> Result<HostReport, H
     let Some((current, tx)) = current.and_then(|t| Tx::new(&t.name).map(|tx| (t, tx))) else {
         return nothing_left(journey, &answered.facts);
     };
+    let ours = journey.run.request.recovers.as_deref();
+    if ours.is_some_and(|run| !current.name.starts_with(run)) {
+        return somebody_elses(journey, &answered.facts, current);
+    }
     let (world, emitter) = (&journey.run.world, &journey.run.emitter);
     let hand = Hand::new(world, emitter, &journey.host.name, &answered.target, tx);
     let what = match (current.outcome.is_empty(), abort) {
@@ -40,7 +44,28 @@ pub async fn recover(journey: &Journey<'_>, abort: bool) -> Result<HostReport, H
         (true, true) => rollback::back(&hand, &journey.step.policy).await,
         (true, false) => await_or_release(journey, &hand, current).await,
     };
+    if matches!(what, Returned::Gone) {
+        return nothing_left(journey, &answered.facts);
+    }
     said(journey, &answered, current, what)
+}
+
+/// The host's transaction is of another run: nothing of ours is left there, and it is not touched.
+fn somebody_elses(
+    journey: &Journey<'_>,
+    facts: &Facts,
+    current: &Transaction,
+) -> Result<HostReport, Halt> {
+    let mut report = nothing_left(journey, facts)?;
+    if current.outcome.is_empty() {
+        let (name, owner, phase) = (&current.name, &current.owner, &current.phase);
+        let run: String = name.chars().take(6).collect();
+        report.note = format!("held by another run, {run} of {owner}, phase {phase}");
+        report.outcome = Outcome::Refused { code: "locked".to_owned(), skipped: false };
+        report.next = vec![format!("nixdeploy abort {run}  # if it is yours")];
+        return Err(Box::new(report));
+    }
+    Ok(report)
 }
 
 async fn look(hand: &Hand) -> Returned {

@@ -265,7 +265,6 @@ async fn look(
 ) -> Looked {
     let way_back = activated.way_back();
     let sample = sample(activated);
-    soak(journey).await;
     let names: Vec<String> = match offered.baseline.network.names.is_empty() {
         true => names(journey),
         false => offered.baseline.network.names.iter().cloned().collect(),
@@ -297,6 +296,15 @@ async fn look(
         profile: known.before().profile.as_ref(),
         boot_default: known.before().boot_default.as_ref(),
     };
+    // A unit failed already: what condemns the host now needs no soak to be believed.
+    if activated.end() == ActEnd::Exited(4) {
+        let looked = examine(journey, &request, &expect).await;
+        let condemned = |l: &(Examined, Session)| verdict(&l.0.findings) == Verdict::RollBack;
+        if looked.as_ref().is_ok_and(condemned) {
+            return looked;
+        }
+    }
+    soak(journey).await;
     let looked = match examine(journey, &request, &expect).await {
         Err(VerifyError::Broken(_)) => examine(journey, &request, &expect).await,
         other => other,

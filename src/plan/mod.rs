@@ -81,6 +81,8 @@ pub struct Request {
     pub issue: Option<u64>,
     /// A sentence for the report.
     pub message: Option<String>,
+    /// The run whose transactions are brought to their end; for [`Goal::Recover`].
+    pub recovers: Option<String>,
 }
 
 /// Where a journey ends.

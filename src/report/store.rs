@@ -97,6 +97,12 @@ pub fn folder(state_dir: &Path, run: &str) -> PathBuf {
     state_dir.join("runs").join(run)
 }
 
+/// Whether the process that made a run still lives.
+pub fn lives(state_dir: &Path, run: &str) -> bool {
+    let log = File::open(log_of(state_dir, run));
+    log.is_ok_and(|log| matches!(log.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
+}
+
 /// The log of a run.
 pub fn log_of(state_dir: &Path, run: &str) -> PathBuf {
     folder(state_dir, run).join("events.jsonl")
@@ -252,7 +258,10 @@ impl Writer {
         files::private_folder(&self.state_dir)?;
         files::private_folder(&self.state_dir.join("runs"))?;
         files::private_folder(&folder)?;
-        self.log = Some(BufWriter::new(files::append(&folder.join("events.jsonl"))?));
+        let log = files::append(&folder.join("events.jsonl"))?;
+        // Held as long as the run lives: `resume` and `abort` leave a living run alone.
+        let _ = log.try_lock();
+        self.log = Some(BufWriter::new(log));
         prune(&self.state_dir);
         Ok(())
     }

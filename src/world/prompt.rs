@@ -2,8 +2,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use dialoguer::{Confirm, Input};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use dialoguer::Input;
+use rustix::termios::{OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcsetattr};
+
+/// Words that are neither yes nor no, after which nothing is taken for an answer.
+const ATTEMPTS: usize = 3;
 
 /// Asks, if it may.
 pub struct Prompt {
@@ -38,8 +41,14 @@ impl Prompt {
         }
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.remember(tcgetattr(rustix::stdio::stdin()).ok());
-        let confirm = Confirm::new().with_prompt(question).default(default);
-        let answer = confirm.interact_opt().ok().flatten();
+        // What was typed before the question was there is no answer to it.
+        let _ = tcflush(rustix::stdio::stdin(), QueueSelector::IFlush);
+        let choice = if default { "[Y/n]" } else { "[y/N]" };
+        let ask = || {
+            let asked = format!("{question} {choice}");
+            Input::<String>::new().with_prompt(asked).allow_empty(true).interact_text().ok()
+        };
+        let answer = (0..ATTEMPTS).map_while(|_| ask()).find_map(|word| yes_or_no(&word, default));
         self.remember(None);
         answer
     }
@@ -70,5 +79,27 @@ impl Prompt {
         }
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         Input::new().with_prompt(question).allow_empty(true).interact_text().ok()
+    }
+}
+
+/// A whole word, or nothing for the default; anything else is no answer.
+fn yes_or_no(word: &str, default: bool) -> Option<bool> {
+    match word.trim().to_ascii_lowercase().as_str() {
+        "" => Some(default),
+        "y" | "yes" => Some(true),
+        "n" | "no" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_words_answer() {
+        let answers = ["", "y", " YES ", "n", "No", "x", "yep", "foo"].map(|w| yes_or_no(w, true));
+        let no = Some(false);
+        assert_eq!(answers, [Some(true), Some(true), Some(true), no, no, None, None, None]);
     }
 }

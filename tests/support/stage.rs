@@ -172,6 +172,7 @@ pub(crate) fn deploy() -> Request {
         no_cache: false,
         issue: None,
         message: None,
+        recovers: None,
     }
 }
 
