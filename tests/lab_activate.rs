@@ -149,7 +149,7 @@ mod lab {
         };
         a_garbage_collection_before_it: Row {
             id: "F14",
-            knob: "lab.apps.greeter = { }; lab.closureSeed = \"f14\"; lab.closurePaths = 3;",
+            knob: "lab.apps.greeter = { }; lab.closureSeed = \"UNIQUE\"; lab.closurePaths = 3;",
             before: |desk| desk.lab().hook(desk.host(), "case $1:$2 in check:check) \
                 nix-store --gc > /dev/null 2>&1 ;; esac"),
             ..COMMITTED

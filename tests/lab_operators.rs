@@ -50,7 +50,7 @@ mod lab {
         };
         a_deployer_that_is_killed_while_it_holds: Row {
             id: "F11",
-            knob: "lab.slowBuild = 4; lab.apps.greeter = { };",
+            knob: "lab.slowBuild = 4; lab.closurePaths = 1; lab.closureSeed = \"UNIQUE\";",
             during: |desk, running| {
                 desk.until("the hold", LIMIT, "[ \"$(cat /run/nixdeploy/current/phase)\" = hold ]");
                 running.signal("KILL");
@@ -116,7 +116,7 @@ mod lab {
         };
         ctrl_c_during_the_build: Row {
             id: "Ctrl-C before go",
-            knob: "lab.slowBuild = 30; lab.apps.greeter = { };",
+            knob: "lab.slowBuild = 30; lab.closurePaths = 1; lab.closureSeed = \"UNIQUE\";",
             during: |desk, running| {
                 running.heard(&format!("{} build started", desk.host()));
                 running.signal("INT");
@@ -126,7 +126,7 @@ mod lab {
         };
         ctrl_c_during_the_copy: Row {
             id: "Ctrl-C copy",
-            knob: "lab.closureMiB = 20; lab.closureSeed = \"int\";",
+            knob: "lab.closureMiB = 20; lab.closureSeed = \"UNIQUE\";",
             before: |desk| desk.lab().slow(desk.host(), 20_000),
             during: |desk, running| {
                 running.heard(&format!("{} copy started", desk.host()));

@@ -172,7 +172,7 @@ mod lab {
         };
         a_disk_that_fills_while_copying: Row {
             id: "F12",
-            knob: "lab.closureMiB = 24; lab.closureSeed = \"f12\";",
+            knob: "lab.closureMiB = 24; lab.closureSeed = \"UNIQUE\";",
             before: |desk| desk.lab().slow(desk.host(), 40_000),
             during: |desk, running| {
                 running.heard("copy started");
@@ -189,7 +189,7 @@ mod lab {
         };
         a_link_that_is_cut_while_copying: Row {
             id: "F13",
-            knob: "lab.closureMiB = 24; lab.closureSeed = \"f13\";",
+            knob: "lab.closureMiB = 24; lab.closureSeed = \"UNIQUE\";",
             before: |desk| desk.lab().slow(desk.host(), 40_000),
             during: |desk, running| {
                 running.heard("copy started");

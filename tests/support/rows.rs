@@ -32,7 +32,7 @@ pub(crate) struct Row {
     pub(crate) id: &'static str,
     /// The machine; empty: any.
     pub(crate) host: &'static str,
-    /// What is wrong with the new configuration.
+    /// What is wrong with the new configuration; UNIQUE stands for a word of this run.
     pub(crate) knob: &'static str,
     /// More lines of the host's table in hosts.toml; HOST stands for its name.
     pub(crate) hosts: &'static str,
@@ -95,7 +95,7 @@ pub(crate) fn check(row: &Row) {
     let _ = desk.good();
     (row.before)(&desk);
     desk.inventory(row.hosts);
-    desk.knob(row.knob);
+    desk.knob(&row.knob.replace("UNIQUE", &unique()));
     let before = desk.state();
     let running = desk.start(&[row.args, &[desk.host()]].concat());
     (row.during)(&desk, &running);
@@ -104,6 +104,12 @@ pub(crate) fn check(row: &Row) {
     let wrong = wrong(row, &desk, &before, &said);
     assert!(wrong.is_empty(), "{} on {}:\n  {}\n{told}", row.id, desk.host(), wrong.join("\n  "));
     (row.after)(&desk, &before, &said);
+}
+
+/// What no closure of an earlier run has: it is built, and copied, for this row.
+fn unique() -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    folder.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Everything that is not as the row wants it.
