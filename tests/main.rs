@@ -17,6 +17,7 @@ mod readme;
 mod report;
 mod scripts_bare;
 mod scripts_facts;
+mod scripts_network;
 mod scripts_units;
 mod scripts_verify;
 mod status;

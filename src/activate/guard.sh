@@ -52,7 +52,9 @@ tell() { # PHASE TEXT: to the trace, and to the journal with fields
 phase() { put phase "$1"; tell "$1" "${2:-}"; }
 
 # nap: until a request or half a second.
-nap() { timeout 0.5 dd bs=64 count=1 <&3 > /dev/null 2>&1 || :; }
+nap() {
+  if [ -p "$d/bell" ]; then timeout 0.5 dd bs=64 count=1 <&3 > /dev/null 2>&1 || :; else sleep 0.5; fi
+}
 
 finish() { # OUTCOME REASON [KEY=VALUE...]: the last word
   finish_outcome=$1 finish_reason=$2
@@ -423,8 +425,8 @@ clean_failed() {
 # --- the unit -----------------------------------------------------------------
 
 run() {
-  [ -p "$d/bell" ] || mkfifo "$d/bell"
-  exec 3<> "$d/bell"
+  [ -p "$d/bell" ] || mkfifo "$d/bell" || :
+  [ ! -p "$d/bell" ] || exec 3<> "$d/bell"
   [ ! -e "$d/outcome" ] || exit 0
   if [ -L "$d/decision" ]; then
     tell resumed "decision $(decision)"
@@ -440,7 +442,7 @@ post() {
   [ ! -e "$d/outcome" ] || exit 0
   ! stopping || exit 0
   [ "${SERVICE_RESULT:-}" = success ] || exit 0
-  exec 3<> "$d/bell"
+  [ ! -p "$d/bell" ] || exec 3<> "$d/bell"
   [ ! -e "$d/req.stage" ] || done_word=staged
   [ ! -L "$d/decision" ] || carry_out
   [ -e "$d/deadline" ] || expire 'the guard was stopped'

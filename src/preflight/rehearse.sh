@@ -12,6 +12,10 @@ try() {
   [ "$rc" = 0 ]
 }
 
+# checks_always: its own check comes before every action, so one that is passed was checked
+# (nixpkgs, switch-to-configuration-ng: the wrapper sets PRE_SWITCH_CHECK). Older ones have none.
+checks_always() { grep -qa PRE_SWITCH_CHECK "$new/bin/switch-to-configuration"; }
+
 main() {
   new=${1:-} seconds=${2:-60}
   CDPATH='' cd -P -- /run/current-system || exit 3
@@ -27,6 +31,8 @@ main() {
   echo nixdeploy-rehearsal=1
   if [ ! -x "$new/bin/switch-to-configuration" ]; then
     echo refused=no switch-to-configuration
+  elif checks_always; then
+    if try dry-activate; then echo check_rc=0; else try check; fi
   elif try check || printf '%s\n' "$output" | grep -qi usage:; then
     try dry-activate
   fi

@@ -8,14 +8,28 @@ network_names() {
     sed -n 's|^https\{0,1\}://\([A-Za-z0-9][A-Za-z0-9.-]*\).*|\1|p' | head -n 4
 }
 
-# network_dns NAME...: `dns=NAME` for each that the name servers of resolv.conf resolve, all at
-# once. Past /etc/hosts and caches on purpose: these go on answering when the resolver is gone.
+# network_resolves NAME: whether the name servers of resolv.conf know it. Past /etc/hosts and
+# caches on purpose: these go on answering when the resolver is gone.
+network_resolves() {
+  RES_OPTIONS='timeout:2 attempts:2' timeout 5 \
+    getent -s hosts:dns ahosts "$1" < /dev/null > /dev/null 2>&1
+}
+
+# network_dns TRIES NAME...: `dns=NAME` for each that resolves, all at once. Answers are datagrams:
+# two that got lost, or a resolver that is just being restarted, must not condemn a host.
 network_dns() {
+  network_tries=$1
+  shift
   for network_name in "$@"; do
-    if RES_OPTIONS='timeout:2 attempts:2' timeout 5 \
-      getent -s hosts:dns ahosts "$network_name" < /dev/null > /dev/null 2>&1; then
+    {
+      network_try=1
+      until network_resolves "$network_name"; do
+        network_try=$((network_try + 1))
+        [ "$network_try" -le "$network_tries" ] || exit 0
+        sleep 1
+      done
       put dns "$network_name"
-    fi &
+    } &
   done
   wait
 }
@@ -32,7 +46,7 @@ network_tailscale() {
   put tailscale "${network_state:-unknown}"
 }
 
-# network_checks NAME...: everything; names that may be asked for.
+# network_checks TRIES NAME...: everything; how often each name may be asked for, and names.
 network_checks() {
   put route4 "$(ip -4 route show default < /dev/null 2> /dev/null | head -n 1)"
   put route6 "$(ip -6 route show default < /dev/null 2> /dev/null | head -n 1)"

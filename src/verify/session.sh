@@ -45,13 +45,13 @@ session_checks() {
   shift 5
   if [ "$session_mode" = baseline ]; then
     # shellcheck disable=SC2046 # names hold no space
-    network_checks "$@" $(network_names) > "$session_dir/network" 2> /dev/null &
+    network_checks 1 "$@" $(network_names) > "$session_dir/network" 2> /dev/null &
     sample_units
   elif [ "$session_mode" = fast ]; then
     session_pointers "$session_new"
     units_checks "$session_planned"
   else
-    network_checks "$@" > "$session_dir/network" 2> /dev/null &
+    network_checks 2 "$@" > "$session_dir/network" 2> /dev/null &
     resources_journal "$session_cursor" > "$session_dir/journal" 2> /dev/null &
     session_pointers "$session_new"
     units_checks "$session_planned"

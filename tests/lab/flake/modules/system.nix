@@ -20,7 +20,7 @@ let
     "awk" "basename" "bash" "bootctl" "cat" "chmod" "chown" "cmp" "comm" "cp" "cut" "date" "dd" "df" "diff" "dirname"
     "dmesg" "du" "env" "expr" "false" "find" "findmnt" "flock" "free" "gawk" "getent" "git" "grep" "gzip" "head"
     "hostname" "hostnamectl" "id" "ip" "join" "journalctl" "kill" "less" "ln" "logger" "loginctl" "ls" "lsblk" "md5sum"
-    "mkdir" "mktemp" "mount" "mountpoint" "mv" "nft" "nix" "nix-build" "nix-channel" "nix-collect-garbage"
+    "mkdir" "mkfifo" "mktemp" "mount" "mountpoint" "mv" "nft" "nix" "nix-build" "nix-channel" "nix-collect-garbage"
     "nix-copy-closure" "nix-daemon" "nix-env" "nix-instantiate" "nix-store" "nohup" "nproc" "od" "paste" "pgrep" "ping"
     "pkill" "printf" "ps" "readlink" "realpath" "reboot" "rm" "rmdir" "sed" "seq" "setsid" "sh" "sha256sum" "shutdown"
     "sleep" "sort" "ss" "stat" "su" "sudo" "sync" "sysctl" "systemctl" "systemd-analyze" "systemd-cat" "systemd-escape"
