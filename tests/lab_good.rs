@@ -146,7 +146,10 @@ mod lab {
         let Some(desk) = Desk::any() else { return };
         let first = desk.good();
         desk.knob(COMMITTED.knob);
-        good(&desk.run(&["quick-deploy", desk.host()]));
+        let said = desk.run(&["quick-deploy", "--format", "json", desk.host()]);
+        good(&said);
+        let files = format!("\"hosts/{}/knobs.nix\"", desk.host());
+        assert!(said.stdout.contains(&files), "{}", said.stdout);
         let second = desk.unguarded();
         good(&desk.run(&["rollback", desk.host(), "--yes"]));
         let back = desk.unguarded();

@@ -13,12 +13,13 @@ fn asked(shell: &str, tries: &str) -> Vec<String> {
     let getent = folder.path().join("getent");
     std::fs::write(&getent, GETENT).expect("written");
     std::fs::set_permissions(&getent, std::fs::Permissions::from_mode(0o755)).expect("runs");
-    let path = std::env::var("PATH").expect("a PATH");
-    let script = format!("put() {{ echo \"$1=$2\"; }}\n{SCRIPT}\nnetwork_dns \"$@\"\n");
+    let script = format!(
+        "PATH={}:$PATH\nput() {{ echo \"$1=$2\"; }}\n{SCRIPT}\nnetwork_dns \"$@\"\n",
+        folder.path().display()
+    );
     #[expect(clippy::disallowed_methods, reason = "the tests drive real programs themselves")]
     let output = std::process::Command::new(shell)
         .args(["-c", &script, "sh", tries, "late", "gone", "later"])
-        .env("PATH", format!("{}:{path}", folder.path().display()))
         .env("CALLS", folder.path())
         .output()
         .expect("a shell");

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::guard::{HOLD, Tx, Verb};
+use super::guard::{HOLD, Verb};
 use super::hand::Hand;
 use crate::event::{Pointers, harmless};
 use crate::fleet::StorePath;
 use crate::plan::policy::Policy;
-use crate::world::ssh::{Failure, Link, Target, diagnose};
+use crate::world::ssh::{Failure, Link, diagnose};
 use crate::world::{Output, World};
 
 /// Seconds a guard waits for `go` without a sign of life from us.
@@ -69,22 +69,22 @@ impl Drop for WayBack {
 
 /// The command that takes the lock.
 pub fn invocation(
-    target: &Target,
-    tx: &Tx,
+    hand: &Hand,
+    link: Link,
     before: &Pointers,
     new: &StorePath,
     policy: &Policy,
     owner: &str,
 ) -> crate::world::Invocation {
     let path = |p: &Option<StorePath>| p.as_ref().map_or("-", StorePath::as_str).to_owned();
-    let link = before.generation.map_or("-".to_owned(), |g| format!("system-{g}-link"));
+    let generation = before.generation.map_or("-".to_owned(), |g| format!("system-{g}-link"));
     let observe_s = policy.soak_s + policy.verify_timeout_s;
     let words = [
-        tx.as_str().to_owned(),
+        hand.tx.as_str().to_owned(),
         path(&before.running),
         new.to_string(),
         path(&before.profile),
-        link,
+        generation,
         path(&before.boot_default),
         LEASE_S.to_string(),
         policy.activate_timeout_s.to_string(),
@@ -93,16 +93,16 @@ pub fn invocation(
         owner.to_owned(),
     ];
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    target.script(Link::Shared, HOLD, &words).timeout(LIMIT)
+    hand.target.script(link, HOLD, &words).timeout(LIMIT)
 }
 
-/// Takes the lock and keeps it alive.
+/// Takes the lock and keeps it alive; the first word goes over `link`.
 ///
 /// # Errors
 /// See [`HoldError`]; in each case the host is unchanged.
 pub async fn hold(
-    world: &World,
     hand: Hand,
+    link: Link,
     before: &Pointers,
     boot_id: &str,
     new: &StorePath,
@@ -111,11 +111,11 @@ pub async fn hold(
     let Some(old) = before.running.clone() else {
         return Err(HoldError::Failed("the host runs no NixOS system".to_owned()));
     };
-    let owner = &world.environment.operator;
-    let command = invocation(&hand.target, &hand.tx, before, new, policy, owner);
-    let output = world.run(command).await.map_err(|e| HoldError::Failed(e.to_string()))?;
+    let owner = &hand.world.environment.operator;
+    let command = invocation(&hand, link, before, new, policy, owner);
+    let output = hand.world.run(command).await.map_err(|e| HoldError::Failed(e.to_string()))?;
     taken(&output)?;
-    let renewer = Some(tokio::spawn(renew(world.clone(), renewal(&hand))));
+    let renewer = Some(tokio::spawn(renew(hand.world.clone(), renewal(&hand))));
     let (new, before, boot_id) = (new.clone(), before.clone(), boot_id.to_owned());
     Ok(WayBack { hand, old, new, before, boot_id, renewer })
 }

@@ -79,6 +79,7 @@ take() {
   done
   since=$(stat -c %Y "$base/current/owner" 2> /dev/null) && answer age_s $(($(date +%s) - since))
   answer cause "$(head -n 1 "$d/unit.log")"
+  wait
   rm -rf "$d" "$roots/$tx-new" "$roots/$tx-old"
   return 1
 }
@@ -99,13 +100,23 @@ main() {
   put owner "${11}"
   IFS='. ' read -r uptime_s _ < /proc/uptime
   put lease $((uptime_s + $7))
-  if ! baseline || ! dd if=/dev/zero of="$d/reserve" bs=65536 count=4 2> /dev/null; then
-    answer error 'systemctl does not answer, or /run is full'
+  if ! dd if=/dev/zero of="$d/reserve" bs=65536 count=4 2> /dev/null; then
+    answer error '/run is full'
     rm -rf "$d"
     answer end 3
     return
   fi
-  if take; then answer end 0; else answer end 1; fi
+  baseline & # beside the start of the guard, which wants it only when it goes back
+  listing=$!
+  if ! take; then
+    answer end 1
+  elif wait "$listing"; then
+    answer end 0
+  else
+    answer error 'systemctl does not answer, or /run is full'
+    put req.abort 1
+    answer end 3
+  fi
 }
 
 main "$@" < /dev/null

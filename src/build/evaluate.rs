@@ -71,7 +71,8 @@ async fn attempt(
     let toplevel = derivation::head(&drv).as_deref().and_then(derivation::out_path);
     let tree = match (before, toplevel.clone()) {
         (Some(was), Some(toplevel)) => {
-            subject.remember(was, &Remembered { drv: drv.clone(), toplevel }).await
+            let found = Remembered { drv: drv.clone(), toplevel };
+            subject.remember(was, wanted.tree, &found).await
         }
         _ => None,
     };

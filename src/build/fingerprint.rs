@@ -12,7 +12,7 @@ use super::evaluator::{Surroundings, evaluator};
 use super::flake::{FlakeRef, LocalFlake};
 use super::tree::{self, Reading, TreeError, TreeId};
 use super::uncacheable::{self, Uncacheable};
-use super::{derivation, memory};
+use super::{derivation, memory, still};
 use crate::fleet::StorePath;
 use crate::world::{Invocation, World};
 
@@ -131,9 +131,14 @@ impl<'a> Subject<'a> {
 
     /// Remembers what came out, if its fingerprint is still what it was before: nobody edited the
     /// tree meanwhile. Gives the tree that was surely evaluated.
-    pub(super) async fn remember(&self, was: Fingerprint, found: &Remembered) -> Option<TreeId> {
+    pub(super) async fn remember(
+        &self,
+        was: Fingerprint,
+        tree: &Reading,
+        found: &Remembered,
+    ) -> Option<TreeId> {
         let FlakeRef::Local(local) = self.flake else { return None };
-        let now = tree::reading(self.world, self.flake);
+        let now = still::now(self.world, self.flake, tree).await.ok()?;
         let is = self.take(local, now).await.ok()?;
         if is != was {
             return None;

@@ -110,7 +110,11 @@ impl Desk {
     }
 
     async fn try_take(&self) -> Result<Fingerprint, Uncacheable> {
-        self.subject().before(tree::reading(&self.world, &self.flake)).await
+        self.subject().before(self.reading()).await
+    }
+
+    fn reading(&self) -> Reading {
+        tree::reading(&self.world, &self.flake)
     }
 
     async fn take(&self) -> Fingerprint {
@@ -365,7 +369,7 @@ async fn what_was_found_is_recalled_while_its_derivation_is_there() {
     let desk = Desk::new();
     let (subject, taken) = (desk.subject(), desk.take().await);
     assert_eq!(subject.recall(&taken), None);
-    let tree = subject.remember(taken.clone(), &found()).await;
+    let tree = subject.remember(taken.clone(), &desk.reading(), &found()).await;
     assert_eq!(tree.as_ref(), Some(&taken.tree));
     assert_eq!(subject.recall(&taken), Some(found()));
     let collected = Subject { derivation: |_| None, ..desk.subject() };
@@ -380,9 +384,10 @@ async fn what_was_found_is_recalled_while_its_derivation_is_there() {
 #[tokio::test]
 async fn an_edit_during_the_evaluation_is_not_remembered() {
     let desk = Desk::new();
-    let before = desk.take().await;
+    let (before, read) = (desk.take().await, desk.reading());
+    read.clone().await.expect("a tree");
     desk.write("repo/a.nix", "2");
-    assert_eq!(desk.subject().remember(before.clone(), &found()).await, None);
+    assert_eq!(desk.subject().remember(before.clone(), &read, &found()).await, None);
     assert_eq!(desk.subject().recall(&before), None);
     assert_eq!(desk.subject().recall(&desk.take().await), None);
 }
@@ -394,7 +399,7 @@ async fn a_file_that_is_not_just_as_we_wrote_it_is_a_miss() {
     let file = desk.at("cache/eval").join(&taken.name);
     let keep = || async {
         let _ = std::fs::remove_file(&file);
-        desk.subject().remember(taken.clone(), &found()).await.expect("kept");
+        desk.subject().remember(taken.clone(), &desk.reading(), &found()).await.expect("kept");
         std::fs::read_to_string(&file).expect("text")
     };
     let text = keep().await;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, FutureExt, Shared};
 
 use super::flake::{FlakeRef, LocalFlake};
+use super::still::Moment;
 use crate::event::harmless;
 use crate::world::{Ended, Invocation, Output, StartError, World, files};
 
@@ -40,6 +41,8 @@ pub struct Tree {
     pub modified: Vec<PathBuf>,
     /// Every tracked file with its index entry, for [`super::uncacheable`].
     pub(super) entries: Vec<Entry>,
+    /// When it began to be read.
+    pub(super) begun: Moment,
 }
 
 /// A tree that several ask for and that is read once, when the first of them does.
@@ -76,6 +79,8 @@ pub(super) struct Entry {
     /// Letter of `ls-files -v`: `H` unless git was told to look away.
     pub(super) tag: char,
     pub(super) mode: String,
+    /// Git's name for what the index has.
+    pub(super) blob: String,
     pub(super) path: PathBuf,
 }
 
@@ -88,15 +93,16 @@ pub async fn tree(world: &World, flake: &FlakeRef) -> Result<Tree, TreeError> {
     let FlakeRef::Local(local) = flake else {
         return Err(TreeError::NotLocal(harmless::line(&flake.to_string())));
     };
+    let begun = Moment::now(world);
     let list = ["ls-files", "-s", "-v", "--cached", "--deleted", "--modified"];
     let (lines, root) = (git(world, local, &list).await?, local.root.clone());
     let (changed, index): (Vec<String>, Vec<String>) =
         lines.into_iter().partition(|l| l.starts_with(['C', 'c', 'R', 'r']));
     if changed.is_empty() {
-        return named(&root, &index, &changed);
+        return named(&root, &index, &changed, begun);
     }
     // Changed files can be large; the runtime has other hosts to serve.
-    let named = tokio::task::spawn_blocking(move || named(&root, &index, &changed)).await;
+    let named = tokio::task::spawn_blocking(move || named(&root, &index, &changed, begun)).await;
     named.unwrap_or_else(|e| Err(TreeError::Git(e.to_string())))
 }
 
@@ -188,7 +194,12 @@ pub async fn is_untracked(world: &World, flake: &LocalFlake, path: &str) -> bool
 }
 
 /// Names the tree from git's index, its list of what differs, and the files on disk.
-fn named(root: &Path, index: &[String], changed: &[String]) -> Result<Tree, TreeError> {
+fn named(
+    root: &Path,
+    index: &[String],
+    changed: &[String],
+    begun: Moment,
+) -> Result<Tree, TreeError> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(SCHEMA);
     for line in index {
@@ -213,7 +224,23 @@ fn named(root: &Path, index: &[String], changed: &[String]) -> Result<Tree, Tree
     let paths = entries.iter().map(|e| &e.path);
     let nix = paths.filter(|p| p.extension().is_some_and(|e| e == "nix") && !gone.contains(*p));
     let nix_files = nix.cloned().collect();
-    Ok(Tree { id: TreeId(hasher.finalize().to_hex().to_string()), nix_files, modified, entries })
+    Ok(Tree {
+        id: TreeId(hasher.finalize().to_hex().to_string()),
+        nix_files,
+        modified,
+        entries,
+        begun,
+    })
+}
+
+/// A name for what a file is and holds; `None`: it is not there.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn content(path: &Path) -> std::io::Result<Option<String>> {
+    let mut hasher = blake3::Hasher::new();
+    let found = add_file(&mut hasher, path).map_err(|e| std::io::Error::other(e.to_string()))?;
+    Ok(found.then(|| hasher.finalize().to_hex().to_string()))
 }
 
 /// Kind, length and bytes of a file, or where a link points; false when it is not there.
@@ -262,7 +289,8 @@ pub(super) fn entry(line: &str) -> Option<Entry> {
     let (meta, name) = line.split_once('\t')?;
     let mut words = meta.split(' ');
     let (tag, mode) = (words.next()?.chars().next()?, words.next()?.to_owned());
-    Some(Entry { tag, mode, path: PathBuf::from(unquoted(name)) })
+    let blob = words.next()?.to_owned();
+    Some(Entry { tag, mode, blob, path: PathBuf::from(unquoted(name)) })
 }
 
 /// A name as git prints it, with its C quoting undone.

@@ -12,7 +12,7 @@ use crate::activate::guard::{Said, Status, read};
 use crate::activate::hold::WayBack;
 use crate::activate::journal::Step;
 use crate::activate::returned::Returned;
-use crate::build::remembered;
+use crate::build::{manifest, remembered};
 use crate::commit::{self, Committed};
 use crate::event::stream::Stopwatch;
 use crate::event::{Decider, Event, Evidence, HostReport, Outcome, Phase, Pointers};
@@ -104,6 +104,11 @@ fn arrived(
     let kept = remembered::keep(state, &journey.host.name, &way_back.new, &offered.paths);
     if let Err(error) = kept {
         tracing::debug!(%error, "the closure is not remembered");
+    }
+    let files = offered.files.as_ref();
+    let kept = files.map(|f| manifest::keep(state, &journey.host.name, &way_back.new, f));
+    if let Some(Err(error)) = kept {
+        tracing::debug!(%error, "the files of the tree are not remembered");
     }
     let after = ending::after(status);
     let (emitter, host) = (&journey.run.emitter, journey.host.name.clone());

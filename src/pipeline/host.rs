@@ -33,7 +33,7 @@ async fn travel(journey: &Journey<'_>) -> Result<HostReport, Halt> {
     if let Goal::Recover { abort } = journey.run.plan.goal {
         return recover::recover(journey, abort).await;
     }
-    let known = match journey.run.plan.goal {
+    let mut known = match journey.run.plan.goal {
         Goal::Rollback { to } => learn::learn_back(journey, to).await?,
         // What the host is, what it is to be, and whether the tree is fit: all at once.
         _ => match learn::learn(journey).await? {
@@ -47,8 +47,9 @@ async fn travel(journey: &Journey<'_>) -> Result<HostReport, Halt> {
     if journey.run.plan.goal == Goal::DryRun {
         return preview::dry_run(journey, &known).await;
     }
+    let ahead = known.ahead.take();
     // The host is ours and nothing on it has changed; whatever fails now lets it go again.
-    let (way_back, built) = offer::hold_and_build(journey, &known).await?;
+    let (way_back, built) = offer::hold_and_build(journey, &known, ahead).await?;
     let offered = offer::offer(journey, &known, &built, &way_back).await;
     let mut offered = match offered {
         Ok(offered) => offered,

@@ -5,9 +5,10 @@ use std::pin::pin;
 use tokio::sync::oneshot;
 
 use super::Source;
+use super::ahead::Ahead;
 use super::ending::{Halt, halt, interrupted};
 use super::host::Journey;
-use crate::build::{self, BuildError, Evaluated, FlakeRef, Options, Wanted};
+use crate::build::{self, BuildError, Evaluated, Options, Wanted};
 use crate::event::stream::OpenPhase;
 use crate::event::{Decider, Event, HostReport, Outcome, Phase, Pointers};
 use crate::fleet::{Generation, Optional, StorePath};
@@ -28,6 +29,8 @@ pub struct Known {
     pub toplevel: Option<StorePath>,
     /// Whether the facts came over a master that was there before.
     pub shared: bool,
+    /// The build, if it was begun already.
+    pub ahead: Option<Ahead>,
 }
 
 /// How learning ended.
@@ -60,6 +63,21 @@ impl Known {
 /// # Errors
 /// When the host, the evaluation or the tree ends the journey; nothing was changed.
 pub async fn learn(journey: &Journey<'_>) -> Result<Learned, Halt> {
+    let mut ahead = Ahead::none();
+    let learned = learning(journey, &mut ahead).await;
+    match learned {
+        Ok(Learned::Known(mut known)) => {
+            known.ahead = Some(ahead);
+            Ok(Learned::Known(known))
+        }
+        other => {
+            ahead.cancel().await;
+            other
+        }
+    }
+}
+
+async fn learning(journey: &Journey<'_>, ahead: &mut Ahead) -> Result<Learned, Halt> {
     let run = journey.run;
     let mut open = Some(run.emitter.phase(&journey.host.name, Phase::Facts));
     let (early_in, early_out) = oneshot::channel();
@@ -101,6 +119,13 @@ pub async fn learn(journey: &Journey<'_>) -> Result<Learned, Halt> {
             checking = true;
             drop(run.source.as_ref().map(|s| tokio::spawn(s.cleared.clone())));
         }
+        if let (Some(early), Some(evaluated)) = (&early, &evaluated)
+            && early.guard != Guard::Busy
+            && !evaluated.toplevel.as_ref().is_some_and(|t| early.pointers.all_are(t))
+            && right_host(journey, early).is_ok()
+        {
+            ahead.begin(journey, evaluated);
+        }
     }
     let (Some(answered), Some(evaluated)) = (answered, evaluated) else {
         return Err(halt(Outcome::Internal, Phase::Facts, "facts and evaluation both ended"));
@@ -110,7 +135,7 @@ pub async fn learn(journey: &Journey<'_>) -> Result<Learned, Halt> {
     let Answered { facts, target, .. } = answered;
     let toplevel = evaluated.toplevel.clone();
     let evaluated = Some(evaluated);
-    Ok(Learned::Known(Box::new(Known { facts, target, evaluated, toplevel, shared })))
+    Ok(Learned::Known(Box::new(Known { facts, target, evaluated, toplevel, shared, ahead: None })))
 }
 
 /// Finds out what the host is to run.
@@ -155,7 +180,7 @@ pub async fn learn_back(journey: &Journey<'_>, to: Option<Generation>) -> Result
     let toplevel = Some(chosen.toplevel.clone());
     let (host, path) = (journey.host.name.clone(), chosen.toplevel.clone());
     journey.run.emitter.emit(Event::ClosureKnown { host, toplevel: path, cached: true });
-    Ok(Box::new(Known { facts, target, evaluated: None, toplevel, shared }))
+    Ok(Box::new(Known { facts, target, evaluated: None, toplevel, shared, ahead: None }))
 }
 
 fn no_generation(journey: &Journey<'_>, facts: &Facts, to: Option<Generation>) -> Halt {
@@ -282,9 +307,7 @@ pub async fn clearance(journey: &Journey<'_>, evaluated: Option<&Evaluated>) -> 
         return Ok(());
     };
     match source.cleared.clone().await {
-        Ok(clearance)
-            if changed_since(journey, evaluated, &source.flake, clearance.tree()).await =>
-        {
+        Ok(clearance) if changed_since(journey, evaluated, source, clearance.tree()).await => {
             open.failed("the tree changed while it was read");
             let note = "the tree changed while it was read: nothing was done with either";
             let mut halt = halt(Outcome::Blocked, Phase::Validate, note);
@@ -312,13 +335,17 @@ pub async fn clearance(journey: &Journey<'_>, evaluated: Option<&Evaluated>) -> 
 async fn changed_since(
     journey: &Journey<'_>,
     evaluated: Option<&Evaluated>,
-    flake: &FlakeRef,
+    source: &Source,
     cleared: &str,
 ) -> bool {
     if let Some(tree) = evaluated.and_then(|e| e.tree.as_ref()) {
         return tree.as_str() != cleared;
     }
-    match build::tree(&journey.run.world, flake).await {
+    let now = async {
+        let now = build::still::now(&journey.run.world, &source.flake, &source.tree).await;
+        now?.await
+    };
+    match now.await {
         Ok(tree) => tree.id.as_str() != cleared,
         Err(build::tree::TreeError::NotLocal(_)) => false,
         Err(_) => true,

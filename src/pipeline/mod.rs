@@ -3,6 +3,7 @@
 //! [`host`] is one host's journey in the order of its phases: read it first. Nothing here builds
 //! a command or reads an answer; that is the slices' work. Nothing here prints.
 
+pub mod ahead;
 pub mod arrive;
 pub mod cancel;
 pub mod ending;

@@ -1,6 +1,7 @@
 //! The middle of a journey: the closure is built, admitted, copied and rehearsed. The host is held
 //! and unchanged all along; whatever fails here lets it go as it was.
 
+use super::ahead::Ahead;
 use super::ending::{self, Halt, halt, interrupted};
 use super::host::Journey;
 use super::learn::{Known, clearance, evaluate, not_built, options, refuse, unevaluated};
@@ -12,9 +13,10 @@ use crate::activate::hand::Hand;
 use crate::activate::hold::{HoldError, WayBack, hold};
 use crate::activate::journal::{self, Record, Step};
 use crate::build::closure::{self, PathInfo};
+use crate::build::manifest::Manifest;
 use crate::build::{self, Built, Where};
-use crate::event::{Event, HostReport, Outcome, Phase, UnitChanges};
-use crate::fleet::{BuildOn, HostName, StorePath};
+use crate::event::{Event, HostReport, Outcome, Phase, UnitChanges, harmless};
+use crate::fleet::{Address, BuildOn, HostName, StorePath};
 use crate::preflight::Refused;
 use crate::preflight::admission::{Admission, BootPart, NewClosure, admit};
 use crate::preflight::missing::missing;
@@ -22,11 +24,8 @@ use crate::preflight::rehearse::{EACH_S, Rehearsal, judge, rehearse};
 use crate::preflight::toplevel::describe;
 use crate::rollback;
 use crate::verify::{self, Baseline, Scripts, Session};
-use crate::world::ssh::{Failure, Link, Target, diagnose};
+use crate::world::ssh::{Failure, Link, Target};
 use crate::world::{Ended, Output};
-
-/// A login takes no longer; ssh itself gives up connecting after ten seconds.
-const LOGIN: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// What a host is to run, and where its closure is.
 pub struct Closure {
@@ -52,6 +51,8 @@ pub struct Offered {
     pub paths: Vec<PathInfo>,
     /// What its rehearsal said of the units.
     pub units: UnitChanges,
+    /// The files it was made from; `None`: from no tree of this machine.
+    pub files: Option<Manifest>,
 }
 
 /// Builds and keeps; the host is not even asked.
@@ -75,48 +76,27 @@ pub async fn build_only(journey: &Journey<'_>) -> Result<HostReport, Halt> {
 pub async fn hold_and_build(
     journey: &Journey<'_>,
     known: &Known,
+    ahead: Option<Ahead>,
 ) -> Result<(WayBack, Closure), Halt> {
     let Some(toplevel) = known.toplevel.clone() else {
         // Where the closure will be is known only when it is built.
-        let built = built_for(journey, known).await?;
+        let built = built_for(journey, known, ahead).await?;
         let way_back = held(journey, known, &built.toplevel).await?;
         return Ok((way_back, built));
     };
     // The lock is waited for even when we are asked to stop: one that is taken is to be given back.
     let build = async {
         tokio::select! {
-            built = built_for(journey, known) => built,
+            built = built_for(journey, known, ahead) => built,
             () = journey.run.stop.once() => Err(interrupted(Phase::Build)),
         }
     };
-    let (way_back, built, login) =
-        tokio::join!(held(journey, known, &toplevel), build, fresh_login(journey, known));
+    let (way_back, built) = tokio::join!(held(journey, known, &toplevel), build);
     let way_back = way_back?;
-    match login.and(built) {
+    match built {
         Ok(built) => Ok((way_back, built)),
         Err(halt) => Err(let_go(journey, way_back, halt).await),
     }
-}
-
-/// Facts over a master that was there prove no login: a host key that was changed, or an sshd
-/// that is gone, would only show after `go`. So a new connection is made beside the build.
-async fn fresh_login(journey: &Journey<'_>, known: &Known) -> Result<(), Halt> {
-    if !known.shared {
-        return Ok(());
-    }
-    let command = known.target.command(Link::Fresh, "exit 0").timeout(LOGIN);
-    let output = journey.run.world.run(command).await;
-    let output = output.map_err(|e| halt(Outcome::Internal, Phase::Facts, e.to_string()))?;
-    if output.ended.ok() {
-        return Ok(());
-    }
-    let (address, failure) = (&known.target.address, diagnose(&output.err));
-    let said = crate::event::harmless::line(failure.text());
-    let refused = match failure {
-        Failure::HostKey(_) => Refused::HostKey { address: address.to_string(), said },
-        _ => Refused::Unreachable { attempts: vec![format!("{address}: {said}")] },
-    };
-    Err(refuse(journey, None, &refused))
 }
 
 /// Gives the host back unchanged and passes the reason on.
@@ -146,17 +126,19 @@ async fn held(journey: &Journey<'_>, known: &Known, toplevel: &StorePath) -> Res
         .map_err(|e| halt(Outcome::Internal, Phase::Activate, format!("cannot write: {e}")))?;
     let hand = Hand::new(&run.world, &run.emitter, &journey.host.name, &known.target, tx);
     let boot_id = &known.facts.early.boot_id;
-    hold(&run.world, hand, known.before(), boot_id, toplevel, &journey.step.policy).await.map_err(
-        |error| {
-            // What was open before still is; of ours there is nothing.
-            let ours = journal::Record { step: Step::Done, ..entry };
-            let open = earlier.filter(journal::Record::is_open).unwrap_or(ours);
-            if let Err(error) = journal::write(&run.world.environment.state, &open) {
-                tracing::warn!(%error, "cannot write the journal of transactions");
-            }
-            not_held(journey, error)
-        },
-    )
+    // Facts over a master that was there prove no login: a host key that was changed, or an sshd
+    // that is gone, would only show after `go`. So the lock is taken over a new connection.
+    let link = if known.shared { Link::Fresh } else { Link::Shared };
+    let policy = &journey.step.policy;
+    hold(hand, link, known.before(), boot_id, toplevel, policy).await.map_err(|error| {
+        // What was open before still is; of ours there is nothing.
+        let ours = journal::Record { step: Step::Done, ..entry };
+        let open = earlier.filter(journal::Record::is_open).unwrap_or(ours);
+        if let Err(error) = journal::write(&run.world.environment.state, &open) {
+            tracing::warn!(%error, "cannot write the journal of transactions");
+        }
+        not_held(journey, &known.target.address, error)
+    })
 }
 
 /// The name of a run's transaction on a host.
@@ -165,7 +147,7 @@ pub fn transaction(run: &str, host: &HostName) -> Option<Tx> {
     Tx::new(&format!("{run}{}", &hash[..6]))
 }
 
-fn not_held(journey: &Journey<'_>, error: HoldError) -> Halt {
+fn not_held(journey: &Journey<'_>, address: &Address, error: HoldError) -> Halt {
     let host = &journey.host.name;
     match error {
         HoldError::Locked { owner, phase, age_s } => {
@@ -178,8 +160,12 @@ fn not_held(journey: &Journey<'_>, error: HoldError) -> Halt {
             halt
         }
         HoldError::Lost(failure) => {
-            let attempts = vec![format!("{}: {}", journey.host.address(), failure.text())];
-            refuse(journey, None, &Refused::Unreachable { attempts })
+            let (address, said) = (address.to_string(), harmless::line(failure.text()));
+            let refused = match failure {
+                Failure::HostKey(_) => Refused::HostKey { address, said },
+                _ => Refused::Unreachable { attempts: vec![format!("{address}: {said}")] },
+            };
+            refuse(journey, None, &refused)
         }
         HoldError::Failed(why) => refuse(journey, None, &Refused::Unfit { what: why }),
     }
@@ -201,12 +187,22 @@ pub fn record(journey: &Journey<'_>, way_back: &WayBack, step: Step) {
     }
 }
 
-pub(super) async fn built_for(journey: &Journey<'_>, known: &Known) -> Result<Closure, Halt> {
+/// The closure, built; the build may have begun already.
+pub(super) async fn built_for(
+    journey: &Journey<'_>,
+    known: &Known,
+    ahead: Option<Ahead>,
+) -> Result<Closure, Halt> {
     let Some(evaluated) = &known.evaluated else {
         let toplevel = known.toplevel.clone();
         let toplevel = toplevel.ok_or_else(|| arrive::broken(Phase::Build, "no closure"))?;
         return Ok(Closure { toplevel, here: false });
     };
+    let begun = async { ahead?.end().await };
+    if let Some(ended) = begun.await {
+        let built = ended.map_err(|e| not_built(journey, Phase::Build, &e))?;
+        return Ok(Closure { toplevel: built.toplevel, here: built.here });
+    }
     let path =
         known.old().map_or("/run/current-system/sw/bin".to_owned(), |o| format!("{o}/sw/bin"));
     let built = built(journey, evaluated, &known.target, &path).await?;
@@ -288,11 +284,13 @@ async fn offering(
     preview::admitted(journey, &admission);
     let options = CopyOptions { present: !built.here, closure: &paths, ..CopyOptions::default() };
     let (world, emitter, name) = (&run.world, &run.emitter, &journey.host.name);
-    let (copied, (baseline, mut session), mut changes) = tokio::join!(
+    let (copied, (baseline, mut session), mut changes, (files, changed)) = tokio::join!(
         copy(world, emitter, name, &known.target, &built.toplevel, options),
         baseline(journey, known, way_back, &scripts),
         package_changes(journey, known, built, &paths),
+        preview::files(journey, known),
     );
+    changes.files = changed;
     copied.map_err(|error| not_copied(journey, &error))?;
     let stage = admission.inhibited.is_some();
     let rehearsal = rehearsed(journey, known, built, stage, &mut session).await?;
@@ -301,7 +299,7 @@ async fn offering(
     preview::reboot(&mut changes, &admission);
     emitter.emit(Event::ChangesFound { host: name.clone(), changes: changes.clone() });
     ask(journey, &changes).await?;
-    Ok(Offered { admission, baseline, session, scripts, stage, paths, units })
+    Ok(Offered { admission, baseline, session, scripts, stage, paths, units, files })
 }
 
 fn pinned(journey: &Journey<'_>) -> Result<Scripts, Halt> {

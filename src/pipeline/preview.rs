@@ -7,7 +7,8 @@ use super::host::Journey;
 use super::learn::Known;
 use super::offer::{Closure, admission, admission_note, built_for, local_closure};
 use crate::build::closure::{self, PathInfo};
-use crate::build::{diff, remembered, units};
+use crate::build::manifest::{self, Manifest};
+use crate::build::{FlakeRef, diff, remembered, units};
 use crate::event::{Changes, Event, HostReport, Outcome, Phase, Step, UnitChanges};
 use crate::fleet::{HostName, StorePath};
 use crate::plan::Goal;
@@ -28,7 +29,7 @@ pub async fn dry_run(journey: &Journey<'_>, known: &Known) -> Result<HostReport,
 async fn tell(journey: &Journey<'_>, known: &Known) -> Result<HostReport, Halt> {
     let run = journey.run;
     let host = journey.host.name.clone();
-    let built = built_for(journey, known).await?;
+    let built = built_for(journey, known, None).await?;
     let open = run.emitter.phase(&host, Phase::Admit);
     let paths = local_closure(journey, &built).await;
     let admission = match admission(journey, known, &built, &paths).await {
@@ -38,11 +39,13 @@ async fn tell(journey: &Journey<'_>, known: &Known) -> Result<HostReport, Halt> 
             return Err(halt);
         }
     };
-    let (mut changes, unit_files) = tokio::join!(
+    let (mut changes, unit_files, (_, files)) = tokio::join!(
         package_changes(journey, known, &built, &paths),
         unit_files(journey, known, &built.toplevel),
+        files(journey, known),
     );
     changes.unit_files = unit_files;
+    changes.files = files;
     reboot(&mut changes, &admission);
     open.ok(admission_note(&admission));
     admitted(journey, &admission);
@@ -135,6 +138,40 @@ pub async fn package_changes(
     };
     let (packages, delta) = diff::closures(&before, &after);
     Changes { packages: Some(packages), size_delta: Some(delta), ..Changes::default() }
+}
+
+/// The files of the tree, and which of them are not as they were when the host was last deployed
+/// from here; `None`: not known.
+pub async fn files(
+    journey: &Journey<'_>,
+    known: &Known,
+) -> (Option<Manifest>, Option<Vec<String>>) {
+    let run = journey.run;
+    let source = run.source.as_ref().filter(|_| !run.goes_back());
+    let Some((FlakeRef::Local(local), tree)) = source.map(|s| (&s.flake, s.tree.clone())) else {
+        return (None, None);
+    };
+    let state = &run.world.environment.state;
+    let before = known.old().and_then(|old| manifest::recall(state, &journey.host.name, old));
+    let Ok(tree) = tree.await else { return (None, None) };
+    let root = local.root.clone();
+    // Most files are known by git's name; the rest are read, and other hosts are not to wait.
+    let read = tokio::task::spawn_blocking(move || {
+        let files = Manifest::of(&root, &tree, before.as_ref())?;
+        let changed = before.map(|before| files.since(&before));
+        Ok::<_, std::io::Error>((Some(files), changed))
+    });
+    match read.await {
+        Ok(Ok(told)) => told,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "which files changed is not known");
+            (None, None)
+        }
+        Err(error) => {
+            tracing::debug!(%error, "which files changed is not known");
+            (None, None)
+        }
+    }
 }
 
 /// The texts of unit files against those that run.

@@ -13,6 +13,7 @@ use crate::event::{
     Changes, Decider, FileChange, Finding, Outcome, PackageChange, Phase, PhaseResult, Pointers,
     Severity, UnitFileChange, Vitals,
 };
+use crate::plan::Goal;
 
 /// Packages named; a new nixpkgs moves thousands.
 const PACKAGES: usize = 100;
@@ -65,7 +66,10 @@ pub fn run(state: &RunState, look: &Look) -> Vec<Item> {
 pub fn host(state: &RunState, host: &HostState, look: &Look) -> Vec<Section> {
     let sections = [
         ("Status", status(state, host, look)),
-        (changes_title(host), host.changes.iter().flat_map(|c| changes(host, c, look)).collect()),
+        (
+            changes_title(host),
+            host.changes.iter().flat_map(|c| changes(state, host, c, look)).collect(),
+        ),
         ("Before the deployment", before(state, host)),
         ("Deployment", phases(state, host, deploying)),
         ("After the deployment", health(state, host)),
@@ -164,10 +168,13 @@ fn pointers(before: Option<&Pointers>, after: Option<&Pointers>, look: &Look) ->
     ]
 }
 
-fn changes(host: &HostState, changes: &Changes, look: &Look) -> Vec<Item> {
+fn changes(state: &RunState, host: &HostState, changes: &Changes, look: &Look) -> Vec<Item> {
     let mut items = Vec::new();
     let bullet = |text: String, more| Item::Line(Mark::Bullet, text, more);
     items.push(match changes.files.as_deref() {
+        None if matches!(words::goal(state), Some(Goal::Rollback { .. })) => {
+            bullet("Files: not looked at, this goes back to a generation".to_owned(), vec![])
+        }
         None => bullet("Files: unknown, the tree deployed last is not known".to_owned(), vec![]),
         Some([]) => bullet("Files: none".to_owned(), vec![]),
         Some(files) => {

@@ -1,5 +1,5 @@
 //! Each way in which a tree can change, or seem to, on a real repository: when its name must
-//! change, when it must stay, and when the name must not be trusted (platform.md, section 4).
+//! change, when it must stay, and when the name must not be trusted.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -45,9 +45,13 @@ impl Repository {
         repository.write("flake.lock", r#"{"nodes":{"root":{}},"root":"root","version":7}"#);
         repository.write("hosts/a b.nix", "one");
         repository.git(&["add", "."]).await;
-        let who = ["-c", "user.name=x", "-c", "user.email=x@x", "-c", "commit.gpgsign=false"];
-        repository.git(&[&who[..], &["commit", "-qm", "base"]].concat()).await;
+        repository.commit("base").await;
         repository
+    }
+
+    async fn commit(&self, message: &str) {
+        let who = ["-c", "user.name=x", "-c", "user.email=x@x", "-c", "commit.gpgsign=false"];
+        self.git(&[&who[..], &["commit", "-qm", message]].concat()).await;
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -179,4 +183,69 @@ async fn a_name_that_could_lie_is_not_trusted() {
     repository.write(".gitmodules", "");
     repository.git(&["add", "."]).await;
     assert_eq!(repository.reason().await, Some(Uncacheable::Submodules));
+}
+
+#[tokio::test]
+async fn files_that_changed_are_named_whoever_committed_them() {
+    use super::super::manifest::Manifest;
+    let repository = Repository::new().await;
+    let root = repository.folder.path();
+    let of = async |before: Option<&Manifest>| {
+        Manifest::of(root, &repository.tree().await, before).expect("read")
+    };
+    repository.write("gone.nix", "g");
+    repository.write("kept.nix", "k");
+    repository.git(&["add", "-A"]).await;
+    let first = of(None).await;
+    assert_eq!(of(Some(&first)).await.since(&first), Vec::<String>::new());
+    repository.write("hosts/a b.nix", "changed and not committed");
+    repository.write("new.nix", "n");
+    repository.git(&["add", "new.nix"]).await;
+    repository.git(&["rm", "-q", "-f", "gone.nix"]).await;
+    let second = of(Some(&first)).await;
+    let changed = ["gone.nix (removed)", "hosts/a b.nix", "new.nix (new)"];
+    assert_eq!(second.since(&first), changed);
+    // what was deployed dirty and is committed now has not changed
+    repository.git(&["add", "-A"]).await;
+    repository.commit("as deployed").await;
+    assert_eq!(of(Some(&second)).await.since(&second), Vec::<String>::new());
+    assert_eq!(of(Some(&first)).await.since(&first), changed);
+}
+
+type Deed = fn(&Repository);
+
+#[tokio::test]
+async fn a_tree_is_still_what_it_was_unless_something_moved() {
+    let repository = Repository::new().await;
+    let flake = repository.flake();
+    let deeds: [(&str, Deed); 6] = [
+        ("written again", |r| r.write("hosts/a b.nix", "one")),
+        ("made runnable", |r| {
+            let runs = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(r.path("flake.nix"), runs).expect("set");
+        }),
+        ("gone", |r| std::fs::remove_file(r.path("hosts/a b.nix")).expect("removed")),
+        ("a folder in its place", |r| {
+            std::fs::rename(r.path("hosts"), r.path("before")).expect("moved");
+            std::fs::rename(r.path("other"), r.path("hosts")).expect("moved");
+        }),
+        ("another index", |r| {
+            std::fs::copy(r.path(".git/index"), r.path("index")).expect("copied");
+            std::fs::rename(r.path("index"), r.path(".git/index")).expect("moved");
+        }),
+        ("a file beside them", |r| r.write("new.nix", "n")),
+    ];
+    for (what, deed) in deeds {
+        repository.write("hosts/a b.nix", "one");
+        repository.write("other/a b.nix", "one");
+        // times of files are those of the last tick: until then nothing can be told from them
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let read = reading(&repository.world, &flake);
+        read.clone().await.expect("a tree");
+        let now = super::super::still::now(&repository.world, &flake, &read).await;
+        assert!(now.expect("told").ptr_eq(&read), "before: {what}");
+        deed(&repository);
+        let now = super::super::still::now(&repository.world, &flake, &read).await;
+        assert!(!now.expect("told").ptr_eq(&read), "{what}");
+    }
 }
