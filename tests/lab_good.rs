@@ -148,7 +148,7 @@ mod lab {
         desk.knob(COMMITTED.knob);
         let said = desk.run(&["quick-deploy", "--format", "json", desk.host()]);
         good(&said);
-        let files = format!("\"hosts/{}/knobs.nix\"", desk.host());
+        let files = format!("\"hosts/{}/knobs.nix", desk.host());
         assert!(said.stdout.contains(&files), "{}", said.stdout);
         let second = desk.unguarded();
         good(&desk.run(&["rollback", desk.host(), "--yes"]));
