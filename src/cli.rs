@@ -3,6 +3,8 @@
 //! Nothing here reads a file or knows a host; a word that is no command is taken as a host's
 //! name (`nixdeploy p620`) and judged later, by whoever has read hosts.toml.
 
+mod args;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -10,8 +12,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::exit;
-use crate::fleet::Mode;
 use crate::fleet::hosts_toml::nearest;
+
+pub use args::*;
 
 /// Deploy a flake of NixOS machines over SSH, verify each one and take back what fails
 #[derive(Debug, Parser)]
@@ -22,6 +25,7 @@ use crate::fleet::hosts_toml::nearest;
     max_term_width = 80,
     arg_required_else_help = true,
     subcommand_required = true,
+    disable_help_subcommand = true,
     before_long_help = EXAMPLES,
     after_long_help = exit_codes(),
 )]
@@ -54,6 +58,21 @@ fn exit_codes() -> String {
     text
 }
 
+/// Pages of the documentation that `help` prints: name, what it tells, text.
+pub const PAGES: [(&str, &str, &str); 3] = [
+    ("hosts", "hosts.toml: every key with its default", include_str!("docs/hosts.md")),
+    ("protocol", "how a deploy is done and undone", include_str!("docs/protocol.md")),
+    ("security", "what is trusted, and what is not", include_str!("docs/security.md")),
+];
+
+fn topics() -> String {
+    let mut text = String::from("Pages:");
+    for (name, about, _) in PAGES {
+        text.push_str(&format!("\n  {name:10} {about}"));
+    }
+    text
+}
+
 /// Flags of every command.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Global options")]
@@ -66,10 +85,10 @@ pub struct Global {
     /// Deploy from this flake instead of the one in hosts.toml
     #[arg(long, global = true, value_name = "REF")]
     pub flake: Option<String>,
-    /// Print one JSON document; short for --format json
+    /// Print one JSON document, also of an error; short for --format json
     #[arg(long, global = true, conflicts_with = "format")]
     pub json: bool,
-    /// Choose how results are printed
+    /// Choose how results are printed; a command that has it not says so
     #[arg(long, global = true, value_name = "FORMAT", default_value = "human")]
     pub format: Format,
     /// Colour the output
@@ -81,13 +100,13 @@ pub struct Global {
     /// Say more; twice: every command that is run
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
-    /// Never ask: go on as without a terminal; what needs an answer is refused
+    /// Never ask: a deploy goes on without its question, as without a terminal
     #[arg(long, global = true)]
     pub no_input: bool,
     /// Answer yes to every question
     #[arg(long, short = 'y', global = true)]
     pub yes: bool,
-    /// Forget everything that was cached
+    /// Evaluate anew, whatever was remembered or cached of it
     #[arg(long, global = true)]
     pub no_cache: bool,
 }
@@ -113,6 +132,37 @@ pub enum Format {
     Github,
 }
 
+impl Format {
+    /// The word that is typed for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Human => "human",
+            Self::Json => "json",
+            Self::Jsonl => "jsonl",
+            Self::Github => "github",
+        }
+    }
+
+    /// What a command line asks for that may be wrong in other places; the last word counts.
+    pub fn asked(argv: &[OsString]) -> Self {
+        let words: Vec<_> = argv.iter().map(|w| w.to_string_lossy()).collect();
+        let mut asked = Self::Human;
+        for (at, word) in words.iter().enumerate() {
+            let next = || words.get(at + 1).map(|w| w.as_ref());
+            asked = match word.as_ref() {
+                "--" => break,
+                "--json" => Self::Json,
+                "--format" => next().and_then(|w| Self::from_str(w, false).ok()).unwrap_or(asked),
+                word => word
+                    .strip_prefix("--format=")
+                    .and_then(|w| Self::from_str(w, false).ok())
+                    .unwrap_or(asked),
+            };
+        }
+        asked
+    }
+}
+
 /// When output is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Color {
@@ -131,7 +181,7 @@ pub enum Command {
     /// Deploy hosts that changed, without a question
     #[command(before_long_help = "Example:\n  nixdeploy quick-deploy p620 razer")]
     QuickDeploy(DeployArgs),
-    /// Show what changes, ask, deploy and verify
+    /// Show what changes, ask once for all hosts, deploy and verify
     #[command(before_long_help = "Examples:\n  nixdeploy deploy p620\n  \
         nixdeploy deploy @server --exclude dex5550 --dry-run")]
     Deploy(DeployArgs),
@@ -153,7 +203,7 @@ pub enum Command {
     /// Build hosts and keep the result, to deploy later
     #[command(before_long_help = "Example:\n  nixdeploy build p620 p510")]
     Build(BuildArgs),
-    /// Go back to an earlier generation and verify it
+    /// Go back to an earlier generation, verified like a deploy
     #[command(before_long_help = "Examples:\n  nixdeploy rollback p620\n  \
         nixdeploy rollback p620 --to 1234")]
     Rollback(RollbackArgs),
@@ -203,197 +253,13 @@ pub enum Command {
     #[command(before_long_help = "Example:\n  \
         nixdeploy completions fish > ~/.config/fish/completions/nixdeploy.fish")]
     Completions(CompletionsArgs),
+    /// Print the help of a command, or a page of the documentation
+    #[command(before_long_help = "Examples:\n  nixdeploy help deploy\n  nixdeploy help hosts",
+        after_long_help = topics())]
+    Help(HelpArgs),
     /// `HOST` alone; replaced by `Deploy` in [`parse`].
     #[command(external_subcommand)]
     Bare(Vec<OsString>),
-}
-
-/// Which hosts.
-#[derive(Debug, Clone, Default, Args)]
-pub struct Selection {
-    /// Name hosts: names, @TAG, globs such as 'p*', or all
-    #[arg(value_name = "HOST", required = true)]
-    pub hosts: Vec<String>,
-    /// Leave these out, selected in the same ways
-    #[arg(long, value_name = "HOST", value_delimiter = ',')]
-    pub exclude: Vec<String>,
-}
-
-/// Flags of the deploy family.
-#[derive(Debug, Clone, Default, Args)]
-pub struct DeployFlags {
-    /// Choose how much is checked
-    ///
-    /// By default what hosts.toml says, else standard.
-    #[arg(long, value_name = "MODE")]
-    pub mode: Option<Mode>,
-    /// Build on the target, here (local), or on a host
-    ///
-    /// By default what hosts.toml says, else local.
-    #[arg(long, value_name = "target|local|HOST")]
-    pub build_on: Option<String>,
-    /// Fetch from the cache of hosts.toml
-    #[arg(long)]
-    pub cached: bool,
-    /// Install for the next boot only; the running system stays
-    #[arg(long)]
-    pub boot: bool,
-    /// Show what would be done and stop before anything changes
-    #[arg(long, conflicts_with = "boot")]
-    pub dry_run: bool,
-    /// Go on although the host's running system and boot default differ
-    #[arg(long)]
-    pub accept_drift: bool,
-    /// Put an issue's number into the report
-    #[arg(long, value_name = "N")]
-    pub issue: Option<u64>,
-    /// Put a sentence into the report
-    #[arg(long, value_name = "TEXT")]
-    pub message: Option<String>,
-    /// Exit 20 instead of 0 when there is something to change
-    #[arg(long, requires = "dry_run")]
-    pub detailed_exitcode: bool,
-}
-
-/// `deploy` and its presets.
-#[derive(Debug, Clone, Default, Args)]
-pub struct DeployArgs {
-    /// Which hosts.
-    #[command(flatten)]
-    pub selection: Selection,
-    /// How.
-    #[command(flatten)]
-    pub flags: DeployFlags,
-}
-
-/// `deploy-via`.
-#[derive(Debug, Clone, Args)]
-pub struct DeployViaArgs {
-    /// Build on this host or builder of hosts.toml
-    #[arg(value_name = "BUILDER")]
-    pub builder: String,
-    /// Which hosts.
-    #[command(flatten)]
-    pub selection: Selection,
-    /// How.
-    #[command(flatten)]
-    pub flags: DeployFlags,
-}
-
-/// `test-host` and `build`.
-#[derive(Debug, Clone, Args)]
-pub struct BuildArgs {
-    /// Which hosts.
-    #[command(flatten)]
-    pub selection: Selection,
-    /// Build on the target, here (local), or on a host
-    ///
-    /// By default what hosts.toml says, else local.
-    #[arg(long, value_name = "target|local|HOST")]
-    pub build_on: Option<String>,
-    /// Fetch from the cache of hosts.toml
-    #[arg(long)]
-    pub cached: bool,
-}
-
-/// `rollback`.
-#[derive(Debug, Clone, Args)]
-pub struct RollbackArgs {
-    /// Name the host
-    #[arg(value_name = "HOST")]
-    pub host: String,
-    /// Go back to this generation
-    ///
-    /// By default the one before the profile's current generation.
-    #[arg(long, value_name = "GEN")]
-    pub to: Option<u64>,
-    /// Also restore the flake.lock that was deployed with it
-    #[arg(long)]
-    pub with_lock: bool,
-}
-
-/// `diff`.
-#[derive(Debug, Clone, Args)]
-pub struct DiffArgs {
-    /// Which hosts.
-    #[command(flatten)]
-    pub selection: Selection,
-    /// Exit 20 instead of 0 when there is a difference
-    #[arg(long)]
-    pub detailed_exitcode: bool,
-}
-
-/// `status` and `ping-hosts`.
-#[derive(Debug, Clone, Default, Args)]
-pub struct StatusArgs {
-    /// Name hosts: names, @TAG, globs such as 'p*'; by default all
-    #[arg(value_name = "HOST")]
-    pub hosts: Vec<String>,
-    /// Leave these out, selected in the same ways
-    #[arg(long, value_name = "HOST", value_delimiter = ',')]
-    pub exclude: Vec<String>,
-}
-
-/// `report`, `resume` and `abort`.
-#[derive(Debug, Clone, Default, Args)]
-pub struct RunArgs {
-    /// Name the run by the beginning of its id; by default the last one
-    #[arg(value_name = "RUN")]
-    pub run: Option<String>,
-}
-
-/// `logs`.
-#[derive(Debug, Clone, Args)]
-pub struct LogsArgs {
-    /// Name the host
-    #[arg(value_name = "HOST")]
-    pub host: String,
-    /// Name the run by the beginning of its id; by default the host's last one
-    #[arg(long, value_name = "RUN")]
-    pub run: Option<String>,
-}
-
-/// `trust`.
-#[derive(Debug, Clone, Args)]
-pub struct TrustArgs {
-    /// Name the host
-    #[arg(value_name = "HOST")]
-    pub host: String,
-}
-
-/// `check` and `check-syntax`.
-#[derive(Debug, Clone, Default, Args)]
-pub struct CheckArgs {
-    /// Check these files and folders; by default the whole flake
-    #[arg(value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
-}
-
-/// `history`.
-#[derive(Debug, Clone, Default, Args)]
-pub struct HistoryArgs {
-    /// Show the runs that had one of these hosts; by default all
-    #[arg(value_name = "HOST")]
-    pub hosts: Vec<String>,
-    /// Show at most this many runs
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub limit: usize,
-}
-
-/// `init`.
-#[derive(Debug, Clone, Default, Args)]
-pub struct InitArgs {
-    /// Replace a hosts.toml that is already there
-    #[arg(long)]
-    pub force: bool,
-}
-
-/// `completions`.
-#[derive(Debug, Clone, Args)]
-pub struct CompletionsArgs {
-    /// Name the shell
-    #[arg(value_name = "SHELL")]
-    pub shell: clap_complete::Shell,
 }
 
 /// Understands a command line; `HOST...` alone becomes `deploy HOST...`.
@@ -414,8 +280,31 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
 }
 
 fn understand(argv: &[OsString]) -> Result<Cli, clap::Error> {
-    let matches = Cli::command().try_get_matches_from(argv)?;
+    let matches = Cli::command().try_get_matches_from(argv).map_err(|e| meant(e, argv))?;
     Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut Cli::command()))
+}
+
+/// An unknown flag is told with the nearest one, by the same rule as any other word.
+fn meant(mut error: clap::Error, argv: &[OsString]) -> clap::Error {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return error };
+    if error.kind() != ErrorKind::UnknownArgument || !word.starts_with("--") {
+        return error;
+    }
+    let word = word.clone();
+    let mut top = Cli::command();
+    top.build();
+    let typed = argv.iter().filter_map(|w| w.to_str());
+    let command = typed.filter_map(|w| top.find_subcommand(w)).next().unwrap_or(&top);
+    let flags = command.get_arguments().filter_map(clap::Arg::get_long);
+    let nearest = nearest(word.trim_start_matches('-'), flags);
+    // A tip to pass it as a value helps nobody: no value here begins with a dash.
+    error.remove(ContextKind::Suggested);
+    error.remove(ContextKind::SuggestedArg);
+    if let Some(nearest) = nearest {
+        let nearest = ContextValue::String(format!("--{nearest}"));
+        error.insert(ContextKind::SuggestedArg, nearest);
+    }
+    error
 }
 
 /// `chekc --staged` is no host with a strange flag: say so as clap would.
@@ -439,104 +328,4 @@ pub fn command_names() -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fleet::names::RESERVED;
-
-    fn parsed(words: &str) -> Result<Cli, clap::Error> {
-        let argv = std::iter::once("nixdeploy").chain(words.split_whitespace());
-        parse(argv.map(OsString::from))
-    }
-
-    #[test]
-    fn clap_finds_no_fault_with_the_types() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn no_host_can_carry_a_commands_name() {
-        for name in command_names() {
-            assert!(RESERVED.contains(&name.as_str()), "{name} is missing from RESERVED");
-        }
-        assert!(RESERVED.is_sorted());
-    }
-
-    #[test]
-    fn a_host_alone_is_deployed() {
-        let cli = parsed("--json p620 razer --dry-run -v").expect("hosts");
-        assert_eq!(cli.bare.as_deref(), Some("p620"));
-        assert!(cli.global.json && cli.global.verbose == 1);
-        let Command::Deploy(args) = cli.command else { panic!("{:?}", cli.command) };
-        assert_eq!(args.selection.hosts, ["p620", "razer"]);
-        assert!(args.flags.dry_run);
-        assert_eq!(parsed("deploy p620").expect("deploy").bare, None);
-    }
-
-    #[test]
-    fn a_misspelt_command_with_its_own_flags_is_no_host() {
-        let error = parsed("histroy --limit 3").expect_err("no such flag of deploy");
-        assert_eq!(error.kind(), ErrorKind::InvalidSubcommand);
-        assert!(error.to_string().contains("history"), "{error}");
-        let error = parsed("p620 --limit 3").expect_err("no such flag of deploy");
-        assert_eq!(error.kind(), ErrorKind::UnknownArgument);
-    }
-
-    #[test]
-    fn flags_arrive_where_they_are_read() {
-        let cli = parsed(
-            "deploy-via p620 razer samsung --mode fast --build-on target --cached --boot \
-             --accept-drift --issue 7 --exclude samsung,p510 --no-cache --yes --no-input -qq \
-             --inventory x.toml --flake . --color never --format jsonl",
-        )
-        .expect("all flags");
-        let global = &cli.global;
-        assert_eq!(global.format(), Format::Jsonl);
-        assert_eq!((global.quiet, global.color), (2, Color::Never));
-        assert!(global.no_cache && global.yes && global.no_input);
-        assert_eq!(global.flake.as_deref(), Some("."));
-        let Command::DeployVia(args) = cli.command else { panic!("{:?}", cli.command) };
-        assert_eq!(args.builder, "p620");
-        assert_eq!(args.selection.exclude, ["samsung", "p510"]);
-        assert_eq!((args.flags.mode, args.flags.issue), (Some(Mode::Fast), Some(7)));
-        assert!(args.flags.cached && args.flags.boot && args.flags.accept_drift);
-        assert_eq!(parsed("status --json").expect("json").global.format(), Format::Json);
-    }
-
-    #[test]
-    fn what_contradicts_itself_is_refused() {
-        for words in [
-            "status --json --format human",
-            "deploy",
-            "deploy p620 --detailed-exitcode",
-            "deploy p620 --boot --dry-run",
-            "deploy p620 --mode emergency",
-            "rollback p620 --to first",
-            "status -q -v",
-            "",
-        ] {
-            let error = parsed(words).expect_err(words);
-            assert_eq!(error.exit_code(), 2, "{words}");
-        }
-    }
-
-    /// Help has a grammar; see the style guide in `spec/exemplars.md`.
-    #[test]
-    fn help_keeps_its_grammar() {
-        let mut top = Cli::command();
-        top.build();
-        for command in top.get_subcommands_mut() {
-            let name = command.get_name().to_owned();
-            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-            assert!(about.starts_with(char::is_uppercase) && !about.ends_with('.'), "{name}");
-            let long = command.render_long_help().to_string();
-            assert!(name == "help" || long.starts_with("Example"), "{name}: {long}");
-            assert!(long.lines().all(|l| l.chars().count() <= 80), "{name}: {long}");
-            assert!(command.render_help().to_string().len() <= long.len());
-        }
-        let long = top.render_long_help().to_string();
-        assert!(long.starts_with("Examples:"), "{long}");
-        let last = long.trim_end().lines().last().unwrap_or_default();
-        assert!(last.trim_start().starts_with("130"), "{last}");
-        assert!(long.lines().all(|l| l.chars().count() <= 80), "{long}");
-    }
-}
+mod tests;

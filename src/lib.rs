@@ -18,6 +18,7 @@ pub mod validate;
 pub mod verify;
 pub mod world;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -30,25 +31,43 @@ use world::{Clock, Environment, World};
 
 /// Parses, runs, and turns the result into an exit code.
 pub fn main() -> ExitCode {
-    let cli = match cli::parse(std::env::args_os()) {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let cli = match cli::parse(argv.iter().cloned()) {
         Ok(cli) => cli,
-        Err(error) => {
-            let text = error.render().to_string();
-            // What was typed is quoted in it, and may hold anything.
-            if text.chars().any(|c| c != '\n' && event::harmless::obeyed(c)) {
-                report::complain(&text);
-            } else {
-                let _ = error.print();
-            }
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+        Err(error) => return not_understood(&error, &argv),
     };
     let error = match serve(&cli) {
         Ok(exit) => return exit.into(),
         Err(error) => error.downcast().unwrap_or_else(|other| internal(&other)),
     };
-    report::complain(&error);
+    report::refuse(&error, command::launch::setting(&cli.global).format);
     error.exit.into()
+}
+
+/// Help and version, or why the words were not understood.
+fn not_understood(error: &clap::Error, argv: &[OsString]) -> ExitCode {
+    let text = error.render().to_string();
+    let format = cli::Format::asked(argv);
+    if error.use_stderr() && format != cli::Format::Human {
+        report::refuse(&usage(&text), command::launch::form(format));
+    } else if text.chars().any(|c| c != '\n' && event::harmless::obeyed(c)) {
+        // What was typed is quoted in it, and may hold anything.
+        report::complain(&text);
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// The parts of clap's text.
+fn usage(text: &str) -> Error {
+    let mut parts = text.split("\n\n").map(str::trim);
+    let first = parts.next().unwrap_or_default();
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    let sentence = first.split_whitespace().collect::<Vec<_>>().join(" ");
+    let tips = parts.flat_map(str::lines).filter_map(|l| l.trim().strip_prefix("tip: "));
+    let said = tips.fold(Error::new(Exit::Usage, sentence), |said, tip| said.hint(tip));
+    said.hint("nixdeploy --help")
 }
 
 /// One thread is enough: nearly all of our time is spent waiting for nix and ssh.

@@ -12,8 +12,14 @@ fn drawn<'a>(desk: &Desk, commands: impl IntoIterator<Item = &'a str>) -> String
     for command in commands {
         let said = desk.run(&command.split(' ').collect::<Vec<_>>());
         text += &format!("$ nixdeploy {command}\n{}\n", desk.shown(&said));
-        assert_eq!(said.stdout, "", "{command}: errors go to standard error");
-        assert!(said.stderr.starts_with("error"), "{command}\n{}", said.stderr);
+        let form = command.split_once("--format ").map_or("json", |(_, form)| form);
+        let program = form.starts_with("json") && command.contains("json");
+        let (document, told) = match program {
+            true => (said.stdout.starts_with("{\"schema\":1,\"exit\":2,\"error\":{"), &said.stderr),
+            false => (said.stderr.starts_with("error"), &said.stdout),
+        };
+        assert!(document, "{command}\n{}{}", said.stdout, said.stderr);
+        assert_eq!(told, "", "{command}: errors go where results go to programs, else apart");
         assert_eq!(said.code, 2, "{command}\n{}", said.stderr);
     }
     assert_eq!(desk.files(), before, "nothing is left behind");

@@ -293,7 +293,7 @@ fn took(played: &Played) -> Duration {
 
 /// Everything that is ever shown of a run.
 fn shown(played: &Played) -> String {
-    let look = Look { unicode: true, colour: false, width: 80, zone: jiff_utc() };
+    let look = Look { unicode: true, colour: false, width: 80, whole: false, zone: jiff_utc() };
     let state = &played.state;
     let github = nixdeploy::report::github::annotations(state).join("\n");
     let lines: String = played.events.iter().map(|e| json::line(e).expect("a line")).collect();

@@ -138,10 +138,10 @@ fn the_question_says_what_is_at_stake_in_few_lines() {
     let more = (0..40).map(|n| recorder::package(&format!("package-{n:02}"), "1.0", "2.0"));
     many.packages.get_or_insert_default().extend(more);
     many.units.stop = (0..30).map(|n| format!("very-long-name-of-a-unit-{n}.service")).collect();
-    let text = changes::offer(&host("p620"), &many, &Look::plain());
+    let text = changes::offers(&[(&host("p620"), &many)], &Look::plain());
     assert_snapshot!("question", text);
     assert!(text.lines().all(|l| columns_of(l) <= 80));
-    let nothing = changes::offer(&host("p620"), &Default::default(), &Look::plain());
+    let nothing = changes::offers(&[(&host("p620"), &Default::default())], &Look::plain());
     assert_eq!(nothing, "p620\n  packages unknown\n  no units are touched\n");
 }
 

@@ -133,6 +133,7 @@ fn board(hosts: Vec<Invented>, ping: bool) -> Board {
             record: it.record.as_ref(),
             last_deploy: it.last.map(|(result, hours)| LastDeploy {
                 run,
+                rollback: false,
                 result: result.to_owned(),
                 at_ms: at(hours),
             }),
@@ -188,6 +189,24 @@ fn hosts_that_do_not_answer_are_told_with_when_they_did() {
     assert_snapshot!(status(vec![with("p620", |_| ()), silent("razer"), denied]));
     assert!(status(vec![silent("razer")]).ends_with("exit 0\n"), "razer is optional");
     assert!(status(vec![silent("p510")]).ends_with("exit 5\n"));
+}
+
+#[test]
+fn a_generation_that_waits_for_the_boot_is_staged_and_a_trial_of_an_older_one_is_drift() {
+    let against = |switched_s: Option<u64>| {
+        let staged = with("p620", |facts| {
+            let older = system("older");
+            facts.early.pointers.running = Some(older.clone());
+            let kept = Kept { generation: Generation(11), made_s: 0, toplevel: older };
+            facts.generations.insert(0, kept);
+            let made_s = facts.now_s - 7300;
+            facts.switched_s = switched_s.map(|s| made_s.saturating_add_signed(s as i64 - 50));
+        });
+        board(vec![staged], false).hosts.remove(0).vs_flake.map(|a| a.word())
+    };
+    assert_eq!(against(Some(0)), Some("staged"), "made 50 s after the switch");
+    assert_eq!(against(Some(100)), Some("drift"), "switched 50 s after it was made");
+    assert_eq!(against(None), Some("drift"), "not told");
 }
 
 #[test]

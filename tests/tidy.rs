@@ -81,6 +81,11 @@ fn lengths() {
 }
 
 #[test]
+fn long_files() {
+    nothing(sources(rust).iter().filter_map(rules::long_file).collect());
+}
+
+#[test]
 fn words() {
     nothing(sources(|p| rust(p) && p != "src/lib.rs").iter().flat_map(rules::words).collect());
 }

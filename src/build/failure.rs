@@ -8,6 +8,8 @@ use crate::world::{Ended, StartError};
 
 /// Lines of a trace or a builder's log that are shown.
 const SHOWN: usize = 25;
+/// Lines of an error's own words that are shown.
+const OWN: usize = 8;
 
 /// Why a host was not evaluated or not built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +21,7 @@ pub enum BuildError {
         message: String,
         /// `FILE:LINE:COLUMN` below the flake, or in the store.
         place: Option<String>,
-        /// The last lines of what Nix printed.
+        /// What Nix printed, the trace first and the error itself last.
         trace: Vec<String>,
     },
     /// The flake has no such configuration.
@@ -104,9 +106,20 @@ impl BuildError {
     /// The lines that explain it: a trace, or the end of a builder's log.
     pub fn details(&self) -> &[String] {
         match self {
-            Self::Evaluation { trace, .. } => trace,
+            Self::Evaluation { trace, .. } => &trace[trace.len().saturating_sub(SHOWN)..],
             Self::Builder { tail, .. } => tail,
             _ => &[],
+        }
+    }
+
+    /// What explains it in few lines: of a trace the error itself with its place, as Nix puts it
+    /// last; of a builder the end of its log.
+    pub fn causes(&self) -> Vec<String> {
+        match self {
+            Self::Evaluation { message, place, trace } => {
+                own_words(message, place.as_deref(), trace)
+            }
+            other => other.details().to_vec(),
         }
     }
 
@@ -257,7 +270,24 @@ fn evaluation(error: &Complaint) -> BuildError {
         (None, _) => "nix gave no reason".to_owned(),
     };
     let place = error.place.as_deref().map(below_source);
-    BuildError::Evaluation { message, place, trace: last(&error.lines) }
+    BuildError::Evaluation { message, place, trace: error.lines.clone() }
+}
+
+/// The lines of the last `error:` that the sentence does not hold already; source is left out, and
+/// the trace above it.
+fn own_words(message: &str, place: Option<&str>, trace: &[String]) -> Vec<String> {
+    let last = trace.iter().rposition(|l| l.trim_start().starts_with("error:"));
+    let source = |line: &str| {
+        let line = line.trim_start_matches(|c: char| c.is_ascii_digit());
+        line.starts_with('|') || line.is_empty()
+    };
+    let lines = trace[last.unwrap_or(trace.len())..].iter().map(|l| l.trim());
+    let lines = lines.map(|l| l.strip_prefix("error:").unwrap_or(l).trim());
+    let known =
+        |line: &str| line.trim_start_matches("- ") == message || line == "Failed assertions:";
+    let told = lines.filter(|l| !source(l) && !known(l) && !l.starts_with("at /"));
+    let told = told.take(OWN).map(str::to_owned);
+    told.chain(place.map(|place| format!("at {place}"))).collect()
 }
 
 /// `Did you mean A?`, `Did you mean one of A, B or C?`.
@@ -322,6 +352,8 @@ mod tests {
         let assertion = recorded!("eval-assertion", Stage::Evaluation);
         assert_eq!(assertion.to_string(), "evaluation failed: lab.evalError is set");
         assert!(assertion.details().len() > 5);
+        assert_eq!(assertion.causes(), Vec::<String>::new(), "the sentence says it all");
+        assert_eq!(syntax.causes(), ["at hosts/p620/default.nix:1:9"]);
         let unreachable = recorded!("eval-github", Stage::Evaluation);
         assert!(unreachable.to_string().contains("unable to download"), "{unreachable}");
         let none = recorded!("eval-noflake", Stage::Evaluation);

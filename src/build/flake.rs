@@ -199,6 +199,7 @@ mod tests {
             machine: "here".to_owned(),
             interactive: false,
             screen: false,
+            page: false,
             unicode: false,
             arguments: Vec::new(),
             step_summary: None,

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::error::Error;
 use crate::event::{Severity, harmless};
 use crate::exit::Exit;
+use crate::report::github;
 use crate::validate::{Examined, Fault, Faulty, Position, examine, tracked};
 use crate::world::World;
 
@@ -20,6 +21,8 @@ pub struct Check {
     pub paths: Vec<PathBuf>,
     /// One JSON document instead of drawings.
     pub json: bool,
+    /// Annotations of GitHub Actions instead of drawings.
+    pub github: bool,
     /// Whether colours can be shown.
     pub colour: bool,
     /// Warnings block too (`--deny warn`).
@@ -51,6 +54,8 @@ pub async fn run(world: &World, check: &Check) -> Result<Answer, Error> {
     let blocked = examined.worst().is_some_and(|worst| worst >= blocks_from);
     let text = if check.json {
         format!("{:#}\n", document(&examined, took_ms))
+    } else if check.github {
+        annotations(&examined) + &recap(&examined, took_ms)
     } else {
         examined.drawn(check.colour, world.environment.unicode) + &recap(&examined, took_ms)
     };
@@ -96,6 +101,23 @@ fn recap(examined: &Examined, took_ms: u128) -> String {
     let warnings = count(examined.count(Severity::Warn), "warning");
     let _ = writeln!(line, ", {errors}, {warnings}, {took_ms} ms");
     line
+}
+
+fn annotations(examined: &Examined) -> String {
+    let faults = examined.faulty.iter().flat_map(|file| file.faults.iter().map(move |f| (file, f)));
+    let line = |(file, fault): (&Faulty, &Fault)| {
+        let at = Position::of(&file.text, fault.range.start);
+        let hint = fault.hint.as_ref().map(|hint| format!("\n{hint}")).unwrap_or_default();
+        github::annotation_at(&github::Place {
+            block: fault.severity == Severity::Block,
+            file: &file.path.display().to_string(),
+            line: at.line,
+            column: at.column,
+            title: fault.code,
+            text: &format!("{}{hint}", fault.message),
+        }) + "\n"
+    };
+    faults.map(line).collect()
 }
 
 fn document(examined: &Examined, took_ms: u128) -> Value {

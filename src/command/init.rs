@@ -1,7 +1,8 @@
 //! `nixdeploy init`: hosts.toml from the hosts of the flake.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cli::{Global, InitArgs};
@@ -14,9 +15,12 @@ use crate::fleet::{Address, AttrName, HostName};
 use crate::world::{Invocation, Output, StartError, World, files};
 
 use super::inventory;
+use crate::report::look::count;
 
 /// Fetching the inputs of a flake can take long; evaluating the names does not.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// Inventories kept beside the one that replaces them.
+const BACKUPS: u32 = 99;
 
 /// Asks the flake for its hosts and writes them down.
 ///
@@ -42,13 +46,36 @@ pub async fn run(world: &World, global: &Global, args: &InitArgs) -> Result<Exit
     let names = names(&output, &flake)?;
     // A flake in the same folder needs no mention: the file can move with it.
     let written = if Path::new(&flake) == folder { "." } else { flake.as_str() };
-    files::replace(&path, render(&names, written).as_bytes()).map_err(|error| {
+    let unwritten = |error: std::io::Error| {
         Error::usage(format!("cannot write {}", path.display()))
             .because(error)
             .hint("write it elsewhere: nixdeploy init --inventory FILE")
-    })?;
-    crate::report::out(&farewell(&path, &names));
+    };
+    let kept = keep(&path).map_err(unwritten)?;
+    files::replace(&path, render(&names, written).as_bytes()).map_err(unwritten)?;
+    let kept = kept.map(|kept| format!("The one before is kept: {}\n", kept.display()));
+    crate::report::out(&(farewell(&path, &names) + &kept.unwrap_or_default()));
     Ok(Exit::Done)
+}
+
+/// Keeps what is there beside it, under a name that nothing has: `hosts.toml.old`, `.old2`, ...
+fn keep(path: &Path) -> std::io::Result<Option<PathBuf>> {
+    for n in 1..=BACKUPS {
+        let number = if n == 1 { String::new() } else { n.to_string() };
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".old{number}"));
+        // A second name for the same file: there is no moment at which it has none.
+        match std::fs::hard_link(path, &name) {
+            Ok(()) => return Ok(Some(name.into())),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(_) if !Path::new(&name).exists() => {
+                return std::fs::copy(path, &name).map(|_| Some(name.into()));
+            }
+            Err(_) => {}
+        }
+    }
+    Err(std::io::Error::other(format!("there are {BACKUPS} files kept beside it already")))
 }
 
 /// What Nix is asked.
@@ -111,7 +138,8 @@ fn not_started(error: StartError) -> Error {
 fn farewell(path: &Path, names: &[String]) -> String {
     let first = names.iter().find(|n| usable(n).is_ok()).map_or("HOST", String::as_str);
     let left_out = names.iter().filter(|n| usable(n).is_err()).count();
-    let mut text = format!("{}: {} hosts", path.display(), names.len() - left_out);
+    let hosts = count(names.len() - left_out, "host", "hosts");
+    let mut text = format!("{}: {hosts}", path.display());
     if left_out > 0 {
         let _ = write!(text, ", {left_out} left out (the file says why)");
     }

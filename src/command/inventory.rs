@@ -32,7 +32,7 @@ pub fn load(environment: &Environment, global: &Global) -> Result<Fleet, Error> 
         // Drawn below the folder it was started in, a path is short and can be clicked.
         let shown = path.strip_prefix(&environment.folder).unwrap_or(&path);
         let drawn = render(&mistakes, shown, &text, colour);
-        Error::usage(drawn).hint("every key with an example: nixdeploy schema, src/docs/hosts.md")
+        Error::usage(drawn).hint("every key with its default: nixdeploy help hosts")
     })
 }
 

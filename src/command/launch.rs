@@ -22,15 +22,20 @@ use crate::report::{self, Format, Setting};
 use crate::validate::{self, Blocked, Clearance, Strictness, TreeView};
 use crate::world::World;
 
+/// The form that a word of `--format` asks for.
+pub fn form(wanted: Wanted) -> Format {
+    match wanted {
+        Wanted::Human => Format::Human,
+        Wanted::Json => Format::Json,
+        Wanted::Jsonl => Format::Jsonl,
+        Wanted::Github => Format::Github,
+    }
+}
+
 /// What the flags say of the report.
 pub fn setting(global: &Global) -> Setting {
     Setting {
-        format: match global.format() {
-            Wanted::Human => Format::Human,
-            Wanted::Json => Format::Json,
-            Wanted::Jsonl => Format::Jsonl,
-            Wanted::Github => Format::Github,
-        },
+        format: form(global.format()),
         colour: match global.color {
             Color::Auto => anstream::ColorChoice::Auto,
             Color::Always => anstream::ColorChoice::Always,
@@ -80,6 +85,7 @@ pub fn begin(
         flake,
         issue: request.issue,
         message: request.message.as_deref().map(harmless::line),
+        recovers: request.recovers.clone(),
     });
     emitter.emit(Event::Planned { plan });
     Ok(Begun { name, emitter, stop, screens })

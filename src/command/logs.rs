@@ -3,12 +3,29 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use super::kept;
 use super::report::{find, show, unreadable};
 use crate::error::Error;
 use crate::event::{Event, PhaseResult, Stamped};
 use crate::exit::Exit;
-use crate::fleet::HostName;
-use crate::report::{Format, Look, json, memory, store};
+use crate::fleet::{Fleet, HostName};
+use crate::report::{Format, Look, json, store};
+
+/// The host that is meant.
+///
+/// # Errors
+/// When the word means none, or several.
+pub fn host(state_dir: &Path, fleet: Option<&Fleet>, word: &str) -> Result<HostName, Error> {
+    match kept::hosts(&store::list(state_dir), fleet, word)?.as_slice() {
+        [one] => Ok(one.clone()),
+        several => {
+            let names: Vec<&str> = several.iter().map(HostName::as_str).collect();
+            Err(Error::usage("one host at a time")
+                .because(format!("that means {}", names.join(", ")))
+                .hint("nixdeploy logs HOST"))
+        }
+    }
+}
 
 /// Prints every line of output and every piece of evidence of one host.
 ///
@@ -21,9 +38,10 @@ pub fn run(
     format: Format,
     look: &Look,
 ) -> Result<Exit, Error> {
-    // Without a name: the last run that deployed the host, else the last of all.
-    let last = memory::last_deploys(state_dir, std::slice::from_ref(host));
-    let run = find(state_dir, run.or_else(|| last.get(host).map(|d| d.run.as_str())))?;
+    let run = match run {
+        Some(run) => find(state_dir, Some(run), &format!("logs {host} --run "))?,
+        None => last(state_dir, host)?,
+    };
     let (mut text, mut lines) = (String::new(), Vec::new());
     let mut hosts: Vec<HostName> = Vec::new();
     store::each(&store::log_of(state_dir, &run), |line, stamped| {
@@ -53,6 +71,15 @@ pub fn run(
         text = format!("{host} said nothing in run {run}\n");
     }
     show(&text)
+}
+
+/// The last run that the host had a part in.
+fn last(state_dir: &Path, host: &HostName) -> Result<String, Error> {
+    let entries = store::list(state_dir);
+    let last = entries.iter().find(|e| e.names.contains(host)).map(|e| e.run.clone());
+    last.ok_or_else(|| {
+        Error::usage(format!("no run of {host} was kept")).hint(format!("nixdeploy deploy {host}"))
+    })
 }
 
 /// The events behind the log, as they were stored.

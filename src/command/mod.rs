@@ -3,10 +3,13 @@
 pub mod check;
 pub mod completions;
 pub mod deploy;
+pub mod form;
 mod glance;
+pub mod help;
 pub mod history;
 pub mod init;
 pub mod inventory;
+mod kept;
 pub mod launch;
 pub mod logs;
 pub mod recover;
@@ -21,7 +24,6 @@ pub mod trust;
 use crate::cli::{Cli, Command};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::fleet::HostName;
 use crate::world::World;
 
 /// Does what was typed.
@@ -29,6 +31,7 @@ use crate::world::World;
 /// # Errors
 /// When it ended before any host was touched.
 pub async fn run(world: &World, cli: &Cli) -> Result<Exit, Error> {
+    form::admit(cli)?;
     let typed = deploy::Typed { global: &cli.global, bare: cli.bare.as_deref() };
     match &cli.command {
         Command::QuickDeploy(a) => deploy::run(world, &typed, "quick-deploy", None, a).await,
@@ -60,12 +63,14 @@ async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, 
     match command {
         Command::Report(args) => report::run(state, args.run.as_deref(), setting.format, &look),
         Command::Logs(args) => {
-            let host = HostName::new(args.host.clone())
-                .map_err(|e| Error::usage(e.to_string()).hint("nixdeploy history"))?;
+            let fleet = kept::fleet(&world.environment, &cli.global);
+            let host = logs::host(state, fleet.as_ref(), &args.host)?;
             logs::run(state, &host, args.run.as_deref(), setting.format, &look)
         }
         Command::History(args) => {
-            history::run(state, &args.hosts, args.limit, setting.format, &look)
+            let fleet = kept::fleet(&world.environment, &cli.global);
+            let form = (setting.format, &look);
+            history::run(state, &args.hosts, args.limit, fleet.as_ref(), form)
         }
         Command::Status(args) => {
             status::run(world, &cli.global, args, status::Which::Status, &look).await
@@ -85,6 +90,7 @@ async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, 
             }
             Ok(Exit::Done)
         }
+        Command::Help(args) => help::run(args),
         Command::Schema => Ok(schema::run()),
         Command::Completions(args) => Ok(completions::run(args)),
         Command::Init(args) => init::run(world, &cli.global, args).await,
@@ -97,6 +103,7 @@ async fn checked(world: &World, cli: &Cli, args: &crate::cli::CheckArgs) -> Resu
     let check = check::Check {
         paths: args.paths.clone(),
         json: cli.global.format() == crate::cli::Format::Json,
+        github: cli.global.format() == crate::cli::Format::Github,
         colour: cli.global.color == crate::cli::Color::Always
             || (cli.global.color == crate::cli::Color::Auto && world.environment.screen),
         deny_warnings: false,

@@ -24,7 +24,7 @@ pub async fn resume(
     args: &RunArgs,
 ) -> Result<Exit, Error> {
     let fleet = inventory::load(&world.environment, typed.global)?;
-    let run = find(world, &fleet, args)?;
+    let run = find(world, &fleet, args, "resume ")?;
     let open = hosts(&fleet, &run, |h| h.report.as_ref().is_none_or(|r| unsettled(&r.outcome)));
     if open.is_empty() {
         return nothing(&run, "every host of it has its outcome");
@@ -56,7 +56,7 @@ pub async fn abort(
     args: &RunArgs,
 ) -> Result<Exit, Error> {
     let fleet = inventory::load(&world.environment, typed.global)?;
-    let run = find(world, &fleet, args)?;
+    let run = find(world, &fleet, args, "abort ")?;
     let open = hosts(&fleet, &run, |h| h.report.as_ref().is_none_or(|r| unsettled(&r.outcome)));
     if open.is_empty() {
         return nothing(&run, "nothing of it is held or armed");
@@ -65,11 +65,11 @@ pub async fn abort(
 }
 
 /// The run that is meant: the one named, else one of ours that a host still holds, else the last.
-fn find(world: &World, fleet: &Fleet, args: &RunArgs) -> Result<RunState, Error> {
+fn find(world: &World, fleet: &Fleet, args: &RunArgs, command: &str) -> Result<RunState, Error> {
     let state = &world.environment.state;
     let records = fleet.hosts.iter().filter_map(|h| journal::read(state, &h.name));
     let armed = records.filter(journal::Record::is_open).map(|r| r.run).next();
-    let run = report::find(state, args.run.as_deref().or(armed.as_deref()))?;
+    let run = report::find(state, args.run.as_deref().or(armed.as_deref()), command)?;
     if store::lives(state, &run) {
         return Err(Error::usage(format!("run {run} is still going on in another process"))
             .hint("stop it there with Ctrl-C: it ends each host truthfully")

@@ -1,6 +1,6 @@
 //! Sentences of `status`: what is odd about a host, and what to type next. Pure.
 
-use super::standing::{Known, at_work};
+use super::standing::{Known, at_work, staged};
 use crate::activate::journal::Record;
 use crate::fleet::StorePath;
 use crate::preflight::facts::Facts;
@@ -143,14 +143,36 @@ fn drift(known: &Known<'_>, facts: &Facts) -> Option<Note> {
     }
     let pointers = &facts.early.pointers;
     let name = |path: &Option<StorePath>| system(facts, path.as_ref());
+    if staged(facts) {
+        return Some(waits(known, facts));
+    }
     let text = format!(
         "drift: running {}, profile {}, boot default {}",
         name(&pointers.running),
         name(&pointers.profile),
         name(&pointers.boot_default)
     );
-    let refused = Refused::Drift { pointers: Box::new(pointers.clone()) };
+    let refused = Refused::Drift { pointers: Box::new(pointers.clone()), staged: false };
     Some(Note { next: refused.hints(&known.host.name), ..note("drift", text) })
+}
+
+/// A later generation waits for the next boot; it need not be the flake's.
+fn waits(known: &Known<'_>, facts: &Facts) -> Note {
+    let pointers = &facts.early.pointers;
+    let name = |path: &Option<StorePath>| system(facts, path.as_ref());
+    let wanted = known.wanted.and_then(|w| w.as_ref().ok()?.toplevel.as_ref());
+    let other = wanted.is_some_and(|wanted| pointers.profile.as_ref() != Some(wanted));
+    let other = if other { "; the flake wants another one by now" } else { "" };
+    let text = format!(
+        "staged: {} boots next, {} runs: a reboot applies it{other}",
+        name(&pointers.boot_default),
+        name(&pointers.running),
+    );
+    let next = vec![
+        format!("ssh {} sudo reboot", known.host.address()),
+        format!("nixdeploy deploy {} --accept-drift  # or replace it", known.host.name),
+    ];
+    Note { next, ..note("staged", text) }
 }
 
 /// `gen 12`, or the beginning of its hash with its name.

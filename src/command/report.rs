@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use super::kept;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::report::store::{self, FindError, Loaded};
+use crate::report::store::{self, Loaded};
 use crate::report::{Format, Look, door, github, human, json, summary};
 
 /// Shows a run, by default the last.
@@ -17,7 +18,7 @@ pub fn run(
     format: Format,
     look: &Look,
 ) -> Result<Exit, Error> {
-    let run = find(state_dir, run)?;
+    let run = find(state_dir, run, "report ")?;
     let log = store::log_of(state_dir, &run);
     if format == Format::Jsonl {
         return lines(&log, &run);
@@ -35,14 +36,13 @@ pub fn run(
 }
 
 /// The run that is meant; `None`: the last.
-pub(crate) fn find(state_dir: &Path, run: Option<&str>) -> Result<String, Error> {
-    store::find(state_dir, run.unwrap_or("last")).map_err(|e| {
-        let hint = match e {
-            FindError::Nothing => "nixdeploy deploy HOST",
-            FindError::Unknown(_) | FindError::Ambiguous(..) => "nixdeploy history",
-        };
-        Error::usage(e.to_string()).hint(hint)
-    })
+///
+/// # Errors
+/// When it is none that was kept; `command` is what to type with the right one.
+pub(crate) fn find(state_dir: &Path, run: Option<&str>, command: &str) -> Result<String, Error> {
+    let word = run.unwrap_or("last");
+    store::find(state_dir, word)
+        .map_err(|error| kept::no_run(&store::list(state_dir), command, word, &error))
 }
 
 pub(crate) fn unreadable(run: &str, error: &std::io::Error) -> Error {

@@ -6,7 +6,7 @@ use super::remarks;
 use crate::activate::journal::Record;
 use crate::build::{BuildError, Evaluated};
 use crate::fleet::{Host, Limits, Optional, StorePath};
-use crate::preflight::facts::{Facts, Unit};
+use crate::preflight::facts::Facts;
 use crate::preflight::read::Answered;
 use crate::preflight::{self, Refused};
 use crate::report::board::{Against, Fullest, Reach, Row, State, Transaction, Trouble, Units};
@@ -22,7 +22,7 @@ pub struct Known<'a> {
     pub wanted: Option<&'a Result<Evaluated, Trouble>>,
     /// Our own record of the last transaction there.
     pub record: Option<&'a Record>,
-    /// The last run that meant to change it.
+    /// The last run that changed it, or tried to.
     pub last_deploy: Option<LastDeploy>,
     /// The last run that reached it.
     pub last_seen: Option<LastSeen>,
@@ -85,7 +85,7 @@ pub fn not_evaluated(error: &BuildError) -> Trouble {
     Trouble {
         code: error.code().to_owned(),
         sentence: error.to_string(),
-        causes: error.details().to_vec(),
+        causes: error.causes(),
         next: error.hints(),
     }
 }
@@ -93,6 +93,9 @@ pub fn not_evaluated(error: &BuildError) -> Trouble {
 /// A host and the flake. Drift goes first: it is true whatever the flake says; but where a
 /// transaction is at work it is meant, and what comes of it cannot be told.
 fn against(facts: Option<&Facts>, wanted: &Result<Evaluated, Trouble>) -> Against {
+    if facts.is_some_and(|f| !at_work(f) && staged(f)) {
+        return Against::Staged;
+    }
     if let Some(facts) = facts.filter(|f| drifts(f)) {
         return if at_work(facts) { Against::Unknown } else { Against::Drift };
     }
@@ -120,6 +123,11 @@ fn drifts(facts: &Facts) -> bool {
     preflight::drifted(facts) || !facts.early.pointers.etc_matches
 }
 
+/// Whether a later generation waits for the next boot, and nothing else disagrees.
+pub(super) fn staged(facts: &Facts) -> bool {
+    facts.early.pointers.etc_matches && preflight::staged(facts)
+}
+
 /// Whether a guard lives or somebody switches: what looks odd now is on its way.
 pub(super) fn at_work(facts: &Facts) -> bool {
     facts.guarded() || facts.switching.is_some()
@@ -134,7 +142,8 @@ fn state(facts: &Facts, known: &Known<'_>) -> State {
         generation_age_s: made.map(|m| facts.now_s.saturating_sub(m)),
         pointers,
         specialisation: facts.specialisation.clone(),
-        drift: drifts(facts),
+        drift: drifts(facts) && !staged(facts),
+        staged: staged(facts),
         system: facts.state.clone(),
         units: facts.systemd.then(|| units(facts)),
         vitals: facts.vitals(),
@@ -145,20 +154,10 @@ fn state(facts: &Facts, known: &Known<'_>) -> State {
     }
 }
 
-/// Services of the configuration, and whatever failed.
 fn units(facts: &Facts) -> Units {
-    let failed = facts.failed();
-    let ours = |unit: &Unit| unit.fragment.starts_with("/etc/systemd/");
-    let (mut active, mut pending) = (0, Vec::new());
-    for (name, unit) in &facts.units {
-        match unit.active.as_str() {
-            _ if !ours(unit) || failed.contains(name) => {}
-            "active" | "reloading" => active += 1,
-            _ => pending.push(name.clone()),
-        }
-    }
-    let total = active + pending.len() + failed.len();
-    Units { active, total, failed, pending }
+    let counted = facts.counted();
+    let total = counted.active + counted.pending.len() + counted.failed.len();
+    Units { active: counted.active, total, failed: counted.failed, pending: counted.pending }
 }
 
 fn fullest(facts: &Facts, limits: Limits) -> Option<Fullest> {

@@ -44,10 +44,64 @@ pub struct Vitals {
     pub cpus: u32,
     /// File systems: mount point, size and use in KiB.
     pub disks: Vec<Disk>,
-    /// Units that are active, of those the configuration has.
+    /// Services that are active; see [`Units`].
     pub units_active: u32,
+    /// Services that are neither active nor failed.
+    #[serde(default)]
+    pub units_pending: u32,
     /// Units in failed state.
     pub units_failed: Vec<String>,
+}
+
+impl Vitals {
+    /// Active ones, and how many there are in all.
+    pub fn units(&self) -> (usize, usize) {
+        let (active, pending) = (self.units_active as usize, self.units_pending as usize);
+        (active, active + pending + self.units_failed.len())
+    }
+
+    /// Takes over what was counted.
+    pub fn count(&mut self, units: &Units) {
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.units_active = number(units.active);
+        self.units_pending = number(units.pending.len());
+        self.units_failed.clone_from(&units.failed);
+    }
+}
+
+/// Units as they are counted wherever they are: every service that is not inactive, and whatever
+/// else has failed. What is of our own making, and what comes and goes with the people who are
+/// logged in, is left out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Units {
+    /// Services that are active.
+    pub active: usize,
+    /// Services that are neither active nor failed, by name.
+    pub pending: Vec<String>,
+    /// Failed, or waiting to be started once more after a failure, by name.
+    pub failed: Vec<String>,
+}
+
+impl Units {
+    /// Of units that are not inactive: name, ActiveState and SubState of each.
+    pub fn of<'a>(units: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>) -> Self {
+        const OTHERS: [&str; 5] =
+            ["nixdeploy", "user@", "user-runtime-dir@", "session-", "run-user-"];
+        let mut counted = Self::default();
+        for (name, active, sub) in units {
+            if OTHERS.iter().any(|other| name.starts_with(other)) {
+                continue;
+            }
+            match (active, sub) {
+                ("failed", _) | (_, "auto-restart") => counted.failed.push(name.to_owned()),
+                ("inactive", _) => {}
+                _ if !name.ends_with(".service") => {}
+                ("active" | "reloading" | "refreshing", _) => counted.active += 1,
+                _ => counted.pending.push(name.to_owned()),
+            }
+        }
+        counted
+    }
 }
 
 /// One file system.
@@ -212,13 +266,16 @@ pub struct Step {
     pub note: String,
     /// How long; 0 when it was not measured.
     pub took_ms: u64,
+    /// It went as wanted, but something is worth a look.
+    #[serde(default)]
+    pub warned: bool,
 }
 
 impl Step {
     /// One that went as wanted.
     pub fn ok(phase: Phase, name: impl Into<String>, note: impl Into<String>) -> Self {
         let (name, note) = (name.into(), note.into());
-        Self { phase, name, result: PhaseResult::Ok, note, took_ms: 0 }
+        Self { phase, name, result: PhaseResult::Ok, note, took_ms: 0, warned: false }
     }
 
     /// One that did not.
@@ -231,6 +288,12 @@ impl Step {
     pub fn skipped(phase: Phase, name: impl Into<String>, because: impl Into<String>) -> Self {
         let result = PhaseResult::Skipped { because: because.into() };
         Self { result, ..Self::ok(phase, name, "") }
+    }
+
+    /// With a warning, if there is one.
+    #[must_use]
+    pub fn warned(self, warned: bool) -> Self {
+        Self { warned, ..self }
     }
 
     /// With its time.
@@ -254,6 +317,31 @@ pub struct Evidence {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn units_are_counted_in_one_way() {
+        let units = [
+            ("a.service", "active", "running"),
+            ("once.service", "active", "exited"),
+            ("b.service", "reloading", "reload"),
+            ("c.service", "activating", "start"),
+            ("loop.service", "activating", "auto-restart"),
+            ("bad.mount", "failed", "failed"),
+            ("fine.mount", "active", "mounted"),
+            ("off.service", "inactive", "dead"),
+            ("user@0.service", "active", "running"),
+            ("nixdeploy-guard.service", "active", "running"),
+        ];
+        let counted = Units::of(units);
+        assert_eq!(
+            (counted.active, counted.pending.as_slice()),
+            (3, &["c.service".to_owned()][..])
+        );
+        assert_eq!(counted.failed, ["loop.service", "bad.mount"]);
+        let mut vitals = Vitals::default();
+        vitals.count(&counted);
+        assert_eq!(vitals.units(), (3, 6));
+    }
 
     #[test]
     fn changes_of_an_older_log_still_read() {

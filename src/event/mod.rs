@@ -170,6 +170,9 @@ pub enum Event {
         /// Sentence given with `--message`, made harmless.
         #[serde(default)]
         message: Option<String>,
+        /// The run whose transactions are brought to their end.
+        #[serde(default)]
+        recovers: Option<String>,
     },
     /// What will be done.
     Planned {

@@ -27,6 +27,8 @@ pub struct RunState {
     pub issue: Option<u64>,
     /// The user's sentence.
     pub message: Option<String>,
+    /// The run whose transactions this one brings to their end.
+    pub recovers: Option<String>,
     /// When it began, milliseconds since the epoch.
     pub started_ms: i64,
     /// Milliseconds since then.
@@ -167,8 +169,17 @@ impl RunState {
     }
 
     fn begin(&mut self, stamped: &Stamped) {
-        let Event::RunStarted { run, version, command, operator, flake, issue, message, .. } =
-            &stamped.event
+        let Event::RunStarted {
+            run,
+            version,
+            command,
+            operator,
+            flake,
+            issue,
+            message,
+            recovers,
+            ..
+        } = &stamped.event
         else {
             return;
         };
@@ -179,6 +190,7 @@ impl RunState {
         self.flake.clone_from(flake);
         self.issue = *issue;
         self.message.clone_from(message);
+        self.recovers.clone_from(recovers);
         self.started_ms = stamped.at_ms - stamped.elapsed_ms.cast_signed();
     }
 

@@ -167,7 +167,7 @@ pub enum Mode {
     Standard,
     /// Syntax, units and contact.
     Fast,
-    /// Fast if no unit, kernel, network or user changes, else standard.
+    /// As standard, for now.
     Auto,
 }
 

@@ -12,7 +12,7 @@ use crate::build::{self, BuildError, Evaluated, Options, Wanted};
 use crate::event::stream::OpenPhase;
 use crate::event::{Decider, Event, HostReport, Outcome, Phase, Pointers};
 use crate::fleet::{Generation, Optional, StorePath};
-use crate::preflight::facts::{Early, Facts, Guard};
+use crate::preflight::facts::{Early, Facts, Guard, Kept};
 use crate::preflight::read::{self, Answered};
 use crate::preflight::{Pin, Pins, Refused, admit_early, admit_facts};
 use crate::world::ssh::{Link, Target};
@@ -170,17 +170,26 @@ pub async fn learn_back(journey: &Journey<'_>, to: Option<Generation>) -> Result
     let answered = ask_facts(journey).await?;
     admit(journey, &answered)?;
     let Answered { facts, target, .. } = answered;
-    let now = facts.early.pointers.generation;
     let mut kept = facts.generations.iter().rev();
     let chosen = match to {
         Some(to) => kept.find(|k| k.generation == to),
-        None => kept.find(|k| now.is_none_or(|now| k.generation < now)),
+        None => kept.find(|k| earlier(&facts, k)),
     };
     let Some(chosen) = chosen else { return Err(no_generation(journey, &facts, to)) };
     let toplevel = Some(chosen.toplevel.clone());
     let (host, path) = (journey.host.name.clone(), chosen.toplevel.clone());
     journey.run.emitter.emit(Event::ClosureKnown { host, toplevel: path, cached: true });
     Ok(Box::new(Known { facts, target, evaluated: None, toplevel, shared, ahead: None }))
+}
+
+/// Whether going back to it would change anything: a later generation may be the same system.
+fn earlier(facts: &Facts, kept: &Kept) -> bool {
+    let now = &facts.early.pointers;
+    now.generation.is_none_or(|now| kept.generation < now) && another(facts, kept)
+}
+
+fn another(facts: &Facts, kept: &Kept) -> bool {
+    !facts.early.pointers.all_are(&kept.toplevel)
 }
 
 fn no_generation(journey: &Journey<'_>, facts: &Facts, to: Option<Generation>) -> Halt {
@@ -192,10 +201,20 @@ fn no_generation(journey: &Journey<'_>, facts: &Facts, to: Option<Generation>) -
     let mut halt = halt(Outcome::Refused { code, skipped: false }, Phase::Facts, note);
     let kept = facts.generations.iter().map(|k| k.generation.to_string());
     halt.causes.push(format!("kept: {}", kept.collect::<Vec<_>>().join(" ")));
-    if let Some(kept) = facts.generations.first() {
-        halt.next
-            .push(format!("nixdeploy rollback {} --to {}", journey.host.name, kept.generation));
-    }
+    let host = &journey.host.name;
+    let other = |k: &&Kept| another(facts, k);
+    let nearest = match to {
+        Some(to) => {
+            let others = facts.generations.iter().filter(other);
+            others.min_by_key(|k| k.generation.0.abs_diff(to.0))
+        }
+        None => facts.generations.iter().rfind(other),
+    };
+    halt.next.push(match nearest {
+        Some(kept) => format!("nixdeploy rollback {host} --to {}", kept.generation),
+        // Every generation that is left is the system that runs.
+        None => format!("nixdeploy deploy {host}"),
+    });
     halt
 }
 
@@ -359,7 +378,7 @@ pub fn refuse(journey: &Journey<'_>, open: Option<OpenPhase>, refused: &Refused)
     }
     let skipped = refused.unreachable() && journey.host.optional != Optional::Fail;
     let code = refused.code().to_owned();
-    let mut halt = halt(Outcome::Refused { code, skipped }, Phase::Facts, refused.sentence());
+    let mut halt = halt(Outcome::Refused { code, skipped }, refused.phase(), refused.sentence());
     halt.causes = refused.causes();
     halt.next = refused.hints(&journey.host.name);
     halt
@@ -379,7 +398,15 @@ pub async fn unevaluated(journey: &Journey<'_>, error: &BuildError) -> Halt {
 /// A host whose closure there is not.
 pub fn not_built(journey: &Journey<'_>, phase: Phase, error: &BuildError) -> Halt {
     let mut halt = halt(Outcome::NotBuilt, phase, error.to_string());
-    halt.causes = error.details().to_vec();
+    halt.causes = error.causes();
+    if let BuildError::Evaluation { trace, .. } = error {
+        for text in trace {
+            let (host, text) = (journey.host.name.clone(), text.clone());
+            journey.run.emitter.emit(Event::Line { host, phase, text });
+        }
+        let (host, run) = (&journey.host.name, &journey.run.name);
+        halt.next.push(format!("nixdeploy logs {host} --run {run}  # the whole trace"));
+    }
     if let BuildError::MissingAttribute { .. } = error {
         let (host, file) = (journey.host, journey.run.fleet.source.display());
         halt.causes.push(format!("{file}:{}: [hosts.{}]", host.line, host.name));
@@ -387,7 +414,7 @@ pub fn not_built(journey: &Journey<'_>, phase: Phase, error: &BuildError) -> Hal
             halt.outcome = Outcome::Refused { code: error.code().to_owned(), skipped: true };
         }
     }
-    halt.next = error.hints();
+    halt.next.splice(0..0, error.hints());
     tracing::debug!(host = %journey.host.name, code = error.code(), "not built");
     halt
 }

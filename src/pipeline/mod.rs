@@ -12,6 +12,7 @@ pub mod learn;
 pub mod offer;
 pub mod preview;
 pub mod recover;
+mod together;
 pub mod trial;
 
 use std::path::PathBuf;
@@ -107,22 +108,32 @@ pub async fn run(run: &Run) {
 }
 
 async fn waves(run: &Run) {
-    for wave in &run.plan.waves {
-        let at_once = run.fleet.limits.max_parallel.max(1);
-        let journeys = wave.iter().map(|step| finish(run, step));
-        futures_util::stream::iter(journeys).buffer_unordered(at_once).collect::<()>().await;
+    if run.plan.hosts().filter(|step| preview::asks(run, step)).count() > 1 {
+        return together::run(run).await;
     }
+    for wave in &run.plan.waves {
+        let journeys = wave.iter().map(|step| finish(run, step));
+        futures_util::stream::iter(journeys).buffer_unordered(at_once(run)).collect::<()>().await;
+    }
+}
+
+fn at_once(run: &Run) -> usize {
+    run.fleet.limits.max_parallel.max(1)
+}
+
+fn unknown_host() -> HostReport {
+    ending::report(Outcome::Internal, Phase::Facts, "the plan names a host that the fleet lacks")
 }
 
 async fn finish(run: &Run, step: &HostPlan) {
     let report = match run.host(step) {
         Some(host) => host::journey(run, step, host).await,
-        None => ending::report(
-            Outcome::Internal,
-            Phase::Facts,
-            "the plan names a host that the fleet lacks",
-        ),
+        None => unknown_host(),
     };
+    last_word(run, step, report);
+}
+
+fn last_word(run: &Run, step: &HostPlan, report: HostReport) {
     run.emitter.emit(Event::HostFinished { host: step.host.clone(), report });
     run.done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(step.host.clone());
 }

@@ -5,7 +5,7 @@ use super::ahead::Ahead;
 use super::ending::{self, Halt, halt, interrupted};
 use super::host::Journey;
 use super::learn::{Known, clearance, evaluate, not_built, options, refuse, unevaluated};
-use super::preview::{ask, package_changes};
+use super::preview::package_changes;
 use super::{arrive, preview};
 use crate::activate::copy::{CopyError, CopyOptions, copy};
 use crate::activate::guard::Tx;
@@ -15,7 +15,7 @@ use crate::activate::journal::{self, Record, Step};
 use crate::build::closure::{self, PathInfo};
 use crate::build::manifest::Manifest;
 use crate::build::{self, Built, Where};
-use crate::event::{Event, HostReport, Outcome, Phase, UnitChanges, harmless};
+use crate::event::{Changes, Event, HostReport, Outcome, Phase, UnitChanges, harmless};
 use crate::fleet::{Address, BuildOn, HostName, StorePath};
 use crate::preflight::Refused;
 use crate::preflight::admission::{Admission, BootPart, NewClosure, admit};
@@ -51,6 +51,8 @@ pub struct Offered {
     pub paths: Vec<PathInfo>,
     /// What its rehearsal said of the units.
     pub units: UnitChanges,
+    /// What is told before the question.
+    pub changes: Changes,
     /// The files it was made from; `None`: from no tree of this machine.
     pub files: Option<Manifest>,
 }
@@ -249,7 +251,7 @@ fn builder_target(journey: &Journey<'_>, name: &HostName) -> Result<Target, Halt
     Ok(Target { user, ..Target::at(journey.host, address, sockets) })
 }
 
-/// Admission, copy, rehearsal, question.
+/// Admission, copy, rehearsal.
 pub async fn offer(
     journey: &Journey<'_>,
     known: &Known,
@@ -298,8 +300,7 @@ async fn offering(
     changes.units = units.clone();
     preview::reboot(&mut changes, &admission);
     emitter.emit(Event::ChangesFound { host: name.clone(), changes: changes.clone() });
-    ask(journey, &changes).await?;
-    Ok(Offered { admission, baseline, session, scripts, stage, paths, units, files })
+    Ok(Offered { admission, baseline, session, scripts, stage, paths, units, changes, files })
 }
 
 fn pinned(journey: &Journey<'_>) -> Result<Scripts, Halt> {
@@ -426,7 +427,16 @@ async fn rehearsed(
         None => rehearse(world, &known.target, Link::Shared, &built.toplevel, staged).await,
     };
     preview::rehearsed(journey, &said, journey.run.emitter.elapsed_ms().saturating_sub(began_ms));
-    said.map_err(|refused| refuse(journey, None, &refused))
+    said.map_err(|refused| {
+        let mut halt = refuse(journey, None, &refused);
+        if matches!(refused, Refused::CheckFailed { .. }) {
+            // The closure is there by now, so its check can be tried alone.
+            let (address, new) = (journey.host.address(), &built.toplevel);
+            let check = format!("ssh {address} sudo {new}/bin/switch-to-configuration check");
+            halt.next = vec![check];
+        }
+        halt
+    })
 }
 
 /// The rehearsal over the session that is open; one that breaks off is asked once more, over a

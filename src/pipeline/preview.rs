@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Run;
 use super::ending::{self, Halt, halt, interrupted};
 use super::host::Journey;
 use super::learn::Known;
@@ -11,7 +12,7 @@ use crate::build::manifest::{self, Manifest};
 use crate::build::{FlakeRef, diff, remembered, units};
 use crate::event::{Changes, Event, HostReport, Outcome, Phase, Step, UnitChanges};
 use crate::fleet::{HostName, StorePath};
-use crate::plan::Goal;
+use crate::plan::{Goal, HostPlan};
 use crate::preflight::Refused;
 use crate::preflight::admission::{Admission, size};
 use crate::preflight::rehearse::Rehearsal;
@@ -185,17 +186,55 @@ async fn unit_files(
     units::changes(&journey.run.world, &known.target, &tools, [old, new]).await
 }
 
-/// The one question, on a terminal only, with what is worth knowing before the answer.
-pub async fn ask(journey: &Journey<'_>, changes: &Changes) -> Result<(), Halt> {
-    let world = &journey.run.world;
-    let prompt = world.prompt.clone();
-    if !journey.step.policy.ask || !prompt.allowed() {
-        return Ok(());
+/// What the person said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Go on.
+    Yes,
+    /// Leave the hosts as they are.
+    No,
+    /// We were asked to stop, or nobody is there any more.
+    Nothing,
+}
+
+impl Answer {
+    /// What it means for a host.
+    ///
+    /// # Errors
+    /// Unless it was yes.
+    pub fn of(self, host: &HostName) -> Result<(), Halt> {
+        match self {
+            Self::Yes => Ok(()),
+            Self::No => {
+                let mut halt = halt(Outcome::Declined, Phase::Admit, "the answer was no");
+                halt.next.push(format!("nixdeploy diff {host}"));
+                Err(halt)
+            }
+            Self::Nothing => Err(interrupted(Phase::Admit)),
+        }
     }
-    let host = &journey.host.name;
+}
+
+/// Whether a person is to be asked before a host is changed.
+pub fn asks(run: &Run, step: &HostPlan) -> bool {
+    step.policy.ask && run.world.prompt.allowed()
+}
+
+/// The one question, on a terminal only: what changes on each host, then yes or no for all.
+pub async fn ask(run: &Run, offers: &[(&HostName, &Changes)]) -> Answer {
+    tokio::select! {
+        biased;
+        () = run.stop.once() => Answer::Nothing,
+        answer = question(run, offers) => answer,
+    }
+}
+
+async fn question(run: &Run, offers: &[(&HostName, &Changes)]) -> Answer {
+    let (world, prompt) = (&run.world, run.world.prompt.clone());
     let look = Look { unicode: world.environment.unicode, colour: true, ..Look::plain() };
-    let told = changes::offer(host, changes, &look);
-    let question = question(host, journey.run.plan.goal);
+    let told = changes::offers(offers, &look);
+    let names: Vec<&HostName> = offers.iter().map(|(host, _)| *host).collect();
+    let question = sentence(&names, run.plan.hosts().count(), run.plan.goal);
     let _floor = world.prompt.floor().await;
     let open = Open { prompt: prompt.clone(), _screen: report::hold(), answered: false };
     report::err(&told);
@@ -203,13 +242,9 @@ pub async fn ask(journey: &Journey<'_>, changes: &Changes) -> Result<(), Halt> {
     let answer = answer.ok().flatten();
     open.close(answer.is_some());
     match answer {
-        Some(true) => Ok(()),
-        Some(false) => {
-            let mut halt = halt(Outcome::Declined, Phase::Admit, "the answer was no");
-            halt.next.push(format!("nixdeploy diff {host}"));
-            Err(halt)
-        }
-        None => Err(interrupted(Phase::Admit)),
+        Some(true) => Answer::Yes,
+        Some(false) => Answer::No,
+        None => Answer::Nothing,
     }
 }
 
@@ -236,12 +271,21 @@ impl Drop for Open {
     }
 }
 
-fn question(host: &HostName, goal: Goal) -> String {
+/// Names the hosts, or counts them where they would fill more than a line.
+fn sentence(hosts: &[&HostName], of: usize, goal: Goal) -> String {
+    let names: Vec<&str> = hosts.iter().map(|h| h.as_str()).collect();
+    let mut who = names.join(", ");
+    if who.len() > 40 {
+        who = format!("{} hosts", hosts.len());
+    }
+    if hosts.len() < of {
+        who.push_str(&format!(" (of {of})"));
+    }
     match goal {
-        Goal::Boot => format!("Install on {host} for the next boot?"),
-        Goal::Rollback { .. } => format!("Go back on {host}?"),
+        Goal::Boot => format!("Install on {who} for the next boot?"),
+        Goal::Rollback { .. } => format!("Go back on {who}?"),
         Goal::Deploy | Goal::Build | Goal::DryRun | Goal::Recover { .. } => {
-            format!("Deploy to {host}?")
+            format!("Deploy to {who}?")
         }
     }
 }

@@ -231,6 +231,7 @@ fn generations(facts: &mut Facts, key: &str, value: &str) -> Taken {
             let toplevel = store_path(target)?.ok_or("no store path")?;
             push(&mut facts.generations, Kept { generation, made_s: number(made)?, toplevel })?;
         }
+        "switched" => facts.switched_s = Some(number(value)?),
         "specialisation" => facts.specialisation = Some(harmless::line(value)),
         _ => return Ok(false),
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::event::facts::Disk;
+use crate::event::facts::{Disk, Units};
 use crate::event::{Pointers, Vitals};
 use crate::fleet::{Generation, StorePath};
 
@@ -74,6 +74,9 @@ pub struct Facts {
     pub booted: System,
     /// Generations of the profile, oldest first.
     pub generations: Vec<Kept>,
+    /// When the system that runs was switched to or booted, seconds since the epoch by the host's
+    /// clock; `None`: not told.
+    pub switched_s: Option<u64>,
     /// The specialisation of the profile that runs.
     pub specialisation: Option<String>,
     /// Transactions of this boot.
@@ -290,12 +293,10 @@ impl Facts {
         self.space.iter().find(|s| s.place == place).map(|s| &s.disk)
     }
 
-    /// Units in failed state.
-    pub fn failed(&self) -> Vec<String> {
-        let failed = |(name, unit): (&String, &Unit)| {
-            (unit.active == "failed" || unit.sub == "auto-restart").then(|| name.clone())
-        };
-        self.units.iter().filter_map(failed).collect()
+    /// Its units, counted.
+    pub fn counted(&self) -> Units {
+        let units = self.units.iter();
+        Units::of(units.map(|(name, unit)| (name.as_str(), &*unit.active, &*unit.sub)))
     }
 
     /// What of the running system only a reboot brings, as it is not what was booted: of kernel,
@@ -337,15 +338,15 @@ impl Facts {
                 disks.push(space.disk.clone());
             }
         }
-        let ours = |u: &&Unit| u.active == "active" && u.fragment.starts_with("/etc/systemd/");
-        Vitals {
+        let mut vitals = Vitals {
             memory_total_kib: self.load.memory_total_kib,
             memory_available_kib: self.load.memory_available_kib,
             load_1: self.load.one,
             cpus: self.load.cpus,
             disks,
-            units_active: u32::try_from(self.units.values().filter(ours).count()).unwrap_or(0),
-            units_failed: self.failed(),
-        }
+            ..Vitals::default()
+        };
+        vitals.count(&self.counted());
+        vitals
     }
 }

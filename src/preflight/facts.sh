@@ -193,8 +193,10 @@ system_links() {
   done
 }
 
-# generations: every link of the profile with its time; and the specialisation that runs.
+# generations: every link of the profile with its time, since when what runs does, and the
+# specialisation that runs.
 generations() {
+  stat -c 'switched=%Y' -- "$root"/run/current-system 2> /dev/null
   stat -c 'generation=%Y %N' -- "$root"/nix/var/nix/profiles/system-*-link 2> /dev/null
   for special in "$root$profile"/specialisation/*; do
     [ -e "$special" ] || continue

@@ -61,7 +61,7 @@ pub fn admit_facts(facts: &Facts, policy: &Policy) -> Result<Vec<Finding>, Refus
     let drift = drifted(facts);
     if drift && !policy.accept_drift {
         let pointers = Box::new(facts.early.pointers.clone());
-        return Err(Refused::Drift { pointers });
+        return Err(Refused::Drift { pointers, staged: staged(facts) });
     }
     let mut found = odd(facts);
     if drift {
@@ -125,6 +125,24 @@ pub fn drifted(facts: &Facts) -> bool {
     let other = |pointer: &Option<_>, than: &Option<_>| pointer.is_some() && pointer != than;
     let stands = if special { profile } else { running };
     other(profile, stands) || other(boot_default, stands)
+}
+
+/// Whether what would boot next is a later generation than the one that runs, made since that was
+/// switched to: installed with `--boot`, or as `nixos-rebuild boot` does; a reboot brings it.
+/// An older system that was started for a trial is none of that.
+pub fn staged(facts: &Facts) -> bool {
+    let Pointers { running, profile, boot_default, generation, .. } = &facts.early.pointers;
+    let earlier = |k: &facts::Kept| {
+        Some(&k.toplevel) == running.as_ref() && generation.is_some_and(|now| k.generation < now)
+    };
+    profile.is_some()
+        && profile == boot_default
+        && profile != running
+        && facts.generations.iter().any(earlier)
+        && facts.generations.iter().any(|k| {
+            let since = facts.switched_s.is_some_and(|switched| k.made_s >= switched);
+            Some(k.generation) == *generation && since
+        })
 }
 
 /// What is odd, but no reason to leave the host alone.

@@ -4,6 +4,7 @@
 
 use crate::event::Pointers;
 use crate::fleet::{HostName, StorePath};
+use crate::plan::Phase;
 
 use super::admission::{Inhibited, Room};
 
@@ -94,6 +95,8 @@ pub enum Refused {
     Drift {
         /// The three.
         pointers: Box<Pointers>,
+        /// What boots next is only staged: a later generation than the one that runs.
+        staged: bool,
     },
     /// A file system is too small for the closure.
     NoSpace {
@@ -176,7 +179,10 @@ impl Refused {
             Self::Leftover { transaction, decision, .. } => {
                 format!("transaction {transaction} decided to {decision} and never finished")
             }
-            Self::Drift { .. } => {
+            Self::Drift { staged: true, .. } => {
+                "another generation is staged for the next boot and does not run yet".to_owned()
+            }
+            Self::Drift { staged: false, .. } => {
                 "running system, profile and boot default are not the same".to_owned()
             }
             Self::NoSpace { room } => format!("too little space: {}", room.sentence()),
@@ -197,7 +203,7 @@ impl Refused {
     /// What lies behind it, outermost first.
     pub fn causes(&self) -> Vec<String> {
         match self {
-            Self::Unreachable { attempts } => attempts.clone(),
+            Self::Unreachable { attempts } => once_each(attempts),
             Self::HostKey { said, .. } | Self::Denied { said, .. } => filled([said]),
             Self::NoElevation { said, .. } | Self::NoSsh { said } => filled([said]),
             Self::Unreadable { said } => said.clone(),
@@ -207,7 +213,7 @@ impl Refused {
             }
             Self::SwitchRunning { command, .. } => filled([command]),
             Self::Leftover { phase, .. } => vec![format!("it stopped in phase {phase}")],
-            Self::Drift { pointers } => three(pointers),
+            Self::Drift { pointers, .. } => three(pointers),
             Self::NoSpace { room } | Self::EspTooSmall { room } => room.sums.clone(),
             Self::WindowTooSmall { old, .. } => vec![format!("running: {old}")],
             Self::Inhibited { what } => what.lines(),
@@ -240,7 +246,11 @@ impl Refused {
             Self::Leftover { .. } => {
                 &["ssh HOST journalctl -t nixdeploy -n 50", "nixdeploy rollback HOST"]
             }
-            Self::Drift { .. } => &[
+            Self::Drift { staged: true, .. } => &[
+                "ssh HOST sudo reboot  # applies it",
+                "nixdeploy deploy HOST --accept-drift  # replaces it",
+            ],
+            Self::Drift { staged: false, .. } => &[
                 "nixdeploy rollback HOST",
                 "nixdeploy deploy HOST --accept-drift  # takes what runs now as the way back",
             ],
@@ -253,15 +263,55 @@ impl Refused {
                 &["nixdeploy rollback HOST", "raise boot.loader.*.configurationLimit to 3 or more"]
             }
             Self::Inhibited { .. } => &["nixdeploy deploy HOST --boot"],
-            Self::CheckFailed { .. } => &["nixdeploy diff HOST"],
+            Self::CheckFailed { .. } => &["nixdeploy logs HOST"],
         };
         lines.iter().map(|l| l.replace("HOST", host.as_str())).collect()
+    }
+
+    /// The phase in which it is found.
+    pub fn phase(&self) -> Phase {
+        match self {
+            Self::NoSpace { .. }
+            | Self::EspTooSmall { .. }
+            | Self::WindowTooSmall { .. }
+            | Self::Inhibited { .. }
+            | Self::CheckFailed { .. } => Phase::Admit,
+            Self::Unreachable { .. }
+            | Self::HostKey { .. }
+            | Self::Denied { .. }
+            | Self::NoElevation { .. }
+            | Self::NoSsh { .. }
+            | Self::Unreadable { .. }
+            | Self::WrongHost { .. }
+            | Self::NotNixOs { .. }
+            | Self::Unfit { .. }
+            | Self::Locked { .. }
+            | Self::SwitchRunning { .. }
+            | Self::Leftover { .. }
+            | Self::Drift { .. } => Phase::Facts,
+        }
     }
 
     /// Whether the host may just be off: what `optional` in hosts.toml is about.
     pub fn unreachable(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
     }
+}
+
+/// What was said several times is told once, with how often.
+fn once_each(attempts: &[String]) -> Vec<String> {
+    let mut told: Vec<(&String, usize)> = Vec::new();
+    for attempt in attempts {
+        match told.iter_mut().find(|(text, _)| *text == attempt) {
+            Some((_, times)) => *times += 1,
+            None => told.push((attempt, 1)),
+        }
+    }
+    let line = |(text, times): (&String, usize)| match times {
+        1 => text.clone(),
+        times => format!("{text} ({times} times)"),
+    };
+    told.into_iter().map(line).collect()
 }
 
 fn filled<const N: usize>(texts: [&String; N]) -> Vec<String> {

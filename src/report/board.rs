@@ -53,7 +53,7 @@ pub struct Row {
     pub toplevel: Option<StorePath>,
     /// Why that is not known.
     pub evaluation: Option<Trouble>,
-    /// The last run that meant to change it.
+    /// The last run that changed it, or tried to.
     pub last_deploy: Option<LastDeploy>,
     /// What is worth a sentence.
     pub notes: Vec<Note>,
@@ -104,6 +104,8 @@ pub enum Against {
     Current,
     /// A deploy would change it.
     Differs,
+    /// A later generation than the one that runs waits for the next boot.
+    Staged,
     /// Its own pointers disagree.
     Drift,
     /// Cannot be told.
@@ -118,6 +120,7 @@ impl Against {
         match self {
             Self::Current => "current",
             Self::Differs => "differs",
+            Self::Staged => "staged",
             Self::Drift => "drift",
             Self::Unknown => "unknown",
             Self::Error => "error",
@@ -136,8 +139,10 @@ pub struct State {
     pub generation_age_s: Option<u64>,
     /// The specialisation that runs.
     pub specialisation: Option<String>,
-    /// Whether running system, profile, boot default or /etc disagree.
+    /// Whether running system, profile, boot default or /etc disagree without [`Self::staged`].
     pub drift: bool,
+    /// Whether a later generation than the one that runs waits for the next boot.
+    pub staged: bool,
     /// `systemctl is-system-running`.
     pub system: String,
     /// Units: `None`: systemctl did not answer.
@@ -157,7 +162,7 @@ pub struct State {
 /// Units of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Units {
-    /// Active services of the configuration.
+    /// Active services, counted as [`crate::event::facts::Units`] says.
     pub active: usize,
     /// Those, and all that are failed or on their way.
     pub total: usize,

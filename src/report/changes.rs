@@ -119,9 +119,28 @@ fn reboot(changes: &Changes, look: &Look, indent: &str) -> Option<String> {
     changes.reboot_required.then(|| format!("{indent}{}", look.ink(Ink::Warn, &text)))
 }
 
-/// What is worth knowing before one says yes: packages, size, units by what becomes of them.
-pub fn offer(host: &HostName, changes: &Changes, look: &Look) -> String {
-    let mut lines = vec![look.ink(Ink::Bold, &look.fit(host.as_str(), look.width))];
+/// What is worth knowing before one says yes, host by host; hosts on which the same changes are
+/// told together.
+pub fn offers(offers: &[(&HostName, &Changes)], look: &Look) -> String {
+    let mut told: Vec<(String, Vec<&str>)> = Vec::new();
+    for (host, changes) in offers {
+        let text = offer(changes, look);
+        match told.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, hosts)) => hosts.push(host.as_str()),
+            None => told.push((text, vec![host.as_str()])),
+        }
+    }
+    let block = |(text, hosts): (String, Vec<&str>)| {
+        let names = look.wrap("", "  ", &hosts.join(", "));
+        let names: Vec<String> = names.iter().map(|l| look.ink(Ink::Bold, l)).collect();
+        names.join("\n") + "\n" + &text
+    };
+    told.into_iter().map(block).collect()
+}
+
+/// Packages, size, units by what becomes of them.
+fn offer(changes: &Changes, look: &Look) -> String {
+    let mut lines = Vec::new();
     let all = changes.packages.as_deref().unwrap_or_default();
     lines.extend(all.iter().take(ASKED).map(|p| package(p, look)));
     if all.len() > ASKED {

@@ -3,6 +3,7 @@
 use std::io;
 
 use anstream::ColorChoice;
+use console::Term;
 use jiff::tz::TimeZone;
 
 use super::look::Look;
@@ -48,7 +49,15 @@ pub fn look(setting: &Setting, environment: &Environment) -> Look {
     setting.colour.write_global();
     // The doors take colours out where the reader can not show them.
     let colour = setting.colour != ColorChoice::Never;
-    Look { unicode: environment.unicode, colour, width: 80, zone: TimeZone::system() }
+    // A terminal that does not say how wide it is has eighty columns; wider lines are not read.
+    let width = Term::stdout().size_checked().map_or(80, |(_, columns)| usize::from(columns));
+    Look {
+        unicode: environment.unicode,
+        colour,
+        width: if environment.page { width.clamp(40, 160) } else { 80 },
+        whole: !environment.page,
+        zone: TimeZone::system(),
+    }
 }
 
 /// The sinks of a run: its log first, then what is seen while it lasts, then the result.
@@ -57,7 +66,7 @@ pub fn sinks(setting: &Setting, environment: &Environment) -> Vec<Box<dyn Sink>>
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(store::Writer::new(&environment.state))];
     let github = setting.format == Format::Github;
     if !setting.quiet && !github {
-        sinks.push(progress(setting, environment, &look));
+        sinks.push(progress(setting, environment, &look, setting.format));
     }
     let out = Box::new(door::try_out);
     match setting.format {
@@ -76,12 +85,20 @@ pub fn sinks(setting: &Setting, environment: &Environment) -> Vec<Box<dyn Sink>>
 }
 
 /// A live screen where it can be drawn and nothing is traced across it, lines elsewhere.
-fn progress(setting: &Setting, environment: &Environment, look: &Look) -> Box<dyn Sink> {
+fn progress(
+    setting: &Setting,
+    environment: &Environment,
+    look: &Look,
+    format: Format,
+) -> Box<dyn Sink> {
     let verbose = setting.verbose > 0;
+    // The recap is read on the same screen: what it tells of a failure is not told twice.
+    let recap = environment.page && format == Format::Human;
     if environment.screen && setting.verbose < 2 {
         // The screen is written past anstream, so what it can show must be known here.
         let colour = anstream::stderr().current_choice() != ColorChoice::Never;
-        return Box::new(terminal::Terminal::new(Look { colour, ..look.clone() }, verbose));
+        let look = Look { colour, whole: false, ..look.clone() };
+        return Box::new(terminal::Terminal::new(look, verbose, recap));
     }
     Box::new(plain::Plain::new(Look { colour: false, ..look.clone() }, verbose))
 }

@@ -310,6 +310,7 @@ fn health(state: &RunState, host: &HostState) -> Vec<Item> {
     let mut items = Vec::new();
     for step in steps(state, host, Phase::Verify) {
         let mark = match step.result {
+            PhaseResult::Ok if step.warned => Mark::Warn,
             PhaseResult::Ok => Mark::Ok,
             PhaseResult::Skipped { .. } => Mark::Skip,
             PhaseResult::Failed { .. } => Mark::Fail,
@@ -418,9 +419,8 @@ fn moved(now: i64, before: Option<i64>) -> String {
 }
 
 fn services(now: &Vitals, before: Option<&Vitals>) -> Item {
-    let failed = now.units_failed.len();
-    let all = now.units_active as usize + failed;
-    let mut text = format!("{}/{all} active", now.units_active);
+    let ((active, all), failed) = (now.units(), now.units_failed.len());
+    let mut text = format!("{active}/{all} active");
     if failed > 0 {
         let new =
             before.map(|b| now.units_failed.iter().filter(|u| !b.units_failed.contains(u)).count());

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use super::look::{Look, count};
 use super::words::{self, Tone};
 use super::{Sink, changes, plain, summary};
+use crate::error::Error;
 use crate::event::state::RunState;
 use crate::event::{Event, Finding, Severity, Stamped};
 use crate::exit::{self, Exit};
@@ -139,6 +140,38 @@ fn annotation(kind: &str, host: Option<&str>, finding: &Finding) -> String {
         }
         None => command(kind, &[("title", &title)], &text),
     }
+}
+
+/// What is annotated, and where.
+pub struct Place<'a> {
+    /// An error; else a warning.
+    pub block: bool,
+    /// From the folder it was started in.
+    pub file: &'a str,
+    /// From 1.
+    pub line: usize,
+    /// From 1.
+    pub column: usize,
+    /// In few words.
+    pub title: &'a str,
+    /// In a sentence or more.
+    pub text: &'a str,
+}
+
+/// An annotation at a place in a file.
+pub fn annotation_at(place: &Place<'_>) -> String {
+    let (line, column) = (place.line.to_string(), place.column.to_string());
+    let kind = if place.block { "error" } else { "warning" };
+    let at = [("file", place.file), ("line", &line), ("col", &column), ("title", place.title)];
+    command(kind, &at, place.text)
+}
+
+/// Why a command ended before any host was touched, as an annotation.
+pub fn refusal(error: &Error) -> String {
+    let causes = error.causes.iter().map(|c| format!("\nbecause: {c}"));
+    let hints = error.hints.iter().map(|h| format!("\nhint: {h}"));
+    let more: String = causes.chain(hints).collect();
+    command("error", &[("title", "nixdeploy")], &format!("{}{more}", error.sentence)) + "\n"
 }
 
 /// `modules/web.nix:14` or `modules/web.nix:14:12` as file and line.

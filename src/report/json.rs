@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::words;
 use super::{Sink, door};
+use crate::error::Error;
 use crate::event::facts::Step;
 use crate::event::state::{HostState, RunState};
 use crate::event::{
@@ -158,6 +159,28 @@ fn host<'a>(state: &'a RunState, host: &'a HostState) -> Host<'a> {
 
 fn row<'a>((phase, ended): (&'a Phase, &'a (PhaseResult, String, u64))) -> Row<'a> {
     Row { phase: *phase, result: &ended.0, note: &ended.1, took_ms: ended.2 }
+}
+
+#[derive(Serialize)]
+struct Refusal<'a> {
+    schema: u32,
+    exit: u8,
+    error: Told<'a>,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    sentence: &'a str,
+    causes: &'a [String],
+    hints: &'a [String],
+}
+
+/// The document of a command that ended before any host was touched, in one line.
+pub fn refusal(error: &Error) -> String {
+    let (exit, causes, hints) = (error.exit as u8, &error.causes, &error.hints);
+    let told = Told { sentence: &error.sentence, causes, hints };
+    let document = Refusal { schema: SCHEMA, exit, error: told };
+    serde_json::to_string(&document).unwrap_or_default() + "\n"
 }
 
 /// One event as one line, with its line feed.

@@ -18,6 +18,9 @@ pub struct Look {
     pub colour: bool,
     /// Columns.
     pub width: usize,
+    /// Nobody looks at it through a window of so many columns (a pipe, a file, CI): what may be
+    /// longer is not cut.
+    pub whole: bool,
     /// For times of day.
     pub zone: TimeZone,
 }
@@ -65,7 +68,7 @@ pub enum Mark {
 impl Look {
     /// Eighty columns of ASCII, no colour, UTC: what every screen must be able to live with.
     pub fn plain() -> Self {
-        Self { unicode: false, colour: false, width: 80, zone: TimeZone::UTC }
+        Self { unicode: false, colour: false, width: 80, whole: false, zone: TimeZone::UTC }
     }
 
     /// The sign in the best form that can be shown.
@@ -130,6 +133,11 @@ impl Look {
         let mut cut = head(&text, room).trim_end().to_owned();
         cut.push_str(head(mark, columns));
         cut
+    }
+
+    /// The text in at most so many columns, or as long as it is where nothing is to be cut.
+    pub fn cut(&self, text: &str, columns: usize) -> String {
+        if self.whole { self.shown(text) } else { self.fit(text, columns) }
     }
 
     /// The text in exactly so many columns, filled up on the right.

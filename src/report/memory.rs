@@ -11,20 +11,22 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::{store, words};
-use crate::event::Stamped;
 use crate::event::state::{HostState, RunState};
+use crate::event::{Outcome, Stamped};
 use crate::fleet::{Generation, HostName};
 use crate::plan::Goal;
 
 /// The beginnings of the events that tell.
 const TELLING: [&str; 5] = ["run_started", "planned", "facts_read", "armed", "host_finished"];
 
-/// The last run that meant to change a host.
+/// The last run that changed a host, or tried to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LastDeploy {
     /// Its name.
     pub run: String,
-    /// The recap's word.
+    /// Whether it went back to an earlier generation; else it brought a new one.
+    pub rollback: bool,
+    /// The recap's word; what a later `resume` or `abort` found, where the run itself had none.
     pub result: String,
     /// When the host had its last word, milliseconds since the epoch.
     pub at_ms: i64,
@@ -41,17 +43,70 @@ pub struct LastSeen {
     pub generation: Option<Generation>,
 }
 
-/// The last deploy of each of these hosts that had one.
+/// The last run of each of these hosts that changed it, or had begun to. Runs that found nothing
+/// to do, or left the host as it was, are none.
 pub fn last_deploys(state_dir: &Path, hosts: &[HostName]) -> BTreeMap<HostName, LastDeploy> {
-    search(state_dir, hosts, |state, host| {
+    // What was found out later of a run, by run and host; the newest word counts.
+    let mut found: BTreeMap<(String, HostName), (String, i64)> = BTreeMap::new();
+    search(state_dir, hosts, move |state, host| {
         let goal = words::goal(state);
-        let meant = matches!(goal, Some(Goal::Deploy | Goal::Boot));
         let at_ms = state.started_ms + host.finished_ms.unwrap_or_default().cast_signed();
+        if let (Some(Goal::Recover { .. }), Some(run)) = (goal, &state.recovers) {
+            if settles(host) {
+                let word = words::result(host, goal).to_owned();
+                found.entry((run.clone(), host.name.clone())).or_insert((word, at_ms));
+            }
+            return None;
+        }
+        let meant = matches!(goal, Some(Goal::Deploy | Goal::Boot | Goal::Rollback { .. }));
+        if !meant || !touched(host) {
+            return None;
+        }
+        let later = found.remove(&(state.run.clone(), host.name.clone()));
         // It may be at it right now: the log alone cannot tell that from a run that was cut off.
-        let ended = host.report.is_some();
-        let result = if ended { words::result(host, goal) } else { "unfinished" }.to_owned();
-        meant.then(|| LastDeploy { run: state.run.clone(), result, at_ms })
+        let own = || (words::result(host, goal).to_owned(), at_ms);
+        let (result, at_ms) = later.unwrap_or_else(own);
+        let rollback = matches!(goal, Some(Goal::Rollback { .. }));
+        Some(LastDeploy { run: state.run.clone(), rollback, result, at_ms })
     })
+}
+
+/// Whether anything was, or may have been, changed.
+fn touched(host: &HostState) -> bool {
+    let outcome = host.report.as_ref().map(|r| &r.outcome);
+    match outcome {
+        None => host.armed.is_some(),
+        Some(
+            Outcome::Committed { .. }
+            | Outcome::Staged
+            | Outcome::RolledBack
+            | Outcome::Interrupted { reverted: true }
+            | Outcome::Unknown { .. }
+            | Outcome::Stranded,
+        ) => true,
+        Some(Outcome::Foreign | Outcome::Internal | Outcome::Interrupted { reverted: false }) => {
+            host.armed.is_some()
+        }
+        Some(
+            Outcome::Unchanged { .. }
+            | Outcome::Planned { .. }
+            | Outcome::Blocked
+            | Outcome::NotBuilt
+            | Outcome::Refused { .. }
+            | Outcome::Declined,
+        ) => false,
+    }
+}
+
+/// Whether what a recovery says of a host is the end of the run that it recovers.
+fn settles(host: &HostState) -> bool {
+    let outcome = host.report.as_ref().map(|r| &r.outcome);
+    matches!(
+        outcome,
+        Some(
+            Outcome::Committed { .. } | Outcome::RolledBack | Outcome::Stranded | Outcome::Foreign
+        )
+    )
 }
 
 /// When each of these hosts answered last, as far as it is known.
@@ -71,7 +126,7 @@ pub fn last_seen(state_dir: &Path, hosts: &[HostName]) -> BTreeMap<HostName, Las
 fn search<T>(
     state_dir: &Path,
     hosts: &[HostName],
-    tell: impl Fn(&RunState, &HostState) -> Option<T>,
+    mut tell: impl FnMut(&RunState, &HostState) -> Option<T>,
 ) -> BTreeMap<HostName, T> {
     let mut found = BTreeMap::new();
     let mut wanted: Vec<&HostName> = hosts.iter().collect();

@@ -33,6 +33,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::MissedTickBehavior;
 
+use crate::error::Error;
 use crate::event::Stamped;
 use crate::event::state::RunState;
 use crate::event::stream::Stopwatch;
@@ -173,7 +174,24 @@ fn quiet(text: &str) -> String {
     shown
 }
 
-/// Says why a command ended before any host was touched.
+/// Says why a command ended before any host was touched, in the form of its results.
+pub fn refuse(error: &Error, format: Format) {
+    // A diagnostic may have been drawn in colours, and outside text is nobody's to obey.
+    let plain = |text: &String| quiet(&anstream::adapter::strip_str(text).to_string());
+    let bare = || Error {
+        exit: error.exit,
+        sentence: plain(&error.sentence),
+        causes: error.causes.iter().map(plain).collect(),
+        hints: error.hints.iter().map(plain).collect(),
+    };
+    match format {
+        Format::Json | Format::Jsonl => door::out(&json::refusal(&bare())),
+        Format::Github => door::out(&github::refusal(&bare())),
+        Format::Human | Format::Markdown => complain(error),
+    }
+}
+
+/// Says something of an error to the person.
 pub fn complain(error: &dyn std::fmt::Display) {
     let text = quiet(&error.to_string());
     let prefix =

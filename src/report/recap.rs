@@ -57,7 +57,7 @@ pub fn table(state: &RunState, look: &Look) -> Vec<String> {
             spent(host, Phase::Copy),
             spent(host, Phase::Activate),
             spent(host, Phase::Verify),
-            look.fit(&note(host), look.width.saturating_sub(name + 51)),
+            look.cut(&note(host), look.width.saturating_sub(name + 51)),
         );
         lines.push(row.trim_end().to_owned());
     }

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Sink, json, words};
-use crate::event::state::RunState;
-use crate::event::{Event, Phase, Stamped};
+use crate::event::state::{HostState, RunState};
+use crate::event::{Event, Outcome, Phase, Stamped};
 use crate::fleet::HostName;
 use crate::world::files;
 
@@ -44,10 +44,22 @@ pub struct Entry {
     pub names: Vec<HostName>,
     /// The recap's last line: "4 hosts: 1 changed, 3 unchanged".
     pub result: String,
-    /// Exit code.
-    pub exit: u8,
+    /// Exit code; `None`: it goes on still, or was ended before it could have one.
+    pub exit: Option<u8>,
     /// Whether the run came to its end.
     pub complete: bool,
+    /// Whether its process lives.
+    #[serde(default)]
+    pub alive: bool,
+    /// Hosts that were past `go` and had no last word when the log ended.
+    #[serde(default)]
+    pub open: Vec<HostName>,
+    /// The run whose transactions this one brought to their end.
+    #[serde(default)]
+    pub recovers: Option<String>,
+    /// What was found out of its open hosts later: the run that did, and its result.
+    #[serde(default)]
+    pub found: Option<(String, String)>,
 }
 
 impl Entry {
@@ -61,10 +73,22 @@ impl Entry {
             hosts: state.hosts.len(),
             names: state.hosts.iter().map(|h| h.name.clone()).collect(),
             result: words::tally(state),
-            exit: words::exit_of_run(state) as u8,
+            exit: state.finished.then(|| words::exit_of_run(state) as u8),
             complete: state.finished,
+            alive: false,
+            open: open(state),
+            recovers: state.recovers.clone(),
+            found: None,
         }
     }
+}
+
+fn open(state: &RunState) -> Vec<HostName> {
+    let undecided = |h: &&HostState| match h.report.as_ref().map(|r| &r.outcome) {
+        None => h.armed.is_some(),
+        Some(outcome) => matches!(outcome, Outcome::Unknown { .. }),
+    };
+    state.hosts.iter().filter(undecided).map(|h| h.name.clone()).collect()
 }
 
 /// A log as it could be read.
@@ -123,6 +147,14 @@ pub fn list(state_dir: &Path) -> Vec<Entry> {
     let mut entries: Vec<Entry> =
         names(state_dir).iter().filter_map(|run| entry(state_dir, run)).collect();
     entries.sort_by(|a, b| b.started_ms.cmp(&a.started_ms).then_with(|| b.run.cmp(&a.run)));
+    // Newest first: the last word that was found is the one that counts.
+    let mut found: HashMap<String, (String, String)> = HashMap::new();
+    for entry in &mut entries {
+        entry.found = found.remove(&entry.run);
+        if let Some(run) = entry.recovers.clone().filter(|_| entry.complete) {
+            found.entry(run).or_insert_with(|| (entry.run.clone(), entry.result.clone()));
+        }
+    }
     entries
 }
 
@@ -141,6 +173,7 @@ fn entry(state_dir: &Path, run: &str) -> Option<Entry> {
     }
     let mut entry = Entry::of(&load(&log_of(state_dir, run)).ok()?.state);
     run.clone_into(&mut entry.run);
+    entry.alive = lives(state_dir, run);
     Some(entry)
 }
 

@@ -20,7 +20,7 @@ pub fn status(board: &Board, look: &Look) -> String {
     let widths = widths(&head, &rows);
     let used: usize = widths.iter().take(8).map(|w| w + 1).sum();
     for (row, cells) in board.hosts.iter().zip(&mut rows) {
-        let room = look.width.saturating_sub(used);
+        let room = if look.whole { usize::MAX } else { look.width.saturating_sub(used) };
         cells.push(plain(last_deploy(row, board.at_ms, room)));
     }
     below(board, look, draw(&head, &rows, &widths, look))
@@ -82,7 +82,7 @@ fn reach(row: &Row) -> Cell {
 fn against(against: Option<Against>) -> Cell {
     let ink = match against {
         Some(Against::Current) => Some(Ink::Good),
-        Some(Against::Differs | Against::Drift) => Some(Ink::Warn),
+        Some(Against::Differs | Against::Staged | Against::Drift) => Some(Ink::Warn),
         Some(Against::Error) => Some(Ink::Bad),
         Some(Against::Unknown) | None => None,
     };
@@ -113,8 +113,9 @@ fn reboot(state: Option<&State>) -> Cell {
 fn last_deploy(row: &Row, now_ms: i64, room: usize) -> String {
     let Some(last) = &row.last_deploy else { return "-".to_owned() };
     let ago = ago(now_ms, last.at_ms);
-    let whole = format!("{} {} {ago}", last.result, last.run);
-    let shorter = format!("{} {ago}", last.result);
+    let what = if last.rollback { "rollback, " } else { "" };
+    let whole = format!("{what}{} {} {ago}", last.result, last.run);
+    let shorter = format!("{what}{} {ago}", last.result);
     let mut forms = [whole, shorter].into_iter();
     forms.find(|f| columns_of(f) <= room).unwrap_or_else(|| last.result.clone())
 }
@@ -137,7 +138,7 @@ fn draw(head: &[&str], rows: &[Vec<Cell>], widths: &[usize], look: &Look) -> Vec
         for (at, ((text, ink), width)) in cells.iter().zip(widths).enumerate() {
             let last = at + 1 == cells.len();
             let room = look.width.saturating_sub(used);
-            let text = if last { look.fit(text, room) } else { look.left(text, *width) };
+            let text = if last { look.cut(text, room) } else { look.left(text, *width) };
             used += width + 1;
             line.push_str(&ink.map_or(text.clone(), |ink| look.ink(ink, &text)));
             if !last {
@@ -204,7 +205,8 @@ fn tally(board: &Board) -> String {
         (0, _) => format!("{hosts}: none answered"),
         _ => format!("{hosts}: {reached} answered, {missed} did not"),
     };
-    let words = [Against::Current, Against::Differs, Against::Drift, Against::Error];
+    use Against::{Current, Differs, Drift, Error, Staged};
+    let words = [Current, Differs, Staged, Drift, Error];
     let counted = words.iter().filter_map(|word| {
         let n = board.hosts.iter().filter(|r| r.vs_flake == Some(*word)).count();
         (n > 0).then(|| format!("{n} {}", word.word()))

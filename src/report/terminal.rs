@@ -24,22 +24,25 @@ pub struct Terminal {
     /// Fixed in tests; otherwise the terminal is asked at each tick.
     rows: Option<usize>,
     verbose: bool,
+    /// The recap follows on the same screen.
+    recap: bool,
     /// Final lines that wait for the screen.
     kept: Vec<String>,
 }
 
 impl Terminal {
-    /// On standard error.
-    pub fn new(look: Look, verbose: bool) -> Self {
+    /// On standard error; `recap`: one follows on the same screen.
+    pub fn new(look: Look, verbose: bool, recap: bool) -> Self {
         let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(20));
         door::register(Some(multi.clone()));
-        Self { multi, bar: None, look, rows: None, verbose, kept: Vec::new() }
+        Self { multi, bar: None, look, rows: None, verbose, recap, kept: Vec::new() }
     }
 
     /// On a terminal in memory, of so many rows.
     pub fn on(target: ProgressDrawTarget, look: Look, rows: usize, verbose: bool) -> Self {
         let multi = MultiProgress::with_draw_target(target);
-        Self { multi, bar: None, look, rows: Some(rows), verbose, kept: Vec::new() }
+        let rows = Some(rows);
+        Self { multi, bar: None, look, rows, verbose, recap: false, kept: Vec::new() }
     }
 
     /// Prints final lines above the live ones, or keeps them while a question stands there.
@@ -111,15 +114,24 @@ impl Terminal {
         if let [host] = state.hosts.as_slice() {
             let mut lines = screen::one(state, host, &self.look, state.elapsed_ms, false);
             lines.push(String::new());
-            lines.extend(ending(state, host, &self.look));
-            lines.push(String::new());
+            if !self.recap || !failed(host) {
+                lines.extend(ending(state, host, &self.look));
+                lines.push(String::new());
+            }
             return lines;
+        }
+        if self.recap {
+            return vec![String::new()];
         }
         let mut lines: Vec<String> =
             recap::failed(state).map(|h| recap::done_line(state, h, &self.look)).collect();
         lines.push(String::new());
         lines
     }
+}
+
+fn failed(host: &HostState) -> bool {
+    matches!(words::tone(host), Tone::Bad | Tone::Open)
 }
 
 fn style() -> ProgressStyle {

@@ -10,6 +10,7 @@ use super::network::Network;
 use super::probe::{Answers, ProbeResult};
 use super::resources;
 use super::units::{self, Restarts, Unit};
+use crate::event::facts::Units;
 use crate::event::{Pointers, Vitals, harmless};
 use crate::fleet::{Generation, StorePath};
 
@@ -130,10 +131,8 @@ impl Reader {
         let Self { mut seen, answers, etc: [etc, new], .. } = self;
         seen.pointers.etc_matches = etc == "overlay" || (!etc.is_empty() && etc == new);
         let units = seen.units.values();
-        let failed = units.clone().filter(|u| u.active == "failed").map(|u| u.name.clone());
-        seen.vitals.units_failed = failed.collect();
-        let active = units.filter(|u| u.active == "active" && u.name.ends_with(".service"));
-        seen.vitals.units_active = u32::try_from(active.count()).unwrap_or(u32::MAX);
+        let units = Units::of(units.map(|u| (u.name.as_str(), &*u.active, &*u.sub)));
+        seen.vitals.count(&units);
         (seen, answers)
     }
 

@@ -56,7 +56,7 @@ pub(super) fn steps(
             1 => "1 error since the activation".to_owned(),
             n => format!("{n} errors since the activation"),
         };
-        steps.push(check("journal", &[], note));
+        steps.push(check("journal", &["journal"], note).warned(errors > 0));
     }
     steps
 }
@@ -76,20 +76,22 @@ fn verdict(name: &str, codes: &[&str], found: &[Finding], note: String) -> Step 
         let because = format!("{}: {}{more}", first.subject, first.message);
         return Step::failed(Phase::Verify, name, because);
     }
-    let warned = match of(Severity::Warn).count() {
+    let warned = of(Severity::Warn).count();
+    let told = match warned {
         0 => "",
+        // its own figure says it already
+        _ if codes == ["journal"] => "",
         1 => ", 1 warning",
         _ => ", with warnings",
     };
-    Step::ok(Phase::Verify, name, format!("{note}{warned}"))
+    Step::ok(Phase::Verify, name, format!("{note}{told}")).warned(warned > 0)
 }
 
 /// `23/23 active`.
 fn services(seen: &Observed) -> String {
-    let active = seen.vitals.units_active as usize;
-    let failed = seen.vitals.units_failed.iter().filter(|u| u.ends_with(".service")).count();
+    let ((active, all), failed) = (seen.vitals.units(), seen.vitals.units_failed.len());
     let known = if failed > 0 { format!(", {failed} failed") } else { String::new() };
-    format!("{active}/{} active{known}", active + failed)
+    format!("{active}/{all} active{known}")
 }
 
 fn critical(expect: &Expectation, seen: &Observed) -> Option<Step> {

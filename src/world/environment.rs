@@ -29,6 +29,8 @@ pub struct Environment {
     pub interactive: bool,
     /// Whether standard error is a terminal that can be drawn on.
     pub screen: bool,
+    /// Whether standard output is a terminal.
+    pub page: bool,
     /// Whether the locale can show more than ASCII.
     pub unicode: bool,
     /// Words of the command line, the program's own name left out.
@@ -60,6 +62,7 @@ impl Environment {
             machine,
             interactive: std::io::stdin().is_terminal() && !ci,
             screen: rustix::termios::isatty(rustix::stdio::stderr()) && !ci && !dumb,
+            page: rustix::termios::isatty(rustix::stdio::stdout()),
             unicode: ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|n| var(n)).is_some_and(|v| {
                 let v = v.to_ascii_lowercase();
                 v.contains("utf-8") || v.contains("utf8")

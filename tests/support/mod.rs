@@ -60,6 +60,7 @@ pub(crate) fn world(folder: &Path, runner: Arc<dyn Runner>) -> World {
         machine: "here".to_owned(),
         interactive: false,
         screen: false,
+        page: false,
         unicode: false,
         arguments: Vec::new(),
         step_summary: None,

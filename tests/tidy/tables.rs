@@ -56,7 +56,7 @@ pub(super) const LONG_FUNCTIONS: &[(&str, usize)] = &[];
 /// Half of all functions are at most this long, and 95 of 100 at most that.
 pub(super) const MEDIAN_LIMIT: usize = 12;
 pub(super) const P95_LIMIT: usize = 50;
-/// No file is longer, tests apart.
+/// No Rust file is longer, whatever is in it.
 pub(super) const FILE_LIMIT: usize = 500;
 /// Columns of a line; of text, in characters.
 pub(super) const COLUMNS: usize = 100;

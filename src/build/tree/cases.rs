@@ -29,6 +29,7 @@ impl Repository {
             machine: "here".to_owned(),
             interactive: false,
             screen: false,
+            page: false,
             unicode: false,
             arguments: Vec::new(),
             step_summary: None,

@@ -1,0 +1,205 @@
+//! Arguments and flags of each command.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::fleet::Mode;
+
+/// Which hosts.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Selection {
+    /// Name hosts: names, @TAG, globs such as 'p*', or all
+    #[arg(value_name = "HOST", required = true)]
+    pub hosts: Vec<String>,
+    /// Leave these out, selected in the same ways
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    pub exclude: Vec<String>,
+}
+
+/// Flags of the deploy family.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DeployFlags {
+    /// Choose how much is checked
+    ///
+    /// By default what hosts.toml says, else standard.
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<Mode>,
+    /// Build on the target, here (local), or on a host
+    ///
+    /// By default what hosts.toml says, else local.
+    #[arg(long, value_name = "target|local|HOST")]
+    pub build_on: Option<String>,
+    /// Also fetch from the [cache] of hosts.toml
+    #[arg(long)]
+    pub cached: bool,
+    /// Install for the next boot only; the running system stays
+    #[arg(long)]
+    pub boot: bool,
+    /// Show what would be done and stop before anything changes
+    #[arg(long, conflicts_with = "boot")]
+    pub dry_run: bool,
+    /// Go on although the host's running system and boot default differ
+    #[arg(long)]
+    pub accept_drift: bool,
+    /// Put an issue's number into the report
+    #[arg(long, value_name = "N")]
+    pub issue: Option<u64>,
+    /// Put a sentence into the report
+    #[arg(long, value_name = "TEXT")]
+    pub message: Option<String>,
+    /// Exit 20 instead of 0 when there is something to change
+    #[arg(long, requires = "dry_run")]
+    pub detailed_exitcode: bool,
+}
+
+/// `deploy` and its presets.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DeployArgs {
+    /// Which hosts.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// How.
+    #[command(flatten)]
+    pub flags: DeployFlags,
+}
+
+/// `deploy-via`.
+#[derive(Debug, Clone, Args)]
+pub struct DeployViaArgs {
+    /// Build on this host or builder of hosts.toml
+    #[arg(value_name = "BUILDER")]
+    pub builder: String,
+    /// Which hosts.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// How.
+    #[command(flatten)]
+    pub flags: DeployFlags,
+}
+
+/// `test-host` and `build`.
+#[derive(Debug, Clone, Args)]
+pub struct BuildArgs {
+    /// Which hosts.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Build on the target, here (local), or on a host
+    ///
+    /// By default what hosts.toml says, else local.
+    #[arg(long, value_name = "target|local|HOST")]
+    pub build_on: Option<String>,
+    /// Also fetch from the [cache] of hosts.toml
+    #[arg(long)]
+    pub cached: bool,
+}
+
+/// `rollback`.
+#[derive(Debug, Clone, Args)]
+pub struct RollbackArgs {
+    /// Name the host
+    #[arg(value_name = "HOST")]
+    pub host: String,
+    /// Go back to this generation
+    ///
+    /// By default the newest one before the current that is another system.
+    #[arg(long, value_name = "GEN")]
+    pub to: Option<u64>,
+    /// Also restore the flake.lock that was deployed with it
+    #[arg(long)]
+    pub with_lock: bool,
+}
+
+/// `diff`.
+#[derive(Debug, Clone, Args)]
+pub struct DiffArgs {
+    /// Which hosts.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Exit 20 instead of 0 when there is a difference
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+/// `status` and `ping-hosts`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct StatusArgs {
+    /// Name hosts: names, @TAG, globs such as 'p*'; by default all
+    #[arg(value_name = "HOST")]
+    pub hosts: Vec<String>,
+    /// Leave these out, selected in the same ways
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    pub exclude: Vec<String>,
+}
+
+/// `report`, `resume` and `abort`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RunArgs {
+    /// Name the run by the beginning of its name; by default the last one
+    ///
+    /// `resume` and `abort` first mean one that a host still has open.
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+}
+
+/// `logs`.
+#[derive(Debug, Clone, Args)]
+pub struct LogsArgs {
+    /// Name the host
+    #[arg(value_name = "HOST")]
+    pub host: String,
+    /// Name the run by the beginning of its name; by default the host's last
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<String>,
+}
+
+/// `trust`.
+#[derive(Debug, Clone, Args)]
+pub struct TrustArgs {
+    /// Name the host
+    #[arg(value_name = "HOST")]
+    pub host: String,
+}
+
+/// `check` and `check-syntax`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CheckArgs {
+    /// Check these files and folders; by default the whole flake
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// `history`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct HistoryArgs {
+    /// Show the runs that had one of these hosts; by default all
+    #[arg(value_name = "HOST")]
+    pub hosts: Vec<String>,
+    /// Show at most this many runs
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+}
+
+/// `init`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct InitArgs {
+    /// Replace a hosts.toml that is there; it is kept beside the new one
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `completions`.
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArgs {
+    /// Name the shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+/// `help`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct HelpArgs {
+    /// Name a command or a page; without it: all commands
+    #[arg(value_name = "TOPIC")]
+    pub topic: Option<String>,
+}

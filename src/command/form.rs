@@ -1,0 +1,59 @@
+//! Which forms of result a command has; one that it has not is refused, never ignored.
+
+use crate::cli::{Cli, Command, Format};
+use crate::error::Error;
+
+const RUNS: &[Format] = &[Format::Human, Format::Json, Format::Jsonl, Format::Github];
+const TABLES: &[Format] = &[Format::Human, Format::Json, Format::Jsonl];
+const DOCUMENT: &[Format] = &[Format::Human, Format::Json];
+const CHECK: &[Format] = &[Format::Human, Format::Json, Format::Github];
+const TEXT: &[Format] = &[Format::Human];
+
+/// The forms that a command has, and its name.
+fn of(command: &Command) -> (&'static str, &'static [Format]) {
+    match command {
+        Command::QuickDeploy(_) => ("quick-deploy", RUNS),
+        Command::Deploy(_) | Command::Bare(_) => ("deploy", RUNS),
+        Command::DeployFast(_) => ("deploy-fast", RUNS),
+        Command::DeployLocalBuild(_) => ("deploy-local-build", RUNS),
+        Command::DeployCached(_) => ("deploy-cached", RUNS),
+        Command::DeployVia(_) => ("deploy-via", RUNS),
+        Command::TestHost(_) => ("test-host", RUNS),
+        Command::Build(_) => ("build", RUNS),
+        Command::Rollback(_) => ("rollback", RUNS),
+        Command::Diff(_) => ("diff", RUNS),
+        Command::Resume(_) => ("resume", RUNS),
+        Command::Abort(_) => ("abort", RUNS),
+        Command::Report(_) => ("report", RUNS),
+        Command::Status(_) => ("status", TABLES),
+        Command::PingHosts(_) => ("ping-hosts", TABLES),
+        Command::Logs(_) => ("logs", TABLES),
+        Command::History(_) => ("history", TABLES),
+        Command::Check(_) => ("check", CHECK),
+        Command::CheckSyntax(_) => ("check-syntax", CHECK),
+        // It is a document already.
+        Command::Schema => ("schema", DOCUMENT),
+        Command::Trust(_) => ("trust", TEXT),
+        Command::Init(_) => ("init", TEXT),
+        Command::Completions(_) => ("completions", TEXT),
+        Command::Help(_) => ("help", TEXT),
+    }
+}
+
+/// Whether the command has the form that was asked for.
+///
+/// # Errors
+/// When it has not.
+pub fn admit(cli: &Cli) -> Result<(), Error> {
+    let (name, forms) = of(&cli.command);
+    let asked = cli.global.format();
+    if forms.contains(&asked) {
+        return Ok(());
+    }
+    let told = Error::usage(format!("{name} has no --format {}", asked.word()));
+    let words: Vec<&str> = forms.iter().map(|f| f.word()).collect();
+    Err(match words.as_slice() {
+        [only] => told.hint(format!("it prints for people only: --format {only}")),
+        words => told.hint(format!("it has: {}", words.join(", "))),
+    })
+}
