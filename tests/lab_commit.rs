@@ -6,7 +6,7 @@ mod lab {
 
     use crate::support::desk::Desk;
     use crate::support::machines::{Said, State};
-    use crate::support::rows::{COMMITTED, REVERTED, Row, Then, flat, rows};
+    use crate::support::rows::{COMMITTED, REFUSED, REVERTED, Row, Then, flat, rows};
 
     const LIMIT: Duration = Duration::from_secs(30);
 
@@ -17,6 +17,54 @@ mod lab {
              while [ -e /etc/lab/once ]; do sleep 0.1; done; fi ;; esac"
         );
         desk.lab().hook(desk.host(), &script);
+    }
+
+    /// As a host is that was made from an image: a system runs and boots, and no profile has it.
+    fn no_profile(desk: &Desk) {
+        let _ = desk.exec("rm /nix/var/nix/profiles/system*");
+    }
+
+    /// Somebody else's system runs: theirs.
+    const FOREIGN: Row = Row {
+        knob: COMMITTED.knob,
+        exit: 10,
+        result: "foreign",
+        says: &["somebody else changed the host meanwhile; stood down"],
+        then: Then::Own,
+        after: |desk, before, _| {
+            let after = desk.unguarded();
+            let theirs = desk.exec("readlink -f /nix/var/nix/profiles/system-1-link");
+            assert!(after.is_all(&theirs), "{after:?}");
+            assert_ne!(after.get("running"), before.get("running"));
+            desk.spoil();
+        },
+        ..REVERTED
+    };
+
+    /// Until it is told otherwise the guard stands still from the rehearsal on.
+    fn guard_stands_still(desk: &Desk, more: &str) {
+        let script = format!(
+            "case $1:$2 in check:dry-activate) \
+             systemctl kill --kill-whom=main -s STOP nixdeploy-guard ;; {more} esac"
+        );
+        desk.lab().hook(desk.host(), &script);
+    }
+
+    /// Somebody takes switch-to-configuration's lock when we have said go and nothing has begun:
+    /// the guard goes on when they have it, and have left the mark that says so.
+    fn after_go(desk: &Desk, script: &str) {
+        let go = "cd /run/nixdeploy/current && [ -e req.go ] && [ ! -e outcome ]";
+        desk.until("go", LIMIT, go);
+        let _ = desk.exec(&format!(
+            "mkdir -p /run/nixos; systemd-run -q --unit=by-hand --collect bash -c {}; \
+             until [ -e /etc/lab/once ]; do sleep 0.05; done; \
+             systemctl kill --kill-whom=main -s CONT nixdeploy-guard",
+            quoted(script)
+        ));
+    }
+
+    fn quoted(script: &str) -> String {
+        format!("'{}'", script.replace('\'', r"'\''"))
     }
 
     fn until_held(desk: &Desk) {
@@ -150,6 +198,29 @@ mod lab {
             },
             ..REVERTED
         };
+        somebody_else_switches_first: Row {
+            id: "F24 (a)",
+            before: |desk| guard_stands_still(desk, "activate:switch) touch /etc/lab/once; \
+                until [ -e /run/nixdeploy/current/act ]; do sleep 0.1; done ;;"),
+            during: |desk, _| after_go(desk, "p=/nix/var/nix/profiles/system; \
+                nix-env -p $p --switch-generation 1; \
+                exec $p/bin/switch-to-configuration switch"),
+            says: &["-switch-to-configuration switch"],
+            ..FOREIGN
+        };
+        somebody_else_has_the_lock: Row {
+            id: "F24 (b)",
+            before: |desk| guard_stands_still(desk, ""),
+            knob: COMMITTED.knob,
+            during: |desk, _| after_go(desk, "exec flock /run/nixos/switch-to-configuration.lock \
+                bash -c 'touch /etc/lab/once; \
+                until [ -L /run/nixdeploy/current/decision ]; do sleep 0.1; done'"),
+            says: &[
+                "another switch-to-configuration is running (exit 11)",
+                "has its lock: flock /run/nixos/switch-to-configuration.lock",
+            ],
+            ..REFUSED
+        };
         somebody_else_switches_meanwhile: Row {
             id: "F24",
             hosts: "soak_s = 6",
@@ -159,18 +230,7 @@ mod lab {
                 let _ = desk.exec("p=/nix/var/nix/profiles/system; \
                     nix-env -p $p --switch-generation 1 && $p/bin/switch-to-configuration switch");
             },
-            exit: 10,
-            result: "foreign",
-            says: &["somebody else changed the host meanwhile; stood down"],
-            then: Then::Own,
-            after: |desk, before, _| {
-                let after = desk.unguarded();
-                let theirs = desk.exec("readlink -f /nix/var/nix/profiles/system-1-link");
-                assert!(after.is_all(&theirs), "{after:?}");
-                assert_ne!(after.get("running"), before.get("running"));
-                desk.spoil();
-            },
-            ..REVERTED
+            ..FOREIGN
         };
         for_the_next_boot_only: Row {
             id: "F46",
@@ -194,6 +254,44 @@ mod lab {
             knob: "lab.bootloaderFails = true;",
             says: &["the boot loader could not be installed"],
             then: Then::Undone,
+            ..REVERTED
+        };
+        the_first_generation: Row {
+            id: "F41",
+            before: no_profile,
+            says: &["committed; no previous generation", "generation - -> 1"],
+            then: Then::Own,
+            after: |desk, before, _| {
+                let after = desk.unguarded();
+                assert!(after.is_all(after.get("running")), "{after:?}");
+                assert_ne!(after.get("running"), before.get("running"));
+                assert_eq!(after.get("profile_link"), "system-1-link");
+                assert_eq!(after.get("generations"), "1");
+            },
+            ..COMMITTED
+        };
+        the_first_generation_of_a_service_that_fails: Row {
+            id: "F41 fails",
+            before: no_profile,
+            knob: "lab.brokenService = true;",
+            after: |desk, _, _| desk.spoil(),
+            ..REVERTED
+        };
+        the_first_generation_and_the_loader_fails: Row {
+            id: "F41 undone",
+            before: no_profile,
+            knob: "lab.bootloaderFails = true;",
+            says: &["the boot loader could not be installed"],
+            then: Then::Own,
+            after: |desk, before, _| {
+                let after = desk.unguarded();
+                for key in ["running", "etc_toplevel", "profile", "generations", "boot_default"] {
+                    assert_eq!(after.get(key), before.get(key), "{key}");
+                }
+                desk.reboot();
+                assert_eq!(desk.state().get("running"), before.get("running"));
+                desk.spoil();
+            },
             ..REVERTED
         };
         another_kernel: Row {

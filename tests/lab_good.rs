@@ -98,6 +98,7 @@ mod lab {
         let said = desk.run(&["deploy", desk.host()]);
         good(&said);
         assert!(flat(&said).contains("nothing to do, verified"), "{}", said.stderr);
+        unchanged(&before, &desk.unguarded());
         let _ = desk.exec(
             "systemctl stop $(systemctl list-units --state=active --plain \
             --no-legend 'ollama*' 'plex*' 'tlp*' 'grafana*' 'web*' | cut -d' ' -f1)",

@@ -28,6 +28,11 @@ mod lab {
         desk.spoil();
     }
 
+    const MIGRATES: &str = "systemd.services.app-migrate = { \
+        wantedBy = [ \"multi-user.target\" ]; \
+        unitConfig.X-NixdeployIrreversible = \"its schema is migrated\"; \
+        serviceConfig = { Type = \"oneshot\"; RemainAfterExit = true; }; script = \"true\"; };";
+
     const CUT: Row = Row {
         hosts: "ssh.control = \"none\"",
         knob: COMMITTED.knob,
@@ -61,7 +66,12 @@ mod lab {
             id: "F02",
             hosts: "ssh.control = \"none\"",
             before: change_host_key,
+            args: &["quick-deploy", "-vv"],
             says: &["the host key of HOST is not trusted", "nixdeploy trust HOST"],
+            after: |_, _, said| {
+                let tries = said.stderr.lines().filter(|l| l.contains("command=ssh ")).count();
+                assert_eq!(tries, 1, "it was tried again\n{}", said.stderr);
+            },
             ..REFUSED
         };
         sudo_that_wants_a_password: Row {
@@ -78,8 +88,8 @@ mod lab {
             id: "F04",
             knob: "lab.closureMiB = 40;",
             before: |desk| fill(desk, "/nix", "/var/full", 50_000),
-            says: &["too little space: need", "of the closure are not on the host",
-                "nix-store --gc"],
+            says: &["too little space: need", " on /nix", " MiB free",
+                "of the closure are not on the host", "nix-store --gc"],
             ..REFUSED
         };
         a_boot_that_is_too_small: Row {
@@ -117,7 +127,8 @@ mod lab {
                     until ! flock -n switch-to-configuration.lock true; do sleep 0.05; done");
             },
             knob: COMMITTED.knob,
-            says: &["switch-to-configuration is running already, process"],
+            says: &["switch-to-configuration is running already, process",
+                "flock /run/nixos/switch-to-configuration.lock"],
             after: |desk, _, _| {
                 let _ = desk.exec("systemctl stop by-hand");
             },
@@ -145,6 +156,28 @@ mod lab {
             after: |desk, _, _| desk.spoil(),
             ..REVERTED
         };
+        a_unit_without_a_way_back: Row {
+            id: "irreversible",
+            knob: MIGRATES,
+            says: &[
+                "there is no way back from it, by its own word",
+                "app-migrate.service: its schema is migrated",
+                "quick-deploy HOST --yes",
+            ],
+            ..REFUSED
+        };
+        a_unit_without_a_way_back_and_a_yes: Row {
+            id: "irreversible, yes",
+            knob: MIGRATES,
+            args: &["quick-deploy", "--yes"],
+            after: |desk, _, _| {
+                // it is there now, and unchanged: nothing is asked of the next one
+                desk.knob(&format!("{MIGRATES} lab.apps.greeter = {{ }};"));
+                let said = desk.run(&["quick-deploy", desk.host()]);
+                assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+            },
+            ..COMMITTED
+        };
         a_boot_menu_of_one: Row {
             id: "F50",
             before: |desk| {
@@ -152,7 +185,23 @@ mod lab {
                 desk.spoil();
             },
             knob: "boot.loader.systemd-boot.configurationLimit = lib.mkForce 1; lab.apps.x = { };",
-            says: &["configurationLimit"],
+            says: &["the boot loader keeps 1 generations", "would lose its entry",
+                "configurationLimit"],
+            ..REFUSED
+        };
+        a_boot_menu_that_the_running_system_would_fall_out_of: Row {
+            id: "F50 window",
+            before: |desk| {
+                let limit = "boot.loader.systemd-boot.configurationLimit = lib.mkForce 2;";
+                committed(desk, limit);
+                committed(desk, &format!("{limit} lab.apps.x = {{ }};"));
+                let _ = desk.exec("p=/nix/var/nix/profiles/system; \
+                    n=$(readlink $p | tr -dc 0-9); nix-env -p $p --switch-generation $((n - 1)) \
+                    && $p/bin/switch-to-configuration switch");
+                desk.spoil();
+            },
+            knob: "boot.loader.systemd-boot.configurationLimit = lib.mkForce 2; lab.apps.y = { };",
+            says: &["the boot loader keeps 2 generations", "would lose its entry"],
             ..REFUSED
         };
         a_tree_that_does_not_evaluate: Row {
@@ -196,6 +245,10 @@ mod lab {
                 desk.lab().cut(desk.host());
                 last(Duration::from_secs(20));
                 desk.lab().heal(desk.host());
+            },
+            after: |desk, _, _| {
+                let logs = desk.run(&["logs", desk.host()]).stdout;
+                assert!(logs.contains("contact lost; once more over a new connection"), "{logs}");
             },
             ..COMMITTED
         };

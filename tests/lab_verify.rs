@@ -2,7 +2,7 @@
 
 mod lab {
     use crate::support::desk::Desk;
-    use crate::support::rows::{COMMITTED, REVERTED, Row, rows};
+    use crate::support::rows::{COMMITTED, REVERTED, Row, Then, rows};
 
     /// A health script that is content until `sick.service` runs.
     const PROBE: &str = "[[hosts.HOST.health]]\nscript = \"health/probe.sh\"\ntimeout_s = 2";
@@ -30,6 +30,19 @@ mod lab {
             says: &["app-late.service", "exit status 5", "app-late: gave up", "s before the check"],
             ..REVERTED
         };
+        a_service_that_talks_and_fails: Row {
+            id: "F20 lines",
+            knob: "systemd.services.app-chatty = { wantedBy = [ \"multi-user.target\" ]; \
+                serviceConfig.Type = \"oneshot\"; \
+                script = \"for i in $(seq 100 180); do echo word-$i; done; exit 3\"; };",
+            says: &["app-chatty.service", "exit status 3"],
+            after: |desk, _, _| {
+                let report = desk.run(&["report", "--json"]).stdout;
+                let words = report.matches("word-1").count();
+                assert!((40..=50).contains(&words) && report.contains("word-180"), "{report}");
+            },
+            ..REVERTED
+        };
         a_crash_loop_that_counts_as_failed: Row {
             id: "F27 loud",
             knob: "lab.crashLoop = true;",
@@ -49,7 +62,7 @@ mod lab {
             before: |desk| probe(desk, "echo FAIL: no answer from the database; exit 3"),
             knob: SICK,
             hosts: PROBE,
-            says: &["probe.sh", "FAIL: no answer from the database"],
+            says: &["probe.sh", "exit status 3", "FAIL: no answer from the database"],
             ..REVERTED
         };
         a_health_script_that_hangs: Row {
@@ -174,7 +187,7 @@ mod lab {
                 desk.spoil();
             },
             knob: "lab.brokenService = true; lab.apps.greeter = { };",
-            then: crate::support::rows::Then::Own,
+            then: Then::Own,
             after: |desk, before, _| {
                 let after = desk.unguarded();
                 assert!(after.get("running") != before.get("running"));
@@ -190,6 +203,13 @@ mod lab {
             before: |desk| {
                 let _ = desk.exec("systemd-run -q --unit=old-failure false; \
                     until systemctl is-failed -q old-failure; do sleep 0.05; done");
+            },
+            after: |desk, _, _| {
+                // switch-to-configuration forgets it on its way
+                let report = desk.run(&["report", "--json"]).stdout;
+                let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+                let before = &report["hosts"][0]["vitals_before"]["units_failed"];
+                assert_eq!(before[0], "old-failure.service", "{report}");
             },
             ..COMMITTED
         };

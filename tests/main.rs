@@ -7,6 +7,7 @@ mod flags;
 mod hostile;
 mod journeys;
 mod lab_activate;
+mod lab_back;
 mod lab_commit;
 mod lab_good;
 mod lab_operators;

@@ -140,21 +140,56 @@ fn every_page_is_named() {
     }
 }
 
-/// Tests that the pages name, as `module::lab::name` of this test program, are there.
+const PAGES: [(&str, &str); 2] = [
+    ("src/docs/protocol.md", include_str!("../src/docs/protocol.md")),
+    ("src/docs/faults.md", include_str!("../src/docs/faults.md")),
+];
+
+/// Tests that a page names, as `module::lab::name` of this test program.
+fn tests_named(page: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let words = quoted(page).filter(|w| w.contains("::") && !w.contains([' ', '/']));
+    words.filter_map(|word| Some((word.split("::").next()?, word.rsplit("::").next()?)))
+}
+
 #[test]
 fn every_test_that_is_named_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = include_str!("../src/docs/protocol.md");
-    let mut found = 0;
-    for word in quoted(page).filter(|w| w.contains("::") && !w.contains([' ', '/'])) {
-        let module = word.split("::").next().unwrap_or(word);
-        let Ok(text) = std::fs::read_to_string(root.join(format!("tests/{module}.rs"))) else {
-            continue; // a path into the crate
-        };
-        let name = word.rsplit("::").next().unwrap_or(word);
-        let there = text.contains(&format!("fn {name}(")) || text.contains(&format!(" {name}: "));
-        assert!(there, "src/docs/protocol.md: there is no test {word}");
-        found += 1;
+    for (page, text) in PAGES {
+        let mut found = 0;
+        for (module, name) in tests_named(text) {
+            let file = root.join(format!("tests/{module}.rs"));
+            let Ok(text) = std::fs::read_to_string(file) else {
+                continue; // a path into the crate
+            };
+            let there =
+                text.contains(&format!("fn {name}(")) || text.contains(&format!(" {name}: "));
+            assert!(there, "{page}: there is no test {module} {name}");
+            found += 1;
+        }
+        assert!(found > 10, "{page}: {found}");
     }
-    assert!(found > 10, "{found}");
+}
+
+/// The page of faults has every fault that is tried: rows of the matrix begin with F and a number.
+#[test]
+fn every_fault_is_on_its_page() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page: BTreeSet<_> = tests_named(PAGES[1].1).collect();
+    let mut faults = BTreeSet::new();
+    for module in
+        ["lab_activate", "lab_back", "lab_commit", "lab_operators", "lab_refused", "lab_verify"]
+    {
+        let text = std::fs::read_to_string(root.join(format!("tests/{module}.rs")));
+        let text = text.expect("a file of rows");
+        for row in text.split(": Row {\n").collect::<Vec<_>>().windows(2) {
+            let name = row[0].rsplit([' ', '\n']).next().unwrap_or_default();
+            let id = row[1].split('"').nth(1).unwrap_or_default();
+            let Some(number) = id.strip_prefix('F').and_then(|id| id.get(..2)) else { continue };
+            faults.insert(number.to_owned());
+            let there = page.iter().any(|(m, n)| *m == module && *n == name);
+            // what a killed deployer leaves is one fault with several ends
+            assert!(there || id == "F11 abort", "{module}::lab::{name} ({id}) is on no row");
+        }
+    }
+    assert!(faults.len() > 40, "{faults:?}");
 }

@@ -334,6 +334,79 @@ fn grub_and_extlinux_are_read_too() {
     assert_eq!(root.ask().0.early.pointers.boot_default, path(OLD));
 }
 
+/// As install-grub.pl writes it: entries before NixOS's, then NixOS's, then all configurations in
+/// a submenu.
+#[test]
+fn grub_counts_its_entries() {
+    let root = Root::new(TOOLS);
+    fs::remove_dir_all(root.path("/boot")).expect("removed");
+    let told = |default: &str, before: &str, line: &str| {
+        let text = format!(
+            "function savedefault {{\n  save_env saved_entry\n}}\nset default={default}\n{before}\
+             menuentry \"NixOS\" --class nixos --unrestricted {{\nsearch --set=drive1 x\n  {line} \
+             init={OLD}/init loglevel=4\n  initrd ($drive1)//kernels/i\n}}\n\n\
+             submenu \"NixOS - All configurations\" --class submenu {{\n\
+             menuentry \"NixOS - Configuration 2\" {{\n  linux x init={NEW}/init\n}}\n}}\n"
+        );
+        root.write("/boot/grub/grub.cfg", &text);
+        root.ask().0.early.pointers.boot_default
+    };
+    let linux = "linux ($drive1)//kernels/k";
+    let windows = "menuentry \"Windows\" {\n  chainloader (hd0,1)+1\n}\n";
+    assert_eq!(told("0", "", linux), path(OLD));
+    assert_eq!(told("0", windows, linux), None, "Windows is no system of ours");
+    assert_eq!(told("1", windows, linux), path(OLD));
+    assert_eq!(told("1", "", linux), None, "the submenu");
+    assert_eq!(told("2", "", linux), None, "nothing is there");
+    assert_eq!(told("\"NixOS\"", "", linux), None, "by its title");
+    let xen = "multiboot ($drive1)//kernels/xen.gz\n  module ($drive1)//kernels/k";
+    assert_eq!(told("0", "", xen), path(OLD));
+}
+
+#[test]
+fn extlinux_has_more_than_one_entry() {
+    let root = Root::new(TOOLS);
+    fs::remove_dir_all(root.path("/boot")).expect("removed");
+    let entry = |label: &str, system: &str| {
+        format!("LABEL {label}\n  MENU LABEL x\n  LINUX ../x\n  APPEND init={system}/init a\n\n")
+    };
+    let text = format!(
+        "# Generated file\nDEFAULT nixos-default\n\nMENU TITLE ----\nTIMEOUT 50\n\n{}{}",
+        entry("nixos-2-default", OLD),
+        entry("nixos-default", NEW)
+    );
+    root.write("/boot/extlinux/extlinux.conf", &text);
+    assert_eq!(root.ask().0.early.pointers.boot_default, path(NEW));
+    root.write("/boot/extlinux/extlinux.conf", &text.replace("nixos-default\n  MENU", "other\n "));
+    assert_eq!(root.ask().0.early.pointers.boot_default, None, "it names none");
+}
+
+/// Lanzaboote's images of a generation and of its specialisations have one number.
+#[test]
+fn images_of_one_generation_are_not_told_apart() {
+    let root = Root::new(TOOLS);
+    fs::remove_dir_all(root.path("/boot/loader/entries")).expect("removed");
+    let image = |name: &str, system: &str| {
+        let text = format!("MZ\0\0.cmdline\0init={system}/init quiet\0\0\n\0");
+        root.write(&format!("/boot/EFI/Linux/nixos-generation-{name}.efi"), &text);
+    };
+    root.loader("default nixos-*\n");
+    image("1-abc", OLD);
+    image("11-def", NEW);
+    assert_eq!(root.ask().0.early.pointers.boot_default, path(NEW), "1 is not 11");
+    image("11-specialisation-quiet-ghi", OLD);
+    assert_eq!(root.ask().0.early.pointers.boot_default, None);
+}
+
+#[test]
+fn a_variable_of_the_firmware_goes_before_every_file() {
+    let root = Root::new(TOOLS);
+    assert_eq!(root.ask().0.early.pointers.boot_default, path(NEW));
+    let vendor = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+    root.write(&format!("/sys/firmware/efi/efivars/LoaderEntryDefault-{vendor}"), "x");
+    assert_eq!(root.ask().0.early.pointers.boot_default, None, "and no bootctl reads it");
+}
+
 #[test]
 fn the_lock_of_a_switch_names_its_holder() {
     let root = Root::new(TOOLS);

@@ -13,12 +13,15 @@ pub const HOLD: &str = concat!(
     "write_guard() { cat > \"$1\" <<'NIXDEPLOY_GUARD'\n",
     include_str!("../commit/bootloader.sh"),
     include_str!("sample.sh"),
+    include_str!("signature.sh"),
+    include_str!("ladder.sh"),
     include_str!("guard.sh"),
     "\nNIXDEPLOY_GUARD\n}\n",
     "write_rehearse() { cat > \"$1\" <<'NIXDEPLOY_REHEARSE'\n",
     include_str!("../preflight/rehearse.sh"),
     "\nNIXDEPLOY_REHEARSE\n}\n",
     include_str!("../commit/bootloader.sh"),
+    include_str!("signature.sh"),
     include_str!("hold.sh"),
 );
 
@@ -147,9 +150,16 @@ pub struct Status {
     pub ending: Option<Ending>,
     /// Restarts by systemd when the activation had ended, by unit, as `UNIT N`.
     pub restarts: Vec<String>,
-    /// Units that did not come back.
+    /// What did not come back: units, pointers, pieces of the network.
     pub missing: Vec<String>,
-    /// Exit status of the old system's switch-to-configuration.
+    /// The last rung of the ladder (`ladder.sh`) that was tried on the way back, from 1.
+    pub rung: Option<u8>,
+    /// It is about to reboot into the boot default, as nothing else brought the old system back.
+    pub rebooting: bool,
+    /// Why it did not reboot where that was the last thing to try.
+    pub stays: String,
+    /// Exit status of what the last rung ran: the old system's switch-to-configuration, or its
+    /// activation.
     pub revert_status: Option<i32>,
     /// Whether the boot default was read back.
     pub boot_verified: bool,
@@ -248,6 +258,9 @@ impl Status {
             "outcome" => self.ending = ending(value),
             "log" if self.log.len() < MOST => self.log.push(value.to_owned()),
             "missing" if self.missing.len() < MOST => self.missing.push(value.to_owned()),
+            "rung" => self.rung = value.parse().ok(),
+            "rebooting" => self.rebooting = true,
+            "stays" => value.clone_into(&mut self.stays),
             "revert_status" => self.revert_status = value.parse().ok(),
             "boot_default" => self.boot_verified = value == "verified",
             "running" => self.after.running = StorePath::new(value).ok(),

@@ -10,7 +10,7 @@
 # Files beside it: owner old new profile0 link0 boot0 (what was); lease_s activate observe commit
 # (budgets in seconds); baseline failed0 (units); lease deadline phase started act observing
 # decision reason step boot_begun committed outcome trace (what happened); bell (a pipe that wakes
-# it); req.go req.stage req.abort req.commit (requests).
+# it); req.go req.stage req.abort req.commit (requests). The way back itself is ladder.sh.
 # shellcheck shell=sh
 set -u
 umask 077
@@ -279,6 +279,7 @@ commit_step() {
   fi
   val profile0; [ "$(pointer "$profile")" = "$v" ] || exit 21
   val boot0; boot0=$v; [ "$(boot_default)" = "$boot0" ] || exit 21
+  val link0; [ -n "$v" ] || generations > "$d/links0" || exit 25
   put step set && put boot_begun 1 || exit 25
   nix-env -p "$profile" --set "$new" || exit 22
   "$new/bin/switch-to-configuration" boot || exit 23
@@ -315,12 +316,13 @@ undo() {
   if [ -n "$made" ] && [ "$made" != "$link0" ]; then undo_profile; fi
   val boot0
   if [ -e "$d/boot_begun" ]; then
-    for try in 1 2 3; do
+    for _ in 1 2 3; do
       NIXOS_NO_CHECK=1 timeout 120 "$old/bin/switch-to-configuration" boot >> "$d/undo.log" 2>&1
       [ "$(boot_default)" != "$v" ] || break
       switch_lock
     done
   fi
+  [ ! -e "$d/links0" ] || unprofile
   [ "$(boot_default)" = "$v" ] || put undone 'boot default is not what it was'
   if [ -e "$d/req.stage" ]; then
     [ ! -e "$d/undone" ] || finish revert_failed "$1; the boot default is not what it was"
@@ -335,14 +337,29 @@ switch_lock() {
   flock -w 60 /run/nixos/switch-to-configuration.lock true 2> /dev/null || :
 }
 
+# Where there was no generation OLD is one until its entry is written: builders of boot loaders
+# give entries to generations alone, and would leave none.
 undo_profile() {
   if [ -z "$link0" ]; then
-    rm -f "$profile" "${profile%/*}/$made"
+    [ ! -e "$d/boot_begun" ] || timeout 60 nix-env -p "$profile" --set "$old" >> "$d/undo.log" 2>&1
     return
   fi
   number=${link0#system-} made=${made#system-}
   timeout 60 nix-env -p "$profile" --switch-generation "${number%-link}" >> "$d/undo.log" 2>&1
   timeout 60 nix-env -p "$profile" --delete-generations "${made%-link}" >> "$d/undo.log" 2>&1
+}
+
+generations() {
+  for link in "$profile"-*-link; do [ ! -L "$link" ] || printf '%s\n' "$link"; done
+}
+
+# unprofile: no profile, or one that was no generation's, and no generation but those before.
+unprofile() {
+  keep=$v
+  val profile0
+  if [ -n "$v" ]; then ln -sfn "$v" "$profile"; else rm -f "$profile"; fi
+  generations | while IFS= read -r link; do grep -qxF "$link" "$d/links0" || rm -f "$link"; done
+  v=$keep
 }
 
 # --- revert -------------------------------------------------------------------
@@ -351,42 +368,19 @@ revert() {
   val reason; why=$v
   if [ ! -e "$d/started" ] && [ "$(running)" = "$old" ]; then finish reverted "$why" rung=0; fi
   phase reverting "$why"
+  [ ! -e "$d/rebooting" ] || by_reboot
   timeout 30 systemctl stop "$act_unit" 2> /dev/null
   switch_lock
   case $(running) in
     "$old" | "$new") ;;
     *) finish foreign "$why; the running system is neither the old nor the new one" ;;
   esac
-  for try in 1 2 3; do
-    revert_once
-    ! back || finish reverted "$why" rung=1 "tries=$try" "revert_status=$code"
-  done
-  set --
-  for unit in $(missing); do set -- "$@" "missing=$unit"; done
-  finish revert_failed "$why; the way back failed" rung=1 "revert_status=$code" "$@"
-}
-
-# Pre-switch checks must not refuse the way back; the exit code is noted, not trusted: lists left
-# by the killed activation make it 4. Units that failed under NEW come back by being started.
-revert_once() {
-  val activate
-  NIXOS_NO_CHECK=1 timeout -k 5 "$v" "$old/bin/switch-to-configuration" test \
-    < /dev/null >> "$d/revert.log" 2>&1
-  code=$?
-  for unit in $(missing); do
-    timeout 60 systemctl start "$unit" 2>> "$d/revert.log" || :
-  done
-}
-
-back() {
-  [ "$(running)" = "$old" ] && etc_is "$old" || return 1
-  val profile0
-  [ "$(pointer "$profile")" = "$v" ] || return 1
-  val boot0
-  [ "$(boot_default)" = "$v" ] || return 1
-  settle
-  [ -z "$(missing)" ] || return 1
-  clean_failed
+  val act
+  case $v in
+    # another one had switch-to-configuration's lock, so ours did nothing
+    *'code=exited status=11') [ -n "$(wanting)" ] || finish reverted "$why" rung=0 ;;
+  esac
+  climb
 }
 
 # Units that were active before and belong to OLD's targets, with their state now.
@@ -491,7 +485,9 @@ show() {
   printf 'boot_id='
   while IFS= read -r line; do printf '%s\n' "$line"; done < /proc/sys/kernel/random/boot_id
   printf 'guard=%s\n' "$(timeout 10 systemctl show -P ActiveState nixdeploy-guard.service 2> /dev/null)"
-  [ ! -e "$d/outcome" ] || while IFS= read -r line; do printf '%s\n' "$line"; done < "$d/outcome"
+  for key in rebooting outcome; do
+    [ ! -e "$d/$key" ] || while IFS= read -r line; do printf '%s\n' "$line"; done < "$d/$key"
+  done
 }
 
 # follow: the activation's lines from the journal as they come, each a JSON object; then all of
@@ -517,7 +513,7 @@ await() {
 
 # watched: a moment passed, there is no outcome, and somebody is at work on one.
 watched() {
-  [ ! -e "$d/outcome" ] && [ ! -e "$d/refused" ] || return 1
+  [ ! -e "$d/outcome" ] && [ ! -e "$d/refused" ] && [ ! -e "$d/rebooting" ] || return 1
   sleep 0.05
   watches=$((${watches:-0} + 1))
   [ $((watches % 40)) = 0 ] || return 0

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::guard::{HOLD, Verb};
 use super::hand::Hand;
 use crate::event::{Pointers, harmless};
-use crate::fleet::StorePath;
+use crate::fleet::{OnRevertFailure, StorePath};
 use crate::plan::policy::Policy;
+use crate::preflight::facts::Early;
 use crate::world::ssh::{Failure, Link, diagnose};
 use crate::world::{Output, World};
 
@@ -74,7 +75,7 @@ pub fn invocation(
     before: &Pointers,
     new: &StorePath,
     policy: &Policy,
-    owner: &str,
+    on_failure: OnRevertFailure,
 ) -> crate::world::Invocation {
     let path = |p: &Option<StorePath>| p.as_ref().map_or("-", StorePath::as_str).to_owned();
     let generation = before.generation.map_or("-".to_owned(), |g| format!("system-{g}-link"));
@@ -90,7 +91,8 @@ pub fn invocation(
         policy.activate_timeout_s.to_string(),
         observe_s.to_string(),
         policy.commit_timeout_s.to_string(),
-        owner.to_owned(),
+        hand.world.environment.operator.clone(),
+        on_failure.word().to_owned(),
     ];
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     hand.target.script(link, HOLD, &words).timeout(LIMIT)
@@ -103,20 +105,20 @@ pub fn invocation(
 pub async fn hold(
     hand: Hand,
     link: Link,
-    before: &Pointers,
-    boot_id: &str,
+    early: &Early,
     new: &StorePath,
     policy: &Policy,
+    on_failure: OnRevertFailure,
 ) -> Result<WayBack, HoldError> {
-    let Some(old) = before.running.clone() else {
+    let Some(old) = early.pointers.running.clone() else {
         return Err(HoldError::Failed("the host runs no NixOS system".to_owned()));
     };
-    let owner = &hand.world.environment.operator;
-    let command = invocation(&hand, link, before, new, policy, owner);
+    let before = &early.pointers;
+    let command = invocation(&hand, link, before, new, policy, on_failure);
     let output = hand.world.run(command).await.map_err(|e| HoldError::Failed(e.to_string()))?;
     taken(&output)?;
     let renewer = Some(tokio::spawn(renew(hand.world.clone(), renewal(&hand))));
-    let (new, before, boot_id) = (new.clone(), before.clone(), boot_id.to_owned());
+    let (new, before, boot_id) = (new.clone(), before.clone(), early.boot_id.clone());
     Ok(WayBack { hand, old, new, before, boot_id, renewer })
 }
 

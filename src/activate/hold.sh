@@ -1,7 +1,8 @@
 # hold: takes the host's lock and leaves the guard there, waiting for go; changes nothing else.
 # Sent behind the functions write_guard FILE and write_rehearse FILE, which carry those scripts.
-# Arguments: TX OLD NEW PROFILE0 LINK0 BOOT0 LEASE_S ACTIVATE_S OBSERVE_S COMMIT_S OWNER; an empty
-# pointer is "-". Answers: key=value lines, held=TX or locked=TX or changed=WHAT, then end=RC.
+# Arguments: TX OLD NEW PROFILE0 LINK0 BOOT0 LEASE_S ACTIVATE_S OBSERVE_S COMMIT_S OWNER
+# ON_FAILURE (reboot or leave, when the way back fails); an empty pointer is "-". Answers:
+# key=value lines, held=TX or locked=TX or changed=WHAT, then end=RC.
 # shellcheck shell=sh
 set -u
 umask 077
@@ -28,6 +29,12 @@ baseline() {
   comm -12 "$d/wanted" "$d/active" > "$d/baseline"
   timeout 30 systemctl list-units --failed --plain --no-legend --full < /dev/null \
     | while read -r unit _; do printf '%s\n' "$unit"; done > "$d/failed0"
+  # ssh(1): its last word is the port that was reached; sudo takes the variable away
+  port=${SSH_CONNECTION:-22} port=${port##* }
+  case $port in '' | *[!0-9]*) port=22 ;; esac
+  put port "$port"
+  links | sort -u > "$d/links"
+  signature "$port" | sort -u > "$d/network0"
 }
 
 unchanged() { # what the preflight saw still holds
@@ -97,7 +104,7 @@ main() {
   write_rehearse "$d/rehearse"
   put old "$old"; put new "$new"; put profile0 "$profile0"; put link0 "$(or_empty "$5")"
   put boot0 "$boot0"; put lease_s "$7"; put activate "$8"; put observe "$9"; put commit "${10}"
-  put owner "${11}"
+  put owner "${11}"; put on_failure "${12}"
   IFS='. ' read -r uptime_s _ < /proc/uptime
   put lease $((uptime_s + $7))
   if ! dd if=/dev/zero of="$d/reserve" bs=65536 count=4 2> /dev/null; then

@@ -61,18 +61,18 @@ pub enum WhyNot {
 }
 
 /// How long the guard can take in all from `go`, in seconds: activation, observation, commit with
-/// its undo, and three attempts to go back.
+/// its undo, and the way back: three attempts, one more with D-Bus, the old system's activation.
 pub fn longest_s(policy: &Policy) -> u64 {
     let observe = policy.soak_s + policy.verify_timeout_s;
     let commit = policy.commit_timeout_s + 250;
-    u64::from(policy.activate_timeout_s * 4 + observe + commit + 240)
+    u64::from(policy.activate_timeout_s * 6 + observe + commit + 900)
 }
 
-/// How long we look for a guard that does not answer, in seconds: until its last deadline and one
-/// attempt to go back must be over. What it does after that is told with [`longest_s`].
+/// How long we look for a guard that does not answer, in seconds: until its last deadline and two
+/// attempts to go back must be over. What it does after that is told with [`longest_s`].
 pub fn patience_s(policy: &Policy) -> u64 {
     let observe = policy.soak_s + policy.verify_timeout_s;
-    u64::from(policy.activate_timeout_s * 2 + observe + policy.commit_timeout_s + 90)
+    u64::from(policy.activate_timeout_s * 3 + observe + policy.commit_timeout_s + 150)
 }
 
 /// A host that was told to go, or is about to be: only the guard's record says what is true of it.

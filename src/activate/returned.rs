@@ -21,6 +21,8 @@ pub enum Returned {
     Kept(Box<Status>),
     /// It was never told to go.
     Untouched(Box<Status>),
+    /// The way back failed, and the host is about to reboot into its boot default.
+    Rebooting(Box<Status>),
     /// The transaction is gone: the host has rebooted.
     Gone,
     /// No contact; it decides within so many seconds.
@@ -44,6 +46,7 @@ pub fn of(status: Box<Status>) -> Returned {
         Some(Ending::Foreign) => Returned::Foreign(status),
         Some(Ending::Committed | Ending::Staged) => Returned::Kept(status),
         Some(Ending::Expired) => Returned::Untouched(status),
+        None if status.rebooting => Returned::Rebooting(status),
         Some(Ending::RevertFailed) | None => Returned::Stranded(status),
     }
 }

@@ -94,9 +94,21 @@ boot_choice() {
   done | sort -V | tail -n 1 | cut -f 2
 }
 
+# boot_alone FILE: whether the chosen image is the only one of its generation. Lanzaboote makes one
+# for each specialisation too, and which of them comes first is not told by their names.
+boot_alone() {
+  case $1 in */nixos-generation-*) ;; *) return 0 ;; esac
+  boot_number=${1##*/nixos-generation-}
+  boot_number=${boot_number%%[!0-9]*}
+  set -- "${1%/*}/nixos-generation-$boot_number"[!0-9]*.efi
+  [ $# -le 1 ]
+}
+
 # boot_default_files: systemd-boot's choice from its files alone.
 boot_default_files() {
   boot_dir=$(boot_mount) && [ -e "$boot_dir/loader/loader.conf" ] || return 1
+  # a variable goes before every file, and only bootctl can tell which entry it names
+  if boot_overridden; then return 1; fi
   boot_chosen=
   for boot_key in preferred default; do
     boot_pattern=$(sed -n "s/^${boot_key}[[:space:]]\{1,\}//p" "$boot_dir/loader/loader.conf" | tail -n 1)
@@ -109,29 +121,38 @@ boot_default_files() {
   fi
   case $boot_chosen in
     *.conf) boot_init "$(sed -n 's/^options[[:space:]]\{1,\}//p' "$boot_chosen" | tr '\n' ' ')" ;;
-    *.efi) boot_init "$(grep -aom1 'init=/nix/store/[^ ]*/init' "$boot_chosen" | head -n 1)" ;;
+    *.efi) boot_alone "$boot_chosen" && boot_init "$(grep -aom1 'init=/nix/store/[^ ]*/init' "$boot_chosen" | head -n 1)" ;;
     *) return 1 ;;
   esac || return 1
   printf '%s\n' "$boot_found"
 }
 
-# boot_default_grub: the first entry of grub.cfg, unless another or a remembered one is chosen.
+# boot_default_grub: the entry of grub.cfg that its default numbers, from 0 on; a submenu counts as
+# one. One by its title, a remembered one (grub-set-default) and a single one (grub-reboot) are not
+# told, nor is an entry that starts something else, as of extraEntriesBeforeNixOS.
 boot_default_grub() {
   boot_dir=$(boot_mount) && [ -e "$boot_dir/grub/grub.cfg" ] || return 1
   if grep -aqs '^next_entry=.' "$boot_dir/grub/grubenv"; then return 1; fi
   boot_init "$(awk '
-    { sub(/^[ \t]+/, "") }
-    /^set default=/ && !/next_entry/ { sub(/^set default=/, ""); gsub(/"/, ""); if ($0 != "0") exit }
-    /^menuentry / { seen = 1 }
-    seen && /^(linux|linuxefi|linux16|multiboot)[ \t]/ { print; exit }' "$boot_dir/grub/grub.cfg")" || return 1
+    BEGIN { want = "0" }
+    { sub(/^[ \t]+/, ""); sub(/[ \t]+$/, "") }
+    /^set default=/ && !/next_entry/ { want = substr($0, 13); gsub(/["\047]/, "", want) }
+    /^(menuentry|submenu)[ \t]/ && deep == 0 {
+      if (want !~ /^[0-9]+$/) exit
+      here = (met++ == want)
+      if (here && /^submenu/) exit
+    }
+    here && / init=/ { print; exit }
+    /[{]$/ { deep++ }
+    /^[}]$/ { deep--; if (here && deep == 0) exit }' "$boot_dir/grub/grub.cfg")" || return 1
   printf '%s\n' "$boot_found"
 }
 
-# boot_default_extlinux: the entry that DEFAULT names.
+# boot_default_extlinux: the entry that DEFAULT names; ONTIMEOUT is the same to U-Boot.
 boot_default_extlinux() {
   boot_dir=$(boot_mount) && [ -e "$boot_dir/extlinux/extlinux.conf" ] || return 1
   boot_init "$(awk '
-    toupper($1) == "DEFAULT" { chosen = $2 }
+    toupper($1) == "DEFAULT" || toupper($1) == "ONTIMEOUT" { chosen = $2 }
     toupper($1) == "LABEL" { here = $2 }
     toupper($1) == "APPEND" && here == chosen { print; exit }' "$boot_dir/extlinux/extlinux.conf")" || return 1
   printf '%s\n' "$boot_found"

@@ -94,7 +94,7 @@ pub struct Host {
     pub verify_timeout_s: u32,
     /// Seconds that setting the profile and installing the boot loader may take.
     pub commit_timeout_s: u32,
-    /// What happens when going back fails too; `None`: reboot, but leave a host with a seat.
+    /// What happens when going back fails too; see [`Host::when_stranded`].
     pub on_revert_failure: Option<OnRevertFailure>,
     /// What happens when a switch inhibitor differs.
     pub on_inhibitor: OnInhibitor,
@@ -108,6 +108,15 @@ pub struct Host {
     pub ssh_control: SshControl,
     /// Line of `[hosts.NAME]` in hosts.toml, from 1.
     pub line: usize,
+}
+
+impl Host {
+    /// What happens when going back fails too: as hosts.toml says, else a reboot, but a host with
+    /// somebody at a graphical seat is left alone.
+    pub fn when_stranded(&self, graphical: bool) -> OnRevertFailure {
+        let usual = if graphical { OnRevertFailure::Leave } else { OnRevertFailure::Reboot };
+        self.on_revert_failure.unwrap_or(usual)
+    }
 }
 
 /// What other hosts depend on this one for.
@@ -179,6 +188,16 @@ pub enum OnRevertFailure {
     Reboot,
     /// Leave it as it is for a person.
     Leave,
+}
+
+impl OnRevertFailure {
+    /// Its word in hosts.toml, and for the guard.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Reboot => "reboot",
+            Self::Leave => "leave",
+        }
+    }
 }
 
 /// `on_inhibitor`.

@@ -1,12 +1,10 @@
 //! The end of a journey past `go`: committed, taken back, or found rebooted; always read back.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
 use super::ending::{self, Halt, Why, halt, returned};
 use super::host::Journey;
 use super::learn::Known;
 use super::offer::{Offered, record};
+use super::reboot;
 use super::trial::{Verified, reboot_advice, recommend, take_back};
 use crate::activate::guard::{Said, Status, read};
 use crate::activate::hold::WayBack;
@@ -22,13 +20,10 @@ use crate::preflight::read as preflight;
 use crate::rollback;
 use crate::world::files;
 use crate::world::ssh::Link;
+use std::path::{Path, PathBuf};
 
-/// How long a host may take to come back from a reboot.
-const REBOOT: Duration = Duration::from_secs(300);
 /// A lock file larger than this is none.
 const LOCK_LIMIT: u64 = 16 << 20;
-/// Between attempts to find it.
-const KNOCK: Duration = Duration::from_secs(2);
 
 /// Asks for the commit over the session that saw the host healthy, and reads it back.
 pub async fn commit(
@@ -79,6 +74,7 @@ fn reason(what: &Returned) -> String {
     match what {
         Returned::Restored(s)
         | Returned::Stranded(s)
+        | Returned::Rebooting(s)
         | Returned::Foreign(s)
         | Returned::Kept(s)
         | Returned::Untouched(s) => s.reason.clone(),
@@ -119,6 +115,9 @@ fn arrived(
     let mut report = ending::report(Outcome::Committed { reboot_required }, Phase::Commit, note);
     if after.boot_default.is_none() {
         report.note.push_str("; boot default could not be read back");
+    }
+    if known.before().profile.is_none() {
+        report.note.push_str("; no previous generation to go back to");
     }
     if reboot_required {
         let text = reboot_advice(journey, &offered.admission.reboot_for);
@@ -200,8 +199,9 @@ fn close(open: crate::event::stream::OpenPhase, what: &Returned) {
                 .after
                 .generation
                 .map_or("the old system".to_owned(), |g| format!("generation {g}"));
-            open.ok(format!("back to {old}"));
+            open.ok(format!("back to {old}{}", ending::bypass(status)));
         }
+        Returned::Rebooting(_) => open.failed("the way back failed; the host reboots"),
         Returned::Gone => open.skipped("the host has rebooted"),
         other => open.failed(reason(other)),
     }
@@ -218,14 +218,15 @@ pub async fn end(
 ) -> Halt {
     record(journey, way_back, Step::Done);
     let now_ms = journey.run.world.clock.epoch_ms();
-    let rebooted = matches!(what, Returned::Gone);
+    let rebooting = matches!(what, Returned::Rebooting(_));
+    let rebooted = rebooting || matches!(what, Returned::Gone);
     let claims_old = matches!(what, Returned::Restored(_));
     if let Some(evidence) = spoken(&what) {
         journey.run.emitter.emit(Event::Captured { host: journey.host.name.clone(), evidence });
     }
     let mut said = returned(&journey.host.name, why, known.before(), what, now_ms);
     if rebooted {
-        return found_again(journey, known, way_back, said).await;
+        return reboot::found_again(journey, known, way_back, said, rebooting).await;
     }
     if claims_old && let Some(early) = look(journey, known).await {
         said.after = Some(early.pointers.clone());
@@ -250,7 +251,7 @@ fn spoken(what: &Returned) -> Option<Evidence> {
 }
 
 /// One look at the pointers over a fresh connection.
-async fn look(journey: &Journey<'_>, known: &Known) -> Option<Early> {
+pub(super) async fn look(journey: &Journey<'_>, known: &Known) -> Option<Early> {
     let (early_in, early_out) = tokio::sync::oneshot::channel();
     let targets = [known.target.clone()];
     let reading = preflight::read(&journey.run.world, &targets, Link::Fresh, early_in);
@@ -259,86 +260,6 @@ async fn look(journey: &Journey<'_>, known: &Known) -> Option<Early> {
         early = early_out => early.ok(),
         _ = reading => None,
     }
-}
-
-/// After a reboot the pointers alone tell what was decided: the boot default was written last.
-async fn found_again(
-    journey: &Journey<'_>,
-    known: &Known,
-    way_back: &WayBack,
-    mut said: Halt,
-) -> Halt {
-    let clock = &journey.run.world.clock;
-    let began = clock.elapsed();
-    let early = loop {
-        if let Some(early) = look(journey, known).await {
-            break early;
-        }
-        if clock.elapsed() - began > REBOOT {
-            said.causes.push("it did not come back within five minutes".to_owned());
-            return said;
-        }
-        clock.sleep(KNOCK).await;
-    };
-    said.decided_by = Decider::Reboot;
-    said.after = Some(early.pointers.clone());
-    let same_boot = early.boot_id == known.facts.early.boot_id;
-    if same_boot {
-        return taken_over(journey, known, way_back, &early.pointers, said);
-    }
-    if early.pointers.all_are(&way_back.new) {
-        said.outcome = Outcome::Committed { reboot_required: false };
-        said.note = "committed, then rebooted".to_owned();
-        said.next = Vec::new();
-    } else if same_pointers(&early.pointers, known.before()) {
-        said.outcome = Outcome::RolledBack;
-        said.note = "rebooted into the old system (boot_id changed)".to_owned();
-        said.next = vec![format!("nixdeploy quick-deploy {}", journey.host.name)];
-    } else {
-        said.causes.push(differing(&early.pointers, known.before()));
-        let drift = format!("nixdeploy deploy {} --accept-drift", journey.host.name);
-        said.next.push(drift);
-    }
-    said
-}
-
-/// Which pointers a power loss left changed.
-fn differing(now: &Pointers, before: &Pointers) -> String {
-    let of = |name, now, before| (now != before).then_some(name);
-    let changed = [
-        of("the running system", &now.running, &before.running),
-        of("the profile", &now.profile, &before.profile),
-        of("the boot default", &now.boot_default, &before.boot_default),
-    ];
-    let changed: Vec<&str> = changed.into_iter().flatten().collect();
-    format!("not as before: {}", changed.join(", "))
-}
-
-/// The transaction was swept away by a later deploy, of whoever: the pointers say what is true.
-fn taken_over(
-    journey: &Journey<'_>,
-    known: &Known,
-    way_back: &WayBack,
-    now: &Pointers,
-    mut said: Halt,
-) -> Halt {
-    said.decided_by = Decider::Guard;
-    if same_pointers(now, known.before()) {
-        said.outcome = Outcome::RolledBack;
-        said.note = "another deploy has taken over; the old system runs".to_owned();
-    } else {
-        said.outcome = Outcome::Foreign;
-        let ours = if now.all_are(&way_back.new) { "the same" } else { "another" };
-        said.note = format!("another deploy has taken over; {ours} system runs now");
-    }
-    said.next = vec![format!("nixdeploy status {}", journey.host.name)];
-    said
-}
-
-fn same_pointers(now: &Pointers, before: &Pointers) -> bool {
-    now.running == before.running
-        && now.profile == before.profile
-        && now.boot_default == before.boot_default
 }
 
 /// For a phase that cannot fail but did.

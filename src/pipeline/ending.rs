@@ -62,11 +62,15 @@ pub fn returned(host: &HostName, why: Why, before: &Pointers, back: Returned, no
         Returned::Stranded(status) => stranded(&mut said, host, &status),
         Returned::Foreign(status) => foreign(&mut said, host, &status),
         Returned::Kept(status) => kept(&mut said, host, &status),
+        Returned::Rebooting(status) => rebooting(&mut said, host, &status, now_ms),
         Returned::Gone => gone(&mut said, host),
         Returned::Unknown(failure, limit_s) => unknown(&mut said, host, &failure, limit_s, now_ms),
     }
     said
 }
+
+/// How long a host may take to come back from a reboot, in milliseconds.
+const REBOOT_MS: i64 = 300_000;
 
 /// What the guard gives as its reason when we asked it to go back.
 const ABORTED: &str = "aborted by the deployer";
@@ -83,13 +87,64 @@ fn restored(said: &mut HostReport, host: &HostName, status: &Status, interrupted
         said.decided_by = Decider::Guard;
     }
     said.next.push(format!("nixdeploy logs {host}"));
-    if status.revert_status.is_some_and(|code| code != 0) {
+    said.causes.extend(rung(status));
+    if let Some(code) = status.revert_status.filter(|code| *code != 0) {
+        let what = match status.rung {
+            Some(3) => "the old system's activation",
+            _ => "switch-to-configuration of the old system",
+        };
         said.causes.push(format!(
-            "switch-to-configuration of the old system exited {} on the way back; its units were \
-             compared one by one and are as before",
-            status.revert_status.unwrap_or(0)
+            "{what} exited {code} on the way back; its units were compared one by one and are as \
+             before"
         ));
     }
+}
+
+/// Which rung of the ladder brought the host back, when the first did not.
+fn rung(status: &Status) -> Option<String> {
+    let how = match status.rung? {
+        2 => "D-Bus was dead and was started, then switch-to-configuration of the old system",
+        3 => {
+            "the old system's own activation, its units one by one: its \
+              switch-to-configuration did not bring it back"
+        }
+        4 => "a reboot into the boot default",
+        _ => return None,
+    };
+    Some(format!("back by rung {} of 4: {how}", status.rung?))
+}
+
+/// What was left out on the way back, for the phase's line.
+pub fn bypass(status: &Status) -> &'static str {
+    match status.rung {
+        Some(1 | 2) => "; its pre-switch checks were bypassed",
+        _ => "",
+    }
+}
+
+/// Nothing else brought the old system back, so its guard reboots it.
+fn rebooting(said: &mut HostReport, host: &HostName, status: &Status, now_ms: i64) {
+    said.outcome = Outcome::Unknown { decides_by_ms: now_ms + REBOOT_MS };
+    said.decided_by = Decider::Guard;
+    said.causes.insert(0, said.note.clone());
+    said.note = format!("{}; the way back failed, the host reboots", said.note);
+    said.causes.push(tried(status));
+    said.next.push(format!("nixdeploy resume  # or: nixdeploy status {host}"));
+}
+
+/// How far the ladder was climbed, and what was still missing.
+fn tried(status: &Status) -> String {
+    let missing = match status.missing.as_slice() {
+        [] => "what is missing is not known".to_owned(),
+        missing => format!("not back: {}", missing.join(", ")),
+    };
+    let far = match status.rung {
+        Some(4) => "rungs 1 to 3 failed and rung 4 is a reboot into the boot default; ".to_owned(),
+        Some(1) => "tried rung 1 of 4; ".to_owned(),
+        Some(n) => format!("tried rungs 1 to {n} of 4; "),
+        None => String::new(),
+    };
+    far + &missing
 }
 
 fn untouched(said: &mut HostReport, host: &HostName, status: &Status, interrupted: bool) {
@@ -110,12 +165,18 @@ fn stranded(said: &mut HostReport, host: &HostName, status: &Status) {
     if !status.reason.is_empty() {
         said.causes.push(status.reason.clone());
     }
-    if !status.missing.is_empty() {
-        said.causes.push(format!("not back: {}", status.missing.join(", ")));
+    if status.rung.is_some() || !status.missing.is_empty() {
+        said.causes.push(tried(status));
+    }
+    if !status.stays.is_empty() {
+        said.causes.push(format!("not rebooted: {}", status.stays));
     }
     said.next.push(format!("nixdeploy status {host}"));
     if let Some(old) = &status.old {
         said.next.push(format!("ssh {host} sudo {old}/bin/switch-to-configuration test"));
+        if status.after.boot_default.as_ref() == Some(old) {
+            said.next.push(format!("ssh {host} sudo reboot  # boots the old system"));
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod host;
 pub mod learn;
 pub mod offer;
 pub mod preview;
+pub mod reboot;
 pub mod recover;
 mod together;
 pub mod trial;

@@ -127,12 +127,13 @@ async fn held(journey: &Journey<'_>, known: &Known, toplevel: &StorePath) -> Res
     journal::write(&run.world.environment.state, &entry)
         .map_err(|e| halt(Outcome::Internal, Phase::Activate, format!("cannot write: {e}")))?;
     let hand = Hand::new(&run.world, &run.emitter, &journey.host.name, &known.target, tx);
-    let boot_id = &known.facts.early.boot_id;
     // Facts over a master that was there prove no login: a host key that was changed, or an sshd
     // that is gone, would only show after `go`. So the lock is taken over a new connection.
     let link = if known.shared { Link::Fresh } else { Link::Shared };
+    let on_failure = journey.host.when_stranded(known.facts.graphical);
     let policy = &journey.step.policy;
-    hold(hand, link, known.before(), boot_id, toplevel, policy).await.map_err(|error| {
+    let held = hold(hand, link, &known.facts.early, toplevel, policy, on_failure).await;
+    held.map_err(|error| {
         // What was open before still is; of ours there is nothing.
         let ours = journal::Record { step: Step::Done, ..entry };
         let open = earlier.filter(journal::Record::is_open).unwrap_or(ours);
@@ -296,6 +297,11 @@ async fn offering(
     copied.map_err(|error| not_copied(journey, &error))?;
     let stage = admission.inhibited.is_some();
     let rehearsal = rehearsed(journey, known, built, stage, &mut session).await?;
+    let no_way_back = !rehearsal.irreversible.is_empty() && !run.request.yes;
+    if no_way_back && run.plan.goal == crate::plan::Goal::Deploy && !stage {
+        let refused = Refused::NoWayBack { units: rehearsal.irreversible };
+        return Err(refuse(journey, None, &refused));
+    }
     let units = rehearsal.units.unwrap_or_default();
     changes.units = units.clone();
     preview::reboot(&mut changes, &admission);

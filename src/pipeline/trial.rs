@@ -16,13 +16,19 @@ use crate::event::stream::OpenPhase;
 use crate::event::{Decider, Event, Evidence, Finding, HostReport, Outcome, Phase, Severity};
 use crate::fleet::StorePath;
 use crate::plan::verdict::{Verdict, verdict};
+use crate::preflight::facts::Switching;
+use crate::preflight::read;
 use crate::rollback;
 use crate::verify::{
     self, Baseline, Examined, Expectation, Restarts, Scripts, Session, UnitBefore, VerifyError,
 };
+use crate::world::ssh::Link;
 
 /// The way back waits no longer for evidence.
 const WITNESS: Duration = Duration::from_secs(4);
+
+/// Exit code of a switch-to-configuration that found another one at work and did nothing.
+const LOCKED: i32 = 11;
 
 /// Evidence that the host is healthy, with the session that saw it.
 pub struct Verified {
@@ -72,10 +78,28 @@ pub async fn activate(
         Some(fault) => {
             open.failed(fault.clone());
             journey.run.emitter.emit(captured(journey, &activated, &fault));
-            let why = why(Phase::Activate, &fault, Decider::Deployer);
-            Err(arrive::back(journey, known, activated.into_way_back(), why).await)
+            let mut why = why(Phase::Activate, &fault, Decider::Deployer);
+            let locked = activated.end() == ActEnd::Exited(LOCKED);
+            if locked {
+                why.causes.extend(switching(journey, known).await);
+            }
+            let mut halt = arrive::back(journey, known, activated.into_way_back(), why).await;
+            if locked && halt.outcome == Outcome::RolledBack {
+                halt.outcome = Outcome::Refused { code: "switching".to_owned(), skipped: false };
+                halt.next = vec![format!("nixdeploy quick-deploy {}", journey.host.name)];
+            }
+            Err(halt)
         }
     }
+}
+
+/// Who has switch-to-configuration's lock, asked of the host once more.
+async fn switching(journey: &Journey<'_>, known: &Known) -> Option<String> {
+    let (early_in, _early_out) = tokio::sync::oneshot::channel();
+    let (world, targets) = (&journey.run.world, [known.target.clone()]);
+    let answered = read::read(world, &targets, Link::Shared, early_in).await.ok()?;
+    let Switching { pid, command } = answered.facts.switching?;
+    Some(format!("process {pid} has its lock: {command}"))
 }
 
 /// Says go over the session that is open already; an answer that breaks off counts as none, and
@@ -100,7 +124,7 @@ fn fault(end: ActEnd) -> Option<String> {
         ActEnd::Exited(0 | 4) => return None,
         ActEnd::Exited(1) => "the new system's own check refused (exit 1)".to_owned(),
         ActEnd::Exited(2) => "an activation script failed (exit 2)".to_owned(),
-        ActEnd::Exited(11) => "another switch-to-configuration is running (exit 11)".to_owned(),
+        ActEnd::Exited(LOCKED) => "another switch-to-configuration is running (exit 11)".to_owned(),
         ActEnd::Exited(100) => "the init interface changed: only a reboot activates it".to_owned(),
         ActEnd::Exited(code) => format!("switch-to-configuration exited {code}"),
         ActEnd::TimedOut => "the activation took too long".to_owned(),

@@ -157,11 +157,12 @@ fn unit(facts: &mut Facts, value: &str) -> Result<(), &'static str> {
 }
 
 fn service(facts: &mut Facts, value: &str) -> Result<(), &'static str> {
-    let [name, restarts, result, _file_state, fragment] = words(value)?;
+    let [name, restarts, result, file_state, fragment] = words(value)?;
     let unit = facts.units.get_mut(name).ok_or("a service that is no unit")?;
     unit.restarts = if restarts == "-" { 0 } else { number(restarts)? };
     unit.result = harmless::line(result);
     unit.fragment = harmless::line(fragment);
+    unit.enabled = file_state == "enabled";
     Ok(())
 }
 

@@ -114,6 +114,8 @@ pub struct Unit {
     pub result: String,
     /// Where it comes from; services only.
     pub fragment: String,
+    /// Whether a target wants it (`UnitFileState` is `enabled`); services only.
+    pub enabled: bool,
 }
 
 /// Figures of the kernel.
@@ -316,6 +318,15 @@ impl Facts {
             ("parameters", now.params.trim() != then.params.trim()),
         ];
         Some(parts.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect())
+    }
+
+    /// Services of the configuration that were active and that a target wants, and that are not
+    /// active in what was read later.
+    pub fn not_back(&self, later: &Self) -> Vec<String> {
+        let ours = |unit: &Unit| unit.enabled && unit.fragment.starts_with("/etc/systemd/");
+        let wanted = self.units.iter().filter(|(_, u)| u.active == "active" && ours(u));
+        let back = |name: &String| later.units.get(name).is_some_and(|u| u.active == "active");
+        wanted.map(|(name, _)| name.clone()).filter(|name| !back(name)).collect()
     }
 
     /// Whether the guard's unit lives.

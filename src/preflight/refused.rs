@@ -82,6 +82,11 @@ pub enum Refused {
         /// Its command line.
         command: String,
     },
+    /// Units declare that there is no way back, and nobody said yes to that.
+    NoWayBack {
+        /// Each as `UNIT: WHY`.
+        units: Vec<String>,
+    },
     /// A decided transaction never came to its end.
     Leftover {
         /// Which.
@@ -144,6 +149,7 @@ impl Refused {
             Self::Unfit { .. } => "unfit",
             Self::Locked { .. } => "locked",
             Self::SwitchRunning { .. } => "switch-running",
+            Self::NoWayBack { .. } => "no-way-back",
             Self::Leftover { .. } => "leftover",
             Self::Drift { .. } => "drift",
             Self::NoSpace { .. } => "no-space",
@@ -176,6 +182,7 @@ impl Refused {
             Self::SwitchRunning { pid, .. } => {
                 format!("switch-to-configuration is running already, process {pid}")
             }
+            Self::NoWayBack { .. } => "there is no way back from it, by its own word".to_owned(),
             Self::Leftover { transaction, decision, .. } => {
                 format!("transaction {transaction} decided to {decision} and never finished")
             }
@@ -212,6 +219,7 @@ impl Refused {
                 vec![format!("machine-id on record {known}, found {found}")]
             }
             Self::SwitchRunning { command, .. } => filled([command]),
+            Self::NoWayBack { units } => units.clone(),
             Self::Leftover { phase, .. } => vec![format!("it stopped in phase {phase}")],
             Self::Drift { pointers, .. } => three(pointers),
             Self::NoSpace { room } | Self::EspTooSmall { room } => room.sums.clone(),
@@ -243,6 +251,7 @@ impl Refused {
             Self::Unfit { .. } => &["nixdeploy status HOST"],
             Self::Locked { .. } => &["nixdeploy status HOST", "nixdeploy abort  # if it is yours"],
             Self::SwitchRunning { .. } => &["nixdeploy status HOST", "nixdeploy quick-deploy HOST"],
+            Self::NoWayBack { .. } => &["nixdeploy quick-deploy HOST --yes"],
             Self::Leftover { .. } => {
                 &["ssh HOST journalctl -t nixdeploy -n 50", "nixdeploy rollback HOST"]
             }
@@ -275,7 +284,8 @@ impl Refused {
             | Self::EspTooSmall { .. }
             | Self::WindowTooSmall { .. }
             | Self::Inhibited { .. }
-            | Self::CheckFailed { .. } => Phase::Admit,
+            | Self::CheckFailed { .. }
+            | Self::NoWayBack { .. } => Phase::Admit,
             Self::Unreachable { .. }
             | Self::HostKey { .. }
             | Self::Denied { .. }

@@ -23,6 +23,9 @@ pub struct Rehearsal {
     pub units: Option<UnitChanges>,
     /// Worth a line in the report.
     pub notes: Vec<String>,
+    /// Units that are to change and declare that there is no way back from what they do
+    /// (`X-NixdeployIrreversible=WHY` in `[Unit]`), each as `UNIT: WHY`.
+    pub irreversible: Vec<String>,
 }
 
 /// Asks; `staged`: the system is only installed for the next boot, so a check that says "not into
@@ -73,6 +76,8 @@ pub fn judge(output: &Output, staged: bool) -> Result<Rehearsal, Refused> {
         Some(code) => return Err(failed(format!("exit {code}"), tail(&check))),
         None => return Err(failed("it said nothing".to_owned(), Vec::new())),
     }
+    let declared = said(output, "irreversible");
+    rehearsal.irreversible = declared.into_iter().take(MOST).map(harmless::line).collect();
     match status(output, "dry-activate") {
         Some(0) => rehearsal.units = Some(units(&said(output, "dry-activate"))),
         Some(code) => rehearsal.notes.push(format!("dry-activate ended with exit {code}")),
@@ -167,6 +172,13 @@ mod tests {
         assert_eq!(rehearsal.notes.len(), 1);
         let units = rehearsal.units.expect("lists");
         assert_eq!((units.stop.len(), units.skip.len()), (2, 1));
+    }
+
+    #[test]
+    fn units_without_a_way_back_are_named() {
+        let said = output("check_rc=0\nirreversible=db.service: its schema is migrated\nend=0");
+        let rehearsal = judge(&said, false).expect("admitted");
+        assert_eq!(rehearsal.irreversible, ["db.service: its schema is migrated"]);
     }
 
     #[test]

@@ -16,10 +16,21 @@ try() {
 # (nixpkgs, switch-to-configuration-ng: the wrapper sets PRE_SWITCH_CHECK). Older ones have none.
 checks_always() { grep -qa PRE_SWITCH_CHECK "$new/bin/switch-to-configuration"; }
 
+# no_way_back: units that are new or another than now, and declare that what they do cannot be
+# taken back, each with its words.
+no_way_back() {
+  for file in "$new"/etc/systemd/system/*.service; do
+    grep -q '^X-NixdeployIrreversible=' "$file" 2> /dev/null || continue
+    if cmp -s "$file" "$running/etc/systemd/system/${file##*/}"; then continue; fi
+    awk -v unit="${file##*/}" '/^X-NixdeployIrreversible=/ { why = substr($0, index($0, "=") + 1) }
+      END { print "irreversible=" unit ": " why }' "$file"
+  done
+}
+
 main() {
   new=${1:-} seconds=${2:-60}
   CDPATH='' cd -P -- /run/current-system || exit 3
-  PATH=$PWD/sw/bin LC_ALL=C
+  running=$PWD PATH=$PWD/sw/bin LC_ALL=C
   export PATH LC_ALL
   unset NIXOS_NO_CHECK NIXOS_INSTALL_BOOTLOADER
   cd /
@@ -36,6 +47,7 @@ main() {
   elif try check || printf '%s\n' "$output" | grep -qi usage:; then
     try dry-activate
   fi
+  no_way_back
   echo end=0
 }
 

@@ -61,12 +61,13 @@ units_checks() {
 
 # units_evidence CURSOR UNIT...: `evidence=UNIT` and the last fifty journal entries of each as JSON.
 units_evidence() {
-  units_cursor=$1
+  # behind a cursor journalctl's -n counts from there, and the end is what says why
+  units_from=${1:+--after-cursor=$1}
   shift
   for units_name in "$@"; do
     put evidence "$units_name"
-    journalctl --no-pager -o json --all --output-fields=MESSAGE -n 50 -u "$units_name" \
-      ${units_cursor:+--after-cursor="$units_cursor"} < /dev/null 2> /dev/null | head -c 262144
+    timeout 20 journalctl --no-pager -o json --all --output-fields=MESSAGE -u "$units_name" \
+      "${units_from:--n50}" < /dev/null 2> /dev/null | tail -n 50 | head -c 262144
     echo
   done
 }

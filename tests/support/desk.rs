@@ -30,7 +30,7 @@ const SET_UP: &str = r#"
     fi
     cd "$desk/flake"; git reset -q --hard fleet; git clean -qfd"#;
 /// Takes away what tests left on the machine itself.
-const CLEAR: &str = "rm -f /etc/lab/hook /etc/lab/once /etc/lab/tailscale \
+const CLEAR: &str = "rm -f /etc/lab/hook /etc/lab/once /etc/lab/refuse /etc/lab/tailscale \
     /var/full /var/brim /boot/full; \
     systemctl reset-failed; true";
 

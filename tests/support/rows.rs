@@ -88,10 +88,16 @@ macro_rules! rows {
 }
 pub(crate) use rows;
 
-/// Tries a row, if there is a lab.
+/// Tries a row, if there is a lab, and says how long that took.
+#[expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "for --show-output; not judged"
+)]
 pub(crate) fn check(row: &Row) {
     let desk = if row.host.is_empty() { Desk::any() } else { Desk::of(row.host) };
     let Some(desk) = desk else { return };
+    let began = std::time::Instant::now();
     let _ = desk.good();
     (row.before)(&desk);
     desk.inventory(row.hosts);
@@ -104,6 +110,8 @@ pub(crate) fn check(row: &Row) {
     let wrong = wrong(row, &desk, &before, &said);
     assert!(wrong.is_empty(), "{} on {}:\n  {}\n{told}", row.id, desk.host(), wrong.join("\n  "));
     (row.after)(&desk, &before, &said);
+    // `--show-output` shows it, of those that pass as well
+    println!("{:<28} {:>6.1} s on {}", row.id, began.elapsed().as_secs_f64(), desk.host());
 }
 
 /// What no closure of an earlier run has: it is built, and copied, for this row.

@@ -37,6 +37,7 @@ in
     bootloaderLate = num 0 "seconds that it goes on after everything is written";
     # activation
     preSwitchFails = flag "pre-switch check fails: exit 1, nothing touched";
+    preSwitchAsks = flag "pre-switch check fails while the machine has /etc/lab/refuse";
     failActivation = flag "an activation snippet fails: exit 2";
     slowActivation = num 0 "seconds that activation takes";
     hangingActivation = flag "activation sleeps 1000 s before it touches anything; the host's apps are stopped by then";
@@ -55,6 +56,8 @@ in
     dropNetwork = word "address: another address; firewall: port 22 dropped at once; late: link down 5 s after activation; down: link down";
     breakDns = flag "resolv.conf names a dead server";
     dropRoute = flag "no default route";
+    busMasked = flag "the system bus cannot be started; it runs on until somebody stops it";
+    linkDown = flag "activation takes host0 down by hand; no unit knows of it";
     tailscale = word "what tailscale status says: Running, Stopped, NeedsLogin, hang (null: /etc/lab/tailscale, and without it no daemon)";
     # reboot
     bootFails = flag "stage 2 fails: the machine does not come up";
@@ -75,6 +78,7 @@ in
         ++ map (i: make.text "small-${toString i}" "small ${k.closureSeed} ${toString i}\n") (lib.range 1 k.closurePaths);
     }
     (mkIf k.preSwitchFails { system.preSwitchChecks.lab = "echo 'lab.preSwitchFails'; exit 1"; })
+    (mkIf k.preSwitchAsks { system.preSwitchChecks.lab-asks = "[ ! -e /etc/lab/refuse ]"; })
     (mkIf k.failActivation { system.activationScripts.lab-fail = lib.stringAfter [ "etc" ] "false"; })
     (mkIf (k.slowActivation > 0) {
       system.activationScripts.lab-slow = lib.stringAfter [ "etc" ] "sleep ${toString k.slowActivation}";
@@ -127,6 +131,8 @@ in
     (mkIf (k.breakSshd == "config") { services.openssh.extraConfig = "ThisIsNoSshdOption yes"; })
     (mkIf (k.breakSshd == "port") { services.openssh.ports = lib.mkForce [ 2222 ]; })
     (mkIf (k.breakSshd == "off") { services.openssh.enable = false; })
+    (mkIf k.busMasked { systemd.services.dbus.enable = false; })
+    (mkIf k.linkDown { system.activationScripts.lab-link = lib.stringAfter [ "etc" ] "ip link set host0 down"; })
     (mkIf k.breakDns { networking.nameservers = lib.mkForce [ "10.99.255.253" ]; })
     (mkIf k.dropRoute { networking.defaultGateway = lib.mkForce null; })
     (mkIf (k.dropNetwork == "address") { networking.address = "10.99.250.250/16"; })

@@ -17,7 +17,7 @@ let
   # tools of the base tree that NixOS would have in sw/bin
   # what a NixOS system puts on PATH by itself: bash, coreutils, util-linux, findutils, gawk, procps, systemd, nix, ...
   baseTools = [
-    "awk" "basename" "bash" "bootctl" "cat" "chmod" "chown" "cmp" "comm" "cp" "cut" "date" "dd" "df" "diff" "dirname"
+    "awk" "basename" "bash" "bootctl" "busctl" "cat" "chmod" "chown" "cmp" "comm" "cp" "cut" "date" "dd" "df" "diff" "dirname"
     "dmesg" "du" "env" "expr" "false" "find" "findmnt" "flock" "free" "gawk" "getent" "git" "grep" "gzip" "head"
     "hostname" "hostnamectl" "id" "ip" "join" "journalctl" "kill" "less" "ln" "logger" "loginctl" "ls" "lsblk" "md5sum"
     "mkdir" "mkfifo" "mktemp" "mount" "mountpoint" "mv" "nft" "nix" "nix-build" "nix-channel" "nix-collect-garbage"

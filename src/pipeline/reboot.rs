@@ -1,0 +1,168 @@
+//! A host that went down in a transaction: found again, read again, held against what it was.
+//!
+//! The guard's files do not survive a boot. The pointers tell what was decided, as the boot
+//! default is written last; that the old system is back as it was, its services have to show.
+
+use std::time::Duration;
+
+use super::arrive::look;
+use super::ending::Halt;
+use super::host::Journey;
+use super::learn::Known;
+use crate::activate::hold::WayBack;
+use crate::event::{Decider, Outcome, Pointers};
+use crate::preflight::facts::{Early, Facts};
+use crate::preflight::read as preflight;
+use crate::world::ssh::Link;
+
+/// How long a host may take to come back from a reboot.
+const REBOOT: Duration = Duration::from_secs(300);
+/// How long its services may take once it answers.
+const SERVICES: Duration = Duration::from_secs(120);
+/// Between attempts to find it.
+const KNOCK: Duration = Duration::from_secs(2);
+
+/// Looks for the host and says what is true of it; `rebooting`: its guard was about to reboot it,
+/// so the boot that we know is none to judge by.
+pub async fn found_again(
+    journey: &Journey<'_>,
+    known: &Known,
+    way_back: &WayBack,
+    mut said: Halt,
+    rebooting: bool,
+) -> Halt {
+    let Some(early) = found(journey, known, rebooting).await else {
+        if rebooting {
+            said.outcome = Outcome::Stranded;
+        }
+        said.causes.push("it did not come back within five minutes".to_owned());
+        return said;
+    };
+    said.decided_by = Decider::Reboot;
+    said.after = Some(early.pointers.clone());
+    if early.boot_id == known.facts.early.boot_id {
+        return taken_over(journey, known, way_back, &early.pointers, said);
+    }
+    if early.pointers.all_are(&way_back.new) {
+        said.outcome = Outcome::Committed { reboot_required: false };
+        said.note = "committed, then rebooted".to_owned();
+        said.next = Vec::new();
+    } else if same_pointers(&early.pointers, known.before()) {
+        restored(journey, known, &early, &mut said).await;
+    } else {
+        said.outcome = Outcome::Stranded;
+        said.causes.push(differing(&early.pointers, known.before()));
+        let drift = format!("nixdeploy deploy {} --accept-drift", journey.host.name);
+        said.next.push(drift);
+    }
+    said
+}
+
+async fn found(journey: &Journey<'_>, known: &Known, rebooting: bool) -> Option<Early> {
+    let clock = &journey.run.world.clock;
+    let began = clock.elapsed();
+    loop {
+        let early = look(journey, known).await;
+        let another = |e: &Early| !rebooting || e.boot_id != known.facts.early.boot_id;
+        if let Some(early) = early.filter(another) {
+            return Some(early);
+        }
+        if clock.elapsed() - began > REBOOT {
+            return None;
+        }
+        clock.sleep(KNOCK).await;
+    }
+}
+
+/// The pointers are what they were; the host is as before only when its services are.
+async fn restored(journey: &Journey<'_>, known: &Known, early: &Early, said: &mut Halt) {
+    let name = &journey.host.name;
+    said.next = vec![format!("nixdeploy quick-deploy {name}")];
+    let boots = [&known.facts.early.boot_id, &early.boot_id].map(|id| id.get(..8).unwrap_or(id));
+    let Some(later) = booted(journey, known).await else {
+        said.outcome = Outcome::Stranded;
+        said.note = "rebooted into the old system; its services could not be read".to_owned();
+        return;
+    };
+    let missing = known.facts.not_back(&later);
+    if !missing.is_empty() {
+        said.outcome = Outcome::Stranded;
+        said.note = "rebooted into the old system, but not all of it is back".to_owned();
+        said.causes.push(format!("not back: {}", missing.join(", ")));
+        said.next.push(format!("nixdeploy status {name}"));
+        return;
+    }
+    said.outcome = Outcome::RolledBack;
+    said.note = "rebooted into the old system (boot_id changed)".to_owned();
+    said.causes.push(format!(
+        "restored: boot {} became {}; running system, profile and boot default are what they \
+         were, and so are the services that were active",
+        boots[0], boots[1]
+    ));
+}
+
+/// The facts once everything is back that was active, or the host has done all it will.
+async fn booted(journey: &Journey<'_>, known: &Known) -> Option<Facts> {
+    let clock = &journey.run.world.clock;
+    let began = clock.elapsed();
+    let mut last = None;
+    loop {
+        let (early_in, _early_out) = tokio::sync::oneshot::channel();
+        let targets = [known.target.clone()];
+        let read = preflight::read(&journey.run.world, &targets, Link::Shared, early_in).await;
+        if let Ok(answered) = read {
+            let facts = answered.facts;
+            let settled = matches!(facts.state.as_str(), "running" | "degraded");
+            if facts.complete && known.facts.not_back(&facts).is_empty() {
+                return Some(facts);
+            }
+            if settled && last.is_some() {
+                return Some(facts);
+            }
+            last = Some(facts).filter(|f| f.complete).or(last);
+        }
+        if clock.elapsed() - began > SERVICES {
+            return last;
+        }
+        clock.sleep(KNOCK).await;
+    }
+}
+
+/// Which pointers a power loss left changed.
+fn differing(now: &Pointers, before: &Pointers) -> String {
+    let of = |name, now, before| (now != before).then_some(name);
+    let changed = [
+        of("the running system", &now.running, &before.running),
+        of("the profile", &now.profile, &before.profile),
+        of("the boot default", &now.boot_default, &before.boot_default),
+    ];
+    let changed: Vec<&str> = changed.into_iter().flatten().collect();
+    format!("not as before: {}", changed.join(", "))
+}
+
+/// The transaction was swept away by a later deploy, of whoever: the pointers say what is true.
+fn taken_over(
+    journey: &Journey<'_>,
+    known: &Known,
+    way_back: &WayBack,
+    now: &Pointers,
+    mut said: Halt,
+) -> Halt {
+    said.decided_by = Decider::Guard;
+    if same_pointers(now, known.before()) {
+        said.outcome = Outcome::RolledBack;
+        said.note = "another deploy has taken over; the old system runs".to_owned();
+    } else {
+        said.outcome = Outcome::Foreign;
+        let ours = if now.all_are(&way_back.new) { "the same" } else { "another" };
+        said.note = format!("another deploy has taken over; {ours} system runs now");
+    }
+    said.next = vec![format!("nixdeploy status {}", journey.host.name)];
+    said
+}
+
+fn same_pointers(now: &Pointers, before: &Pointers) -> bool {
+    now.running == before.running
+        && now.profile == before.profile
+        && now.boot_default == before.boot_default
+}
