@@ -60,8 +60,8 @@ fn exit_codes() -> String {
 
 /// Pages of the documentation that `help` prints: name, what it tells, text.
 pub const PAGES: [(&str, &str, &str); 4] = [
-    ("hosts", "hosts.toml: every key with its default", include_str!("docs/hosts.md")),
     ("faults", "what happens if", include_str!("docs/faults.md")),
+    ("hosts", "hosts.toml: every key with its default", include_str!("docs/hosts.md")),
     ("protocol", "how a deploy is done and undone", include_str!("docs/protocol.md")),
     ("security", "what is trusted, and what is not", include_str!("docs/security.md")),
 ];

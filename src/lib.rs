@@ -75,6 +75,12 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
     report::log::init(cli.global.verbose);
     command::launch::setting(&cli.global).colour.write_global();
     let environment = Environment::read()?;
+    // Every part keeps something below these; a link there would lead all of it elsewhere.
+    for folder in [&environment.state, &environment.cache] {
+        world::files::no_trap(folder).map_err(|error| {
+            Error::usage(error.to_string()).hint(format!("ls -ld {}", folder.display()))
+        })?;
+    }
     // Without this folder ssh works, but each command logs in anew.
     if let Err(error) = world::files::private_folder(&environment.sockets) {
         tracing::warn!(%error, "no folder for ssh's sockets");

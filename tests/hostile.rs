@@ -1,5 +1,19 @@
 //! What comes from outside is hostile: it runs nothing, draws nothing and hangs nobody
-//! (security rows S1 to S7, S18 and S19 of `src/docs/security.md`).
+//! (`src/docs/security.md`; a test is named after its row).
+//!
+//! Each row has a test that fails on a program in which that row's rule is weakened; the table of
+//! weakenings is `tests/hostile/weakened.rs`, and `tests/weakened` tries them all.
+
+#[path = "hostile/canaries.rs"]
+mod canaries;
+#[path = "hostile/here.rs"]
+mod here;
+#[path = "hostile/machines.rs"]
+mod machines;
+#[path = "hostile/there.rs"]
+mod there;
+#[path = "hostile/weakened.rs"]
+mod weakened;
 
 use std::time::Duration;
 
@@ -51,7 +65,7 @@ fn assert_refused(desk: &Desk, args: &[&str], what: &str) {
 }
 
 #[test]
-fn no_field_of_hosts_toml_takes_more_than_a_name() {
+fn s2_no_field_of_hosts_toml_takes_more_than_a_name() {
     let toml = |text: &str| serde_json::to_string(text).expect("a string");
     let desk = watched("");
     for text in HOSTILE.into_iter().chain([DRAWS, ""]) {
@@ -87,7 +101,7 @@ fn no_field_of_hosts_toml_takes_more_than_a_name() {
 }
 
 #[test]
-fn no_word_of_the_command_line_takes_more_than_a_name() {
+fn s2_no_word_of_the_command_line_takes_more_than_a_name() {
     let desk = watched("[hosts.p620]\n");
     for text in HOSTILE.into_iter().filter(|t| !t.contains('\n')).chain([&DRAWS[..DRAWS.len() - 1]])
     {
@@ -132,7 +146,7 @@ fn is_store_path(text: &str) -> bool {
 }
 
 #[test]
-fn of_a_hundred_thousand_texts_only_store_paths_are_taken() {
+fn s3_of_a_hundred_thousand_texts_only_store_paths_are_taken() {
     let odd: Vec<char> = "/.\n\0 '\"$;`\\-oeut\u{1b}\u{202e}é~*?[]{}<>|&=09azAZ".chars().collect();
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = |below: usize| {
@@ -162,7 +176,7 @@ fn of_a_hundred_thousand_texts_only_store_paths_are_taken() {
 }
 
 #[test]
-fn variables_of_the_caller_do_not_reach_programs() {
+fn s5_variables_of_the_caller_do_not_reach_programs() {
     let desk = Desk::with_fleet("[hosts.p620]\n");
     let drv = "/nix/store/00000000000000000000000000000000-nixos-system-p620.drv";
     desk.fake("ssh", "env >> $DESK/env-ssh\nexit 255\n");
@@ -205,12 +219,16 @@ fn answered(script: &str) -> (Desk, crate::support::machines::Said) {
     let shown = format!("{}{}", said.stdout, said.stderr);
     assert_harmless(&shown);
     assert_harmless(&desk.run(&["report"]).stdout);
+    // Without a terminal, escapes are taken out of what is printed; here they would be seen.
+    let document = desk.run(&["report", "--json"]).stdout;
+    assert_harmless(&document);
+    assert!(!document.contains("\\u001b") && !document.contains("\\u009b"), "{document}");
     assert_harmless(&desk.run(&["logs", "p620"]).stdout);
     (desk, said)
 }
 
 #[test]
-fn an_answer_without_end_ends_the_program_that_gives_it() {
+fn s18_an_answer_without_end_ends_the_program_that_gives_it() {
     for script in [
         "head -c 100M /dev/zero | tr '\\0' 'x'",
         "yes \"part=$(seq -s _ 500)\" | head -c 100M",
@@ -223,8 +241,19 @@ fn an_answer_without_end_ends_the_program_that_gives_it() {
     }
 }
 
+/// Words that the redactor looks after, by the mebibyte: each must cost the same.
 #[test]
-fn no_answer_draws_on_the_terminal() {
+fn s18_lines_full_of_secrets_do_not_hold_us_up() {
+    for word in ["token ", "password:", "://a:b@c ", "-----BEGIN ", "Bearer ", "eyJ"] {
+        let line = format!("$(yes '{word}' | head -c 1000000 | tr -d '\\n')");
+        let (_, said) =
+            answered(&format!("echo nixdeploy-facts=1; line={line}; echo \"$line\"; echo end=0\n"));
+        assert_eq!(said.code, 5, "{word}\n{}", said.stdout);
+    }
+}
+
+#[test]
+fn s7_no_answer_draws_on_the_terminal() {
     let draws =
         "printf '\\033]52;c;cHdu\\007\\033[2J\\2331m\\rx\\342\\200\\256\\377\\000\\302\\205\\n'";
     for script in [
@@ -243,7 +272,7 @@ fn no_answer_draws_on_the_terminal() {
 }
 
 #[test]
-fn no_answer_is_taken_for_what_it_is_not() {
+fn s18_no_answer_is_taken_for_what_it_is_not() {
     let facts = |edit: &[(&str, &str)]| {
         edit.iter().fold(FACTS.replace("p510", "p620"), |text, (from, to)| text.replace(from, to))
     };
@@ -271,7 +300,7 @@ fn no_answer_is_taken_for_what_it_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_host_that_says_nothing_is_given_up() {
+async fn s18_a_host_that_says_nothing_is_given_up() {
     let played = play(good(Scripted::new().on(is("facts"), Play::Hang(vec![]))), deploy()).await;
     assert_eq!(played.exit(), Exit::Refused);
     let greeting = vec![line(Stream::Out, "nixdeploy-verify=1")];
@@ -312,7 +341,7 @@ fn jiff_utc() -> jiff::tz::TimeZone {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_a_guard_or_a_check_says_draws_or_decides_wrongly() {
+async fn s7_nothing_a_guard_or_a_check_says_draws_or_decides_wrongly() {
     let json_line = serde_json::json!({ "MESSAGE": DRAWS, "__CURSOR": DRAWS }).to_string();
     let noise = [DRAWS, "end", "end=zero", "{", "{}", "[[[[", "outcome", "=", "", &json_line]
         .map(|l| line(Stream::Out, l));
@@ -351,7 +380,7 @@ async fn nothing_a_guard_or_a_check_says_draws_or_decides_wrongly() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_path_from_a_host_is_one_or_nothing() {
+async fn s3_a_store_path_from_a_host_is_one_or_nothing() {
     let bad = GO.replace("old=/nix/store/", "old=/nix/store/../").replace(NEW, "$(touch pwn)");
     let bad = Play::says(bad.replace("status=0", "status=2").lines());
     let back = [
@@ -374,7 +403,7 @@ async fn a_store_path_from_a_host_is_one_or_nothing() {
 }
 
 #[test]
-fn ssh_itself_takes_our_options_for_what_they_are() {
+fn s19_ssh_itself_takes_our_options_for_what_they_are() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("config");
     let hostile = "Host *\n ForwardAgent yes\n ForwardX11 yes\n StrictHostKeyChecking no\n \

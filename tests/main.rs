@@ -4,6 +4,7 @@ mod bad_input;
 mod check;
 mod exit_codes;
 mod flags;
+mod fuzz;
 mod hostile;
 mod journeys;
 mod lab_activate;

@@ -255,6 +255,7 @@ boot_word() { if [ -n "$(boot_default)" ]; then echo verified; else echo unverif
 # A unit of its own: a hung boot loader is ended with all that it started, a guard that is killed
 # finds it still at work, and an undo can wait until nothing of it is left.
 commit_start() {
+  : > "$d/commit.log" # by us: systemd would make it readable for all
   val commit
   timeout 30 systemd-run --quiet --collect --unit="$commit_unit" --service-type=exec \
     --property=RuntimeMaxSec="$v" --property=TimeoutStopSec=5 --property=IgnoreOnIsolate=yes \

@@ -99,10 +99,11 @@ fn question(flake: &str) -> Result<Invocation, Error> {
 
 fn names(output: &Output, flake: &str) -> Result<Vec<String>, Error> {
     let failed = |cause: String| {
+        let flake = harmless::line(flake);
         Error::new(Exit::NotBuilt, format!("{flake} does not tell its nixosConfigurations"))
             .because(cause)
             .hint("name the flake: nixdeploy init --flake ~/.config/nixos")
-            .hint(format!("see what Nix says: nix flake show {}", quoted(flake)))
+            .hint(format!("see what Nix says: nix flake show {}", quoted(&flake)))
     };
     if !output.ended.ok() {
         return Err(failed(format!("nix: {}: {}", output.ended, complaint(&output.err))));

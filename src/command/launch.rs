@@ -139,7 +139,8 @@ pub async fn launch(
     let flake = flake.map_err(|e| e.error())?;
     let chosen: Vec<Host> = hosts.iter().filter_map(|n| fleet.host(n.as_str())).cloned().collect();
     let plan = plan::decide(&request, &chosen);
-    let begun = begin(world, global, &request, Some(flake.to_string()), plan.clone())?;
+    let begun =
+        begin(world, global, &request, Some(harmless::line(&flake.to_string())), plan.clone())?;
     let tree = tree::reading(world, &flake);
     // Whoever asks first starts it; if nobody does it is read all the same, beside the evaluation.
     drop(tokio::spawn(tree.clone()));
@@ -203,7 +204,7 @@ async fn verdict(emitter: Emitter, flake: FlakeRef, tree: Reading) -> Result<Cle
             nix_files: tree.nix_files.clone(),
         },
         (FlakeRef::Other(text), _) => {
-            TreeView { id: text.clone(), root: "/".into(), nix_files: Vec::new() }
+            TreeView { id: harmless::line(text), root: "/".into(), nix_files: Vec::new() }
         }
         (FlakeRef::Local(_), Err(error)) => return Err(unreadable(&error)),
     };

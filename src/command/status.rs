@@ -20,6 +20,7 @@ use crate::activate::journal;
 use crate::build::{self, Evaluated, FlakeRef, Options};
 use crate::cli::{Global, StatusArgs};
 use crate::error::Error;
+use crate::event::harmless;
 use crate::event::stream::{Emitter, Stopwatch, channel};
 use crate::exit::Exit;
 use crate::fleet::{Fleet, Host, HostName};
@@ -234,8 +235,8 @@ impl<'a> Looking<'a> {
             }
             rows.push(row(&known));
         }
-        let flake =
-            wanted.map(|_| inventory::flake(&self.world.environment, self.global, self.fleet));
+        let flake = || inventory::flake(&self.world.environment, self.global, self.fleet);
+        let flake = wanted.map(|_| harmless::line(&flake()));
         let took = self.world.clock.elapsed().saturating_sub(self.began);
         Board {
             schema: SCHEMA,

@@ -121,7 +121,10 @@ boot_default_files() {
   fi
   case $boot_chosen in
     *.conf) boot_init "$(sed -n 's/^options[[:space:]]\{1,\}//p' "$boot_chosen" | tr '\n' ' ')" ;;
-    *.efi) boot_alone "$boot_chosen" && boot_init "$(grep -aom1 'init=/nix/store/[^ ]*/init' "$boot_chosen" | head -n 1)" ;;
+    *.efi)
+      boot_words=$(grep -aom1 'init=/nix/store/[^ ]*/init' "$boot_chosen" | head -n 1)
+      boot_alone "$boot_chosen" && boot_init "$boot_words"
+      ;;
     *) return 1 ;;
   esac || return 1
   printf '%s\n' "$boot_found"

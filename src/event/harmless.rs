@@ -7,13 +7,31 @@
 /// Longest line kept, in characters, the mark of the cut included.
 pub const WIDTH: usize = 400;
 
+/// How much of a line is looked at, in bytes: a host may send a mebibyte, and many of them.
+const HEAD: usize = 10 * WIDTH;
+
 /// What stands where a secret stood.
 const REDACTED: &str = "[redacted]";
 
 /// One line, redacted, without anything a terminal or a reader of bidirectional text obeys, cut
 /// at [`WIDTH`].
 pub fn line(text: &str) -> String {
-    settled(visible(text.trim_end_matches(['\n', '\r'])), |text| cut(&redact(text), WIDTH))
+    let text = head(text.trim_end_matches(['\n', '\r']));
+    settled(visible(&text), |text| cut(&redact(text), WIDTH))
+}
+
+/// The beginning of a text that is too long to be looked at as a whole. It ends between words: the
+/// half of a secret is not known as one.
+fn head(text: &str) -> std::borrow::Cow<'_, str> {
+    if text.len() <= HEAD {
+        return text.into();
+    }
+    let head = &text[..text.floor_char_boundary(HEAD)];
+    let word = head.rfind(|c: char| c.is_whitespace() || "\"'".contains(c));
+    match word {
+        Some(at) => format!("{}…", &head[..at]).into(),
+        None => REDACTED.into(),
+    }
 }
 
 /// Several lines, each harmless; the body of a private key that spans lines vanishes as a whole.
@@ -141,28 +159,34 @@ fn assignments(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
     let mut shown = String::with_capacity(text.len());
     let mut from = 0;
-    while let Some((at, key)) = next_key(&lower, from) {
+    let login = lower.find("login ");
+    for (at, key) in keys(&lower) {
         let after = at + key.word.len();
-        let option = lower[..at].ends_with("--");
-        match value(text, after, key, option) {
-            Some((start, end)) if start < end => {
-                shown.push_str(&text[from..start]);
-                shown.push_str(REDACTED);
-                from = end;
-            }
-            _ => {
-                shown.push_str(&text[from..after]);
-                from = after;
-            }
+        // netrc(5): `login NAME password SECRET`
+        let option = lower[..at].ends_with("--")
+            || (key.word == "password" && login.is_some_and(|login| login < at));
+        // A key inside of what was taken out may have its value behind that.
+        if let Some((start, end)) = value(text, after, key, option)
+            && start.max(from) < end
+        {
+            shown.push_str(&text[from..start.max(from)]);
+            shown.push_str(REDACTED);
+            from = end;
         }
     }
     shown.push_str(&text[from..]);
     shown
 }
 
-fn next_key(lower: &str, from: usize) -> Option<(usize, &'static Key)> {
-    let found = KEYS.iter().filter_map(|k| lower[from..].find(k.word).map(|at| (from + at, k)));
-    found.min_by_key(|(at, k)| (*at, usize::MAX - k.word.len()))
+/// Every place where a word of [`KEYS`] stands, and the longest that stands there; one look at
+/// each byte, for the text may be hostile.
+fn keys(lower: &str) -> impl Iterator<Item = (usize, &'static Key)> {
+    let begins = |c: u8| matches!(c, b'a' | b'c' | b'n' | b'p' | b's' | b't');
+    let places = lower.bytes().enumerate().filter(move |(_, c)| begins(*c));
+    places.filter_map(|(at, _)| {
+        let here = KEYS.iter().filter(|k| lower.as_bytes()[at..].starts_with(k.word.as_bytes()));
+        Some((at, here.max_by_key(|k| k.word.len())?))
+    })
 }
 
 /// Bytes of the value that follows a key, if what follows is an assignment at all.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, Deserializer};
 
 use super::Fleet;
-pub use super::mistake::{Mistake, nearest, render};
+pub use super::mistake::{Mistake, drawable, nearest, render};
 use super::place::Places;
 use super::raw::RawFile;
 use super::{meaning, schema, structure};

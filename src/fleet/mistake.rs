@@ -42,13 +42,34 @@ impl Mistake {
     }
 }
 
+/// Whether a terminal would obey the character; `event::harmless` knows more of them, but what
+/// stands in a file is also shown as it is.
+fn obeyed(c: char) -> bool {
+    let mark = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}');
+    let direction = mark || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || direction
+}
+
 /// A file from elsewhere may name its keys with escapes; none of them may reach a terminal.
 fn harmless(text: &str) -> String {
     let mut shown = String::new();
     for c in text.chars() {
-        let mark = matches!(c, '\u{200e}' | '\u{200f}');
-        let direction = mark || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c.is_control() || direction { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+        if obeyed(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+    }
+    shown
+}
+
+/// The text of a file as it may be drawn: what a terminal would obey is replaced, and every other
+/// byte keeps its place, so that spans still fit.
+pub fn drawable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.len_utf8() {
+            _ if !obeyed(c) || c == '\n' => shown.push(c),
+            1 => shown.push(if c == '\t' || c == '\r' { ' ' } else { '?' }),
+            2 => shown.push('\u{bf}'),
+            _ => shown.push('\u{fffd}'),
+        }
     }
     shown
 }
@@ -57,7 +78,7 @@ fn harmless(text: &str) -> String {
 pub fn render(mistakes: &[Mistake], source: &Path, text: &str, colour: bool) -> String {
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
     let renderer = renderer.decor_style(DecorStyle::Ascii).term_width(80);
-    let path = source.display().to_string();
+    let (path, text) = (harmless(&source.display().to_string()), &drawable(text));
     let mut drawn: Vec<String> =
         mistakes.iter().take(SHOWN).map(|m| draw(&renderer, m, &path, text)).collect();
     if mistakes.len() > SHOWN {

@@ -328,10 +328,7 @@ pub async fn clearance(journey: &Journey<'_>, evaluated: Option<&Evaluated>) -> 
     match source.cleared.clone().await {
         Ok(clearance) if changed_since(journey, evaluated, source, clearance.tree()).await => {
             open.failed("the tree changed while it was read");
-            let note = "the tree changed while it was read: nothing was done with either";
-            let mut halt = halt(Outcome::Blocked, Phase::Validate, note);
-            halt.next.push("run the same command again".to_owned());
-            Err(halt)
+            Err(changed("the tree changed while it was read: nothing was done with either"))
         }
         Ok(clearance) => {
             open.ok(format!("{} files", clearance.files()));
@@ -348,6 +345,27 @@ pub async fn clearance(journey: &Journey<'_>, evaluated: Option<&Evaluated>) -> 
             Err(halt)
         }
     }
+}
+
+/// Looks once more, for what is read from the folder itself after the tree was cleared.
+///
+/// # Errors
+/// When the folder no longer holds the tree that was looked at.
+pub async fn still_cleared(journey: &Journey<'_>) -> Result<(), Halt> {
+    let Some(source) = &journey.run.source else { return Ok(()) };
+    let Ok(clearance) = source.cleared.clone().await else { return Ok(()) };
+    match changed_since(journey, None, source, clearance.tree()).await {
+        true => {
+            Err(changed("the tree changed since it was checked: its health scripts too, maybe"))
+        }
+        false => Ok(()),
+    }
+}
+
+fn changed(note: &str) -> Halt {
+    let mut halt = halt(Outcome::Blocked, Phase::Validate, note);
+    halt.next.push("run the same command again".to_owned());
+    halt
 }
 
 /// Whether the tree that was evaluated may not be the one that was looked at.

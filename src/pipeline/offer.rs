@@ -4,7 +4,9 @@
 use super::ahead::Ahead;
 use super::ending::{self, Halt, halt, interrupted};
 use super::host::Journey;
-use super::learn::{Known, clearance, evaluate, not_built, options, refuse, unevaluated};
+use super::learn::{
+    Known, clearance, evaluate, not_built, options, refuse, still_cleared, unevaluated,
+};
 use super::preview::package_changes;
 use super::{arrive, preview};
 use crate::activate::copy::{CopyError, CopyOptions, copy};
@@ -273,7 +275,7 @@ async fn offering(
     way_back: &WayBack,
 ) -> Result<Offered, Halt> {
     let run = journey.run;
-    let scripts = pinned(journey)?;
+    let scripts = pinned(journey).await?;
     let paths = local_closure(journey, built).await;
     let open = run.emitter.phase(&journey.host.name, Phase::Admit);
     let admission = match admission(journey, known, built, &paths).await {
@@ -309,13 +311,19 @@ async fn offering(
     Ok(Offered { admission, baseline, session, scripts, stage, paths, units, changes, files })
 }
 
-fn pinned(journey: &Journey<'_>) -> Result<Scripts, Halt> {
+/// The scripts as they lie in the folder, which must still be the tree that was cleared: a build
+/// can take an hour.
+async fn pinned(journey: &Journey<'_>) -> Result<Scripts, Halt> {
     let Some(root) = journey.run.folder() else { return Ok(Scripts::default()) };
-    Scripts::pin(&root, journey.host).map_err(|why| {
+    let scripts = Scripts::pin(&root, journey.host).map_err(|why| {
         let mut halt = halt(Outcome::Blocked, Phase::Validate, why);
         halt.next.push("look at the health scripts in hosts.toml".to_owned());
         halt
-    })
+    })?;
+    if !scripts.is_empty() {
+        still_cleared(journey).await?;
+    }
+    Ok(scripts)
 }
 
 /// The closure with its sizes; empty when it was built elsewhere and is not here.

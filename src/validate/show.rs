@@ -39,6 +39,7 @@ fn draw(renderer: &Renderer, file: &Faulty, fault: &Fault) -> String {
         let origin = annotate_snippets::Origin::path(path).line(at.line).char_column(at.column);
         return renderer.render(&[title.element(origin)]);
     };
+    let text = &crate::fleet::hosts_toml::drawable(text);
     let within = |range: &Range<usize>| {
         range.start - start..range.end.max(range.start).min(start + text.len()) - start
     };

@@ -76,7 +76,7 @@ impl Position {
 ///
 /// Parser and passes recurse up to the bound of [`super::nesting`]: call it on a thread with
 /// [`nesting::STACK`] bytes of stack.
-pub(super) fn faults(text: &str) -> Vec<Fault> {
+pub fn faults(text: &str) -> Vec<Fault> {
     if let Some(at) = nesting::too_deep(text) {
         let message = "nested too deep to be checked here; Nix itself decides".to_owned();
         return vec![Fault::doubt("too-deep", at..at + 1, message)];

@@ -14,7 +14,7 @@ put() { printf '%s=%s\n' "$1" "$2"; }
 # session_folder: a new folder that only root can enter; what is already there is not trusted.
 session_folder() {
   mkdir -m 0700 /run/nixdeploy 2> /dev/null || true
-  [ -d /run/nixdeploy ] && [ ! -L /run/nixdeploy ] && [ -O /run/nixdeploy ] || return 1
+  [ "$(stat -c '%u %a %F' /run/nixdeploy)" = "$(id -u) 700 directory" ] || return 1
   mktemp -d /run/nixdeploy/verify.XXXXXXXXXX
 }
 

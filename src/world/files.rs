@@ -11,13 +11,27 @@ use std::path::Path;
 /// When it is a link, belongs to somebody else, or cannot be made.
 pub fn private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    no_trap(path)?;
     let meta = std::fs::symlink_metadata(path)?;
+    if meta.permissions().mode() & 0o077 != 0 {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// Refuses what somebody else put in the place of a folder of ours: a link, a file, or a folder of
+/// theirs. Nothing there is as good.
+///
+/// # Errors
+/// When it is one of these, or cannot be looked at.
+pub fn no_trap(path: &Path) -> io::Result<()> {
+    let meta = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        meta => meta?,
+    };
     let mine = meta.uid() == rustix::process::geteuid().as_raw();
     if !meta.is_dir() || !mine {
         return Err(io::Error::other(format!("{} is not a folder of ours", path.display())));
-    }
-    if meta.permissions().mode() & 0o077 != 0 {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::invocation::{Ended, Invocation, Line, Stream};
+use crate::event::harmless;
 
 /// A line longer than this is cut.
 const LINE_LIMIT: usize = 1 << 20;
@@ -117,7 +118,7 @@ impl Runner for System {
 }
 
 fn start(invocation: Invocation) -> Result<Conversation, StartError> {
-    tracing::debug!(command = %invocation, "start");
+    tracing::debug!(command = %harmless::redact(&invocation.to_string()), "start");
     let mut child = command(&invocation).spawn().map_err(|e| StartError {
         program: invocation.program.clone(),
         missing: e.kind() == std::io::ErrorKind::NotFound,

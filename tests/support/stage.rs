@@ -178,10 +178,16 @@ pub(crate) fn deploy() -> Request {
 
 /// Plays a journey of p510.
 pub(crate) async fn play(runner: Scripted, request: Request) -> Played {
+    play_as("root", runner, request).await
+}
+
+/// Plays a journey of p510 with this login user.
+pub(crate) async fn play_as(user: &str, runner: Scripted, request: Request) -> Played {
+    let hosts = HOSTS.replace("'root'", &format!("'{user}'"));
     let folder = tempfile::tempdir().expect("a folder");
     let runner = runner.shared();
     let world = super::world(folder.path(), runner.clone());
-    let fleet: Fleet = parse(Path::new("/fleet/hosts.toml"), HOSTS).expect("a fleet");
+    let fleet: Fleet = parse(Path::new("/fleet/hosts.toml"), &hosts).expect("a fleet");
     let (emitter, mut events) = channel(Arc::new(world.clock));
     let plan = decide(&request, &fleet.hosts);
     let view = TreeView { id: "tree".to_owned(), root: "/".into(), nix_files: Vec::new() };
