@@ -110,6 +110,11 @@ pub struct Global {
     /// Evaluate anew, whatever was remembered or cached of it
     #[arg(long, global = true)]
     pub no_cache: bool,
+    /// Read sudo's password from the first line of FILE, if a host wants one
+    ///
+    /// By default it is asked for on the terminal, once for all hosts.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub sudo_password_file: Option<PathBuf>,
 }
 
 impl Global {
@@ -174,6 +179,16 @@ pub enum Color {
     Always,
     /// Not at all
     Never,
+}
+
+/// What switches a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Engine {
+    /// The guard on the host
+    #[default]
+    Native,
+    /// nixos-rebuild here, under the guard
+    NixosRebuild,
 }
 
 /// Every command.

@@ -26,6 +26,7 @@ use anyhow::Context;
 use cli::Cli;
 use error::Error;
 use exit::Exit;
+use world::password::Safe;
 use world::prompt::Prompt;
 use world::{Clock, Environment, World};
 
@@ -88,10 +89,12 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start tokio's runtime")?;
     let exit = runtime.block_on(async {
+        let safe = Safe::file(cli.global.sudo_password_file.clone());
+        let prompt = Prompt::new(environment.interactive && !cli.global.no_input);
         let world = World {
             runner: Arc::new(world::process::System),
             clock: Clock::start(),
-            prompt: Arc::new(Prompt::new(environment.interactive && !cli.global.no_input)),
+            prompt: Arc::new(prompt.with(|| Box::new(report::hold()), safe)),
             environment: Arc::new(environment),
         };
         command::run(&world, cli).await

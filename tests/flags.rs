@@ -10,9 +10,10 @@ use nixdeploy::fleet::{BuildOn, Fleet, Mode, hosts_toml};
 use nixdeploy::plan::{Goal, Phase, Plan, Request, decide};
 
 use crate::support::home::{Desk, assert_harmless};
+use crate::support::program;
 
 /// Every flag, and where its effect is shown.
-const SHOWN: [(&str, &str); 25] = [
+const SHOWN: [(&str, &str); 28] = [
     ("inventory", "where_hosts_and_flake_are_read"),
     ("flake", "where_hosts_and_flake_are_read"),
     ("json", "results_come_in_the_form_that_was_asked_for"),
@@ -29,6 +30,7 @@ const SHOWN: [(&str, &str); 25] = [
     ("boot", "boot_changes_the_next_boot_alone_and_drift_must_be_accepted"),
     ("dry-run", "a_dry_run_changes_nothing_and_tells_by_its_code"),
     ("accept-drift", "boot_changes_the_next_boot_alone_and_drift_must_be_accepted"),
+    ("trial-boot", "a_trial_boot_is_planned"),
     ("issue", "issue_and_message_are_in_the_report"),
     ("message", "issue_and_message_are_in_the_report"),
     ("detailed-exitcode", "a_dry_run_changes_nothing_and_tells_by_its_code"),
@@ -38,6 +40,8 @@ const SHOWN: [(&str, &str); 25] = [
     ("to", "a_generation_is_gone_back_to"),
     ("with-lock", "a_generation_is_gone_back_to"),
     ("force", "an_inventory_is_replaced_only_when_forced"),
+    ("engine", "the_engine_that_switches_is_chosen"),
+    ("sudo-password-file", "a_password_for_sudo_is_read_when_it_is_wanted"),
 ];
 
 #[test]
@@ -268,6 +272,44 @@ fn an_inventory_is_replaced_only_when_forced() {
     assert_eq!(said.code, 0, "{}", said.stderr);
     let text = std::fs::read_to_string(desk.work().join("hosts.toml")).expect("read");
     assert!(text.contains("[hosts.dex5550]"), "{text}");
+}
+
+#[test]
+fn the_engine_that_switches_is_chosen() {
+    let external = |words: &str| planned(words).hosts().all(|h| h.policy.external);
+    assert!(external("deploy p620 --engine nixos-rebuild"));
+    assert!(!external("deploy p620") && !external("deploy p620 --engine native"));
+    assert!(!external("deploy p620 --engine nixos-rebuild --dry-run"));
+}
+
+#[test]
+fn a_password_for_sudo_is_read_when_it_is_wanted() {
+    let desk = Desk::with_fleet("[defaults]\nuser = 'admin'\n[hosts.p620]\n[hosts.razer]\n");
+    desk.fake(
+        "ssh",
+        "case $* in *'sudo -n'*) echo 'sudo: a password is required' >&2; exit 1 ;; esac\n\
+         head -n 1 >> $DESK/given; echo 'sudo: 1 incorrect password attempt' >&2; exit 1\n",
+    );
+    let given = || std::fs::read_to_string(desk.path("given")).unwrap_or_default();
+    let said = desk.run(&["ping-hosts"]);
+    assert!(said.code == 5 && said.stdout.contains("nobody is"), "{}", said.stdout);
+    assert_eq!(given(), "", "nobody knows it");
+    desk.write("word", "s3cret\n");
+    let chmod = program("chmod").arg("600").arg(desk.work().join("word")).status();
+    assert!(chmod.is_ok_and(|s| s.success()));
+    let said = desk.run(&["-vv", "ping-hosts", "--sudo-password-file", "word"]);
+    assert_eq!((said.code, given().as_str()), (5, "s3cret\ns3cret\n"), "once for each host");
+    let all = format!("{}{}{}", said.stdout, said.stderr, desk.calls().join("\n"));
+    assert!(!all.contains("s3cret"), "{all}");
+}
+
+/// What it does to a machine is shown in `lab_trial`.
+#[test]
+fn a_trial_boot_is_planned() {
+    let trial = |words: &str| planned(words).hosts().all(|h| h.policy.trial_boot);
+    assert!(trial("deploy p620 --trial-boot") && !trial("deploy p620"));
+    let words = ["nixdeploy", "deploy", "p620", "--trial-boot", "--boot"];
+    assert!(parse(words.map(Into::into)).is_err(), "one start or the next boot, not both");
 }
 
 mod lab {

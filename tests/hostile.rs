@@ -19,14 +19,14 @@ use std::time::Duration;
 
 use nixdeploy::event::Event;
 use nixdeploy::exit::Exit;
-use nixdeploy::fleet::{Address, SshControl, StorePath, Sudo, UserName};
+use nixdeploy::fleet::{Address, SshControl, StorePath, UserName};
 use nixdeploy::report::{Look, human, json, summary};
 use nixdeploy::world::ssh::{Link, Target};
 use nixdeploy::world::{Ended, Stream};
 
 use crate::support::home::{Desk, assert_harmless};
 use crate::support::scripted::{Play, Scripted, line};
-use crate::support::stage::{FACTS, GO, NEW, OLD, Played, deploy, good, is, play, session};
+use crate::support::stage::{FACTS, GO, NEW, OLD, Played, TX, deploy, good, is, play, session};
 use crate::support::{program, variable};
 
 /// Texts that would do something if any program took them for more than a name.
@@ -357,7 +357,8 @@ async fn s7_nothing_a_guard_or_a_check_says_draws_or_decides_wrongly() {
         |text: &str| text.replace("nginx.service loaded active", &format!("{draws} loaded failed"));
     let locked =
         format!("locked={draws}\nowner={draws}\nphase={draws}\nage_s={}\nend=1", "9".repeat(20));
-    let acted = format!("act=result={draws}\nstarted=1\nend=0");
+    let acted = format!("{TX}\nact=result={draws}\nstarted=1\nend=0");
+    let refused = format!("{TX}\nrefused={draws}\nend=0");
     let reason =
         GO.replace("phase=observe", &format!("phase={draws}\nreason={draws}\nowner={draws}"));
     for (rules, exit) in [
@@ -365,7 +366,7 @@ async fn s7_nothing_a_guard_or_a_check_says_draws_or_decides_wrongly() {
         (Scripted::new().on(is("go"), hostile(&reason)), Exit::Done),
         (Scripted::new().on(is("hold"), hostile(&locked)), Exit::Refused),
         (Scripted::new().on(is("hold"), hostile("end=7")), Exit::Refused),
-        (Scripted::new().on(is("go"), hostile(&format!("refused={draws}\nend=0"))), Exit::Refused),
+        (Scripted::new().on(is("go"), hostile(&refused)), Exit::Refused),
         (Scripted::new().on(is("go"), hostile(&acted)), Exit::RolledBack),
         (Scripted::new().on(is("rehearse"), hostile("end=0")), Exit::Refused),
         (Scripted::new().on(is("verify"), session(checks)), Exit::Done),
@@ -384,6 +385,7 @@ async fn s3_a_store_path_from_a_host_is_one_or_nothing() {
     let bad = GO.replace("old=/nix/store/", "old=/nix/store/../").replace(NEW, "$(touch pwn)");
     let bad = Play::says(bad.replace("status=0", "status=2").lines());
     let back = [
+        TX.to_owned(),
         "outcome=revert_failed".to_owned(),
         format!("running={OLD}/../../tmp"),
         "end=0".to_owned(),
@@ -411,11 +413,10 @@ fn s19_ssh_itself_takes_our_options_for_what_they_are() {
         RemoteForward 2222 localhost:22\n EscapeChar ~\n UpdateHostKeys yes\n BatchMode no\n";
     std::fs::write(&config, hostile).expect("written");
     let target = Target {
-        address: Address::new("p620").expect("an address"),
         user: Some(UserName::new("root").expect("a user")),
-        sudo: Sudo::Auto,
         control: SshControl::Own,
         socket: Some("/run/user/0/nixdeploy/socket".into()),
+        ..Target::plain(Address::new("p620").expect("an address"))
     };
     let mut text = String::new();
     for (name, link) in [("shared", Link::Shared), ("fresh", Link::Fresh)] {

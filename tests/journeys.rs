@@ -10,7 +10,7 @@ use nixdeploy::world::Stream::Err as Said;
 
 use crate::support::scripted::{Play, Scripted, line};
 use crate::support::stage::{
-    self, FACTS, GO, NEW, OLD, Played, deploy, good, guard, is, play, recorded, session,
+    self, FACTS, GO, NEW, OLD, Played, deploy, good, guard, is, play, play_by, recorded, session,
 };
 
 /// Plays a deploy in which some programs do other than they should.
@@ -201,7 +201,8 @@ async fn contact_that_comes_back_is_no_failure() {
 async fn a_host_that_somebody_else_changed_is_left_as_it_is() {
     let told = |checks: &str| checks.to_owned();
     let Play::Talks(first, replies) = session(told) else { panic!("a session") };
-    let foreign = ["line=outcome=foreign", "line=reason=profile or boot default were changed"];
+    let why = "line=reason=profile or boot default were changed";
+    let foreign = ["line=tx=b79ed5ae88df", "line=outcome=foreign", why];
     let foreign = foreign.into_iter().chain(["line=end=0", "done=0"]);
     let foreign: Vec<_> = foreign.map(|l| line(nixdeploy::world::Stream::Out, l)).collect();
     let replies = replies.into_iter().map(|(key, said)| match key.as_str() {
@@ -212,6 +213,105 @@ async fn a_host_that_somebody_else_changed_is_left_as_it_is() {
     let played = deployed(Scripted::new().on(is("verify"), talk)).await;
     assert_eq!((&played.report().outcome, played.exit()), (&Outcome::Foreign, Exit::Foreign));
     assert!(!played.requests().contains(&"abort".to_owned()), "{:?}", played.requests());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_about_another_transaction_is_none() {
+    let other = recorded(&GO.replace("tx=b79ed5ae88df", "tx=0123456789ab"));
+    let played = deployed(Scripted::new().once(is("go"), other)).await;
+    assert!(matches!(played.report().outcome, Outcome::Committed { .. }), "{:?}", played.report());
+    assert_eq!(played.state.hosts[0].reconnects, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_whose_answer_was_lost_is_looked_for() {
+    let held = guard(&["phase=hold", &format!("new={NEW}"), "guard=active"]);
+    let played = deployed(Scripted::new().once(is("hold"), lost()).on(is("show"), held)).await;
+    assert!(matches!(played.report().outcome, Outcome::Committed { .. }), "{:?}", played.report());
+    assert_eq!(played.requests(), ["hold", "show", "go", "verify"], "it is ours already");
+    let gone = || Play::fails(127, ["sh: can't open '/run/nixdeploy/b79ed5ae88df/guard'"]);
+    let played = deployed(Scripted::new().once(is("hold"), lost()).on(is("show"), gone())).await;
+    assert_eq!(played.requests(), ["hold", "show", "hold", "go", "verify"], "asked once more");
+    let played = deployed(Scripted::new().on(is("hold"), lost()).on(is("show"), gone())).await;
+    assert_eq!(played.exit(), Exit::Refused);
+    assert_eq!(played.requests(), ["hold", "show", "hold", "show"]);
+    let another = Play::says(["held=0123456789ab", "end=0"]);
+    let played = deployed(Scripted::new().once(is("hold"), another).on(is("show"), gone())).await;
+    assert_eq!(played.requests(), ["hold", "show", "hold", "go", "verify"], "not our lock");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_was_booted_since_its_facts_is_left_alone() {
+    let words = ["nixdeploy-hold=1", "changed=boot", "end=2"];
+    let played = deployed(Scripted::new().on(is("hold"), Play::says(words))).await;
+    let Outcome::Refused { code, .. } = &played.report().outcome else { panic!("not refused") };
+    assert_eq!((code.as_str(), played.exit()), ("another-boot", Exit::Refused));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_refused_connection_condemns_nothing() {
+    let played = deployed(Scripted::new().once(is("verify"), lost())).await;
+    assert!(matches!(played.report().outcome, Outcome::Committed { .. }), "{:?}", played.report());
+    let played = deployed(Scripted::new().on(is("verify"), lost())).await;
+    assert_eq!(played.exit(), Exit::RolledBack);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_hangs_leaves_time_for_another() {
+    let bad = went("act=result=exit-code code=exited status=2");
+    let rules = Scripted::new().on(is("go"), bad).once(is("abort"), Play::Hang(Vec::new()));
+    let played = deployed(rules).await;
+    assert_eq!(played.report().outcome, Outcome::RolledBack, "{:?}", played.report());
+    assert_eq!(played.state.hosts[0].reconnects, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployer_that_slept_past_every_limit_asks_before_it_gives_up() {
+    let slept = tokio::spawn(async {
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        tokio::time::advance(std::time::Duration::from_secs(7200)).await;
+    });
+    let decided = GO
+        .replace("decision=", "decision=revert")
+        .replace("started=", "reason=no commit before the deadline\nstarted=");
+    let rules = Scripted::new().once(is("go"), Play::Hang(Vec::new()));
+    let played = deployed(rules.on(is("go"), recorded(&decided))).await;
+    slept.await.expect("slept");
+    let report = played.report();
+    assert_eq!((&report.outcome, played.exit()), (&Outcome::RolledBack, Exit::RolledBack));
+    assert_eq!(report.decided_by, Decider::Guard, "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_jumps_changes_dates_and_nothing_else() {
+    let steady = deployed(Scripted::new()).await;
+    let (outcome, took) = (&steady.report().outcome, steady.state.elapsed_ms);
+    for day_ms in [-86_400_000, 86_400_000] {
+        let jumping = play_by(good(Scripted::new()), deploy(), day_ms).await;
+        let report = jumping.report();
+        assert_eq!((&report.outcome, jumping.exit()), (outcome, Exit::Done), "{report:?}");
+        assert_eq!(jumping.requests(), steady.requests());
+        assert_eq!(jumping.state.elapsed_ms, took, "the run took as long");
+        let at = |i: usize| jumping.events[i].at_ms;
+        let last = jumping.events.len() - 1;
+        assert!((at(last) - at(0)).abs() > 80_000_000, "it jumped");
+        assert_eq!(phases(&jumping), phases(&steady), "no phase took a day, or less than nothing");
+    }
+}
+
+/// How long each phase took, as the report tells.
+fn phases(played: &Played) -> Vec<u64> {
+    let document = nixdeploy::report::json::document(&played.state);
+    let document: serde_json::Value = serde_json::from_str(&document).expect("a document");
+    let phases = document["hosts"][0]["phases"].as_array().expect("phases").iter();
+    phases.map(|phase| phase["took_ms"].as_u64().expect("a length")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_sudo_is_no_reboot() {
+    let gone = Play::fails(127, ["sh: sudo: command not found"]);
+    let played = deployed(Scripted::new().once(is("go"), gone)).await;
+    assert!(matches!(played.report().outcome, Outcome::Committed { .. }), "{:?}", played.report());
 }
 
 #[tokio::test(start_paused = true)]

@@ -81,7 +81,7 @@ mod lab {
                 desk.lab().sudo_password(desk.host(), "secret");
                 desk.spoil();
             },
-            says: &["admin cannot become root", "NOPASSWD"],
+            says: &["admin cannot become root", "NOPASSWD", "--sudo-password-file"],
             ..REFUSED
         };
         a_store_that_is_too_small: Row {

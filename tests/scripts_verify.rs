@@ -53,6 +53,7 @@ fn host(health: Vec<Probe>) -> Host {
         optional: Optional::Fail,
         accept_flake_config: false,
         ssh_control: SshControl::None,
+        jumps: Vec::new(),
         line: 1,
     }
 }
@@ -93,7 +94,7 @@ impl Setup {
         let host = host(health);
         let path = || StorePath::new(FACTORY).expect("a path");
         Self {
-            target: Target::new(&host, Path::new("/nonexistent")),
+            target: Target { user: host.user.clone(), ..Target::plain(host.address().clone()) },
             host,
             old: path(),
             new: path(),

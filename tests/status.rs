@@ -118,9 +118,18 @@ fn board(hosts: Vec<Invented>, ping: bool) -> Board {
     let (mut rows, mut exit) = (Vec::new(), 0);
     for it in hosts {
         let host = fleet.host(it.name).expect("a host of the fleet");
-        let target = Target::new(host, Path::new("/run/x"));
-        let answer =
-            it.answer.map(|facts| Answered { facts, oddities: Vec::new(), latency_ms: 9, target });
+        let target = Target {
+            user: host.user.clone(),
+            sudo: host.sudo,
+            ..Target::plain(host.address().clone())
+        };
+        let answer = it.answer.map(|facts| Answered {
+            facts,
+            oddities: Vec::new(),
+            latency_ms: 9,
+            target,
+            attempts: Vec::new(),
+        });
         let drv = StorePath::new(format!("{}.drv", system("p620"))).expect("a path");
         let toplevel = |t| Evaluated { drv, toplevel: Some(t), cached: true, tree: None };
         let wanted = it.wanted.map(toplevel);

@@ -15,6 +15,7 @@ pub const HOLD: &str = concat!(
     include_str!("sample.sh"),
     include_str!("signature.sh"),
     include_str!("ladder.sh"),
+    include_str!("trial.sh"),
     include_str!("guard.sh"),
     "\nNIXDEPLOY_GUARD\n}\n",
     "write_rehearse() { cat > \"$1\" <<'NIXDEPLOY_REHEARSE'\n",
@@ -23,6 +24,13 @@ pub const HOLD: &str = concat!(
     include_str!("../commit/bootloader.sh"),
     include_str!("signature.sh"),
     include_str!("hold.sh"),
+);
+
+/// Takes away what a trial boot put beside the boot default.
+pub const TRIAL_CLEAR: &str = concat!(
+    include_str!("../commit/bootloader.sh"),
+    include_str!("trial.sh"),
+    include_str!("trial_clear.sh"),
 );
 
 /// Entries kept of any list that a host sends.
@@ -57,6 +65,12 @@ pub enum Verb {
     Go,
     /// Install for the next boot only, and wait for the outcome.
     Stage,
+    /// Arm, for another engine that switches.
+    External,
+    /// That engine is done, with its exit status.
+    EngineEnded,
+    /// Start it once and leave the boot default alone: the host reboots.
+    Trial,
     /// Follow an activation that was asked for before.
     Follow,
     /// Set profile and boot default, and wait for the outcome.
@@ -69,6 +83,8 @@ pub enum Verb {
     Renew,
     /// Tell where it stands.
     Show,
+    /// Start the guard's unit, which is gone.
+    Start,
 }
 
 impl Verb {
@@ -77,12 +93,16 @@ impl Verb {
         match self {
             Self::Go => "go",
             Self::Stage => "stage",
+            Self::External => "external",
+            Self::EngineEnded => "engine-ended",
+            Self::Trial => "trial",
             Self::Follow => "follow",
             Self::Commit => "commit",
             Self::Abort => "abort",
             Self::Await => "await",
             Self::Renew => "renew",
             Self::Show => "show",
+            Self::Start => "start",
         }
     }
 }
@@ -113,6 +133,8 @@ pub enum Ending {
     Foreign,
     /// It was never told to go.
     Expired,
+    /// It reboots into the new system, once.
+    Trial,
 }
 
 /// Where a transaction stands.
@@ -170,6 +192,11 @@ pub struct Status {
 }
 
 impl Status {
+    /// Whether it says where this transaction stands.
+    pub fn is_about(&self, tx: &Tx) -> bool {
+        self.tx == tx.as_str()
+    }
+
     /// Seconds until it decides by itself.
     pub fn seconds_left(&self) -> u64 {
         self.deadline_s.map_or(0, |d| d.saturating_sub(self.uptime_s))
@@ -291,6 +318,7 @@ fn ending(word: &str) -> Option<Ending> {
         "revert_failed" => Ending::RevertFailed,
         "foreign" => Ending::Foreign,
         "expired" => Ending::Expired,
+        "trial" => Ending::Trial,
         _ => return None,
     })
 }

@@ -10,7 +10,8 @@
 # Files beside it: owner old new profile0 link0 boot0 (what was); lease_s activate observe commit
 # (budgets in seconds); baseline failed0 (units); lease deadline phase started act observing
 # decision reason step boot_begun committed outcome trace (what happened); bell (a pipe that wakes
-# it); req.go req.stage req.abort req.commit (requests). The way back itself is ladder.sh.
+# it); req.go req.stage req.external req.abort req.commit (requests); external (armed or undone: the
+# profile and the boot default are moved by another engine). The way back itself is ladder.sh.
 # shellcheck shell=sh
 set -u
 umask 077
@@ -99,7 +100,9 @@ hold() {
   while :; do
     [ ! -e "$d/req.abort" ] || expire 'aborted by the deployer'
     [ ! -e "$d/req.stage" ] || stage
+    [ ! -e "$d/req.trial" ] || trial
     [ ! -e "$d/req.go" ] || { arm && return; }
+    [ ! -e "$d/req.external" ] || { arm_external && return; }
     ! lapsed || expire 'the deployer did not renew its lease'
     nap
   done
@@ -117,7 +120,7 @@ intact() {
 prepare() { # the new closure is here: nothing is changed, everything is kept
   if ! intact; then
     put refused 'the closure is not whole on the host'
-    rm -f "$d/req.go" "$d/req.stage"
+    rm -f "$d/req.go" "$d/req.stage" "$d/req.external"
     return 1
   fi
   dd if=/dev/zero of="$reserve" bs=1048576 count=8 2> /dev/null || rm -f "$reserve"
@@ -138,6 +141,28 @@ arm() {
     put act 'result=unstarted code= status='
   fi
 }
+
+# Another engine switches: what is written down before it begins is that it may have begun.
+arm_external() {
+  prepare || return 1
+  put external armed || return 1
+  val activate; now
+  put deadline $((uptime_s + v)) || decide revert 'nothing could be written down'
+  backstop_arm "$v" &
+  put started "$uptime_s" || decide revert 'nothing could be written down'
+  phase armed 'another engine switches'
+}
+
+# adopt: what the engine made of the profile is what is new.
+adopt() {
+  adopted=$(pointer "$profile")
+  if ! valid_store_path "$adopted" || [ "$adopted" = "$old" ] || [ "$adopted" = "$new" ]; then return 0; fi
+  ln -sfn "$adopted" "$roots/$tx-new"
+  put new "$adopted" && new=$adopted
+}
+
+# ours PATH: it is the new system, and an engine may have put it there.
+ours() { [ -e "$d/external" ] && [ "$1" = "$new" ]; }
 
 # A timer by the time since boot, which no daemon-reload re-bases; it only wakes a hung guard.
 backstop_arm() {
@@ -173,7 +198,7 @@ observe() {
     [ "$uptime_s" -lt "${v:-0}" ] || decide revert "$(overdue)"
     [ ! -e "$d/req.commit" ] || [ ! -e "$d/observing" ] || decide commit 'verified by the deployer'
     beats=$((beats + 1))
-    if [ $((beats % 8)) = 0 ] && [ ! -e "$d/act" ] && vanished; then
+    if [ $((beats % 8)) = 0 ] && [ ! -e "$d/act" ] && [ ! -e "$d/external" ] && vanished; then
       decide revert 'the activation ended without a record'
     fi
     nap
@@ -183,6 +208,7 @@ observe() {
 # The activation is over: from here the deployer has its time to verify, once.
 activated() {
   [ ! -e "$d/observing" ] || return 0
+  [ ! -e "$d/external" ] || adopt
   val observe; now
   put deadline $((uptime_s + v))
   put observing "$uptime_s"
@@ -278,12 +304,16 @@ commit_step() {
   if [ ! -e "$d/req.stage" ]; then
     [ "$(running)" = "$new" ] && etc_is "$new" || exit 20
   fi
-  val profile0; [ "$(pointer "$profile")" = "$v" ] || exit 21
-  val boot0; boot0=$v; [ "$(boot_default)" = "$boot0" ] || exit 21
+  at=$(pointer "$profile")
+  val profile0; [ "$at" = "$v" ] || ours "$at" || exit 21
+  at=$(boot_default)
+  val boot0; boot0=$v; [ "$at" = "$boot0" ] || ours "$at" || exit 21
   val link0; [ -n "$v" ] || generations > "$d/links0" || exit 25
   put step set && put boot_begun 1 || exit 25
-  nix-env -p "$profile" --set "$new" || exit 22
-  "$new/bin/switch-to-configuration" boot || exit 23
+  if ! ours "$at" || ! ours "$(pointer "$profile")"; then
+    nix-env -p "$profile" --set "$new" || exit 22
+    "$new/bin/switch-to-configuration" boot || exit 23
+  fi
   sync -f "$(boot_mount || echo /)"
   sync -f /nix/var/nix/profiles
   [ "$(pointer "$profile")" = "$new" ] || exit 22
@@ -316,15 +346,18 @@ undo() {
   made=$(readlink "$profile" 2> /dev/null)
   if [ -n "$made" ] && [ "$made" != "$link0" ]; then undo_profile; fi
   val boot0
+  before=$v
+  [ -x "$before/bin/switch-to-configuration" ] || before=$old
   if [ -e "$d/boot_begun" ]; then
     for _ in 1 2 3; do
-      NIXOS_NO_CHECK=1 timeout 120 "$old/bin/switch-to-configuration" boot >> "$d/undo.log" 2>&1
+      NIXOS_NO_CHECK=1 timeout 120 "$before/bin/switch-to-configuration" boot >> "$d/undo.log" 2>&1
       [ "$(boot_default)" != "$v" ] || break
       switch_lock
     done
   fi
   [ ! -e "$d/links0" ] || unprofile
   [ "$(boot_default)" = "$v" ] || put undone 'boot default is not what it was'
+  [ ! -e "$d/external" ] || put external undone
   if [ -e "$d/req.stage" ]; then
     [ ! -e "$d/undone" ] || finish revert_failed "$1; the boot default is not what it was"
     finish reverted "$1"
@@ -368,20 +401,31 @@ unprofile() {
 revert() {
   val reason; why=$v
   if [ ! -e "$d/started" ] && [ "$(running)" = "$old" ]; then finish reverted "$why" rung=0; fi
+  val external
+  if [ "$v" = armed ]; then # the engine may still be at work, and has moved what a commit moves
+    timeout 60 systemctl stop nixos-rebuild-switch-to-configuration.service 2> /dev/null
+    adopt
+    put boot_begun 1
+    undo "$why"
+  fi
   phase reverting "$why"
   [ ! -e "$d/rebooting" ] || by_reboot
   timeout 30 systemctl stop "$act_unit" 2> /dev/null
   switch_lock
-  case $(running) in
-    "$old" | "$new") ;;
-    *) finish foreign "$why; the running system is neither the old nor the new one" ;;
-  esac
+  ours_to_take_back
   val act
   case $v in
     # another one had switch-to-configuration's lock, so ours did nothing
     *'code=exited status=11') [ -n "$(wanting)" ] || finish reverted "$why" rung=0 ;;
   esac
   climb
+}
+
+ours_to_take_back() {
+  case $(running) in
+    "$old" | "$new") ;;
+    *) finish foreign "$why; the running system is neither the old nor the new one" ;;
+  esac
 }
 
 # Units that were active before and belong to OLD's targets, with their state now.
@@ -419,6 +463,19 @@ clean_failed() {
 
 # --- the unit -----------------------------------------------------------------
 
+# start: the unit whose name is the host's lock; fails while another transaction has it. Without
+# its default dependencies: while it is stopped by hand its last process goes back, which starts
+# targets, and a target that the guard is ordered after would wait for that very stop.
+start() {
+  timeout 60 systemd-run --quiet --collect --unit=nixdeploy-guard --service-type=exec \
+    --description="nixdeploy $tx" --property=Restart=on-failure --property=RestartSec=500ms \
+    --property=StartLimitIntervalSec=0 --property=TimeoutStopSec=900 --property=RuntimeMaxSec=21600 \
+    --property=DefaultDependencies=no --property=Conflicts=shutdown.target \
+    --property=Before=shutdown.target --property=IgnoreOnIsolate=yes --property=OOMScoreAdjust=-1000 \
+    --property=LogRateLimitIntervalSec=0 --property=ExecStopPost="$old/sw/bin/sh $d/guard post" \
+    -- "$old/sw/bin/sh" "$d/guard" run < /dev/null 2> "$d/unit.log"
+}
+
 run() {
   [ -p "$d/bell" ] || mkfifo "$d/bell" || :
   [ ! -p "$d/bell" ] || exec 3<> "$d/bell"
@@ -454,9 +511,9 @@ valid_store_path() {
   esac
 }
 
-request() { # go|stage|abort|commit [NEW]
+request() { # go|stage|trial|external|abort|commit [NEW]
   case $1 in
-    go | stage)
+    go | stage | trial | external)
       valid_store_path "$2" || { echo 'error=bad-path'; exit 2; }
       [ "$new" = "$2" ] || { echo 'error=another-path'; exit 2; }
       ;;
@@ -482,7 +539,8 @@ show() {
   done
   now
   printf 'tx=%s\nold=%s\nuptime=%s\ndecision=%s\n' "$tx" "$old" "$uptime_s" "$(decision)"
-  printf 'new=%s\n' "$new"
+  val new
+  printf 'new=%s\n' "$v"
   printf 'boot_id='
   while IFS= read -r line; do printf '%s\n' "$line"; done < /proc/sys/kernel/random/boot_id
   printf 'guard=%s\n' "$(timeout 10 systemctl show -P ActiveState nixdeploy-guard.service 2> /dev/null)"
@@ -503,6 +561,23 @@ follow() {
   wait "$reader" 2> /dev/null
   [ ! -e "$d/started" ] || journalctl "$@" < /dev/null
   [ ! -e "$d/act" ] || sample_units
+  show
+}
+
+# armed: until the guard waits for the engine's end, or will not.
+armed() {
+  until [ -e "$d/started" ] || [ -L "$d/decision" ]; do watched || break; done
+  show
+}
+
+# engine_ended STATUS: the engine is done, on the deployer; from here the host is looked at.
+engine_ended() {
+  case $1 in '' | *[!0-9]*) echo 'error=bad-status'; exit 2 ;; esac
+  [ -e "$d/external" ] || { echo 'error=no-engine'; exit 2; }
+  [ -e "$d/act" ] || put act "result=external code=exited status=$1"
+  wake
+  until [ -e "$d/observing" ] || [ -L "$d/decision" ]; do watched || break; done
+  sample_units
   show
 }
 
@@ -528,12 +603,19 @@ guard_main() {
   done_word=committed
   case ${1:-} in
     run | post | ended | backstop | renew | show | follow | await) "$@" ;;
+    start) start || exit 1 ;;
     commit-step) commit_step ;;
     commit-ended) commit_ended ;;
     go) request go "${2:-}"; follow ;;
-    stage | abort | commit) request "$1" "${2:-}"; await ;;
+    external) request external "${2:-}"; armed ;;
+    engine-ended) engine_ended "${2:-}" ;;
+    stage | trial | abort | commit) request "$1" "${2:-}"; await ;;
     *) echo 'error=bad-verb'; exit 2 ;;
   esac
-  case $1 in renew | show | follow | await | go | stage | abort | commit) echo 'end=0' ;; esac
+  case $1 in
+    start | renew | show | follow | await | go | stage | trial | external | engine-ended | abort | commit)
+      echo 'end=0'
+      ;;
+  esac
 }
 guard_main "$@"

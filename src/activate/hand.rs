@@ -21,6 +21,11 @@ const TAIL: usize = 50;
 /// Waits between attempts to reconnect; the last one repeats.
 const BACKOFF_S: [u64; 6] = [1, 2, 4, 8, 16, 30];
 
+/// No attempt gets less.
+const LEAST: Duration = Duration::from_secs(10);
+/// An attempt that took longer says nothing about now.
+const OVERSLEPT: Duration = Duration::from_secs(30);
+
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
@@ -84,11 +89,25 @@ impl Hand {
                 Stream::Out => complete |= self.hear(&line.text, &mut status),
             }
         }
-        match (talk.end().await, complete) {
-            (_, true) => Answer::Told(Box::new(status)),
-            (Ended::Exited(2 | 126 | 127), false) => Answer::Gone,
-            (_, false) => Answer::Lost(diagnose(&err)),
+        let ended = talk.end().await;
+        if complete {
+            return self.told(Box::new(status));
         }
+        // The shell itself says that there is no such script; other programs fail with these too.
+        let guard = self.tx.guard();
+        let no_guard = err.iter().any(|line| line.contains(&guard));
+        match ended {
+            Ended::Exited(2 | 126 | 127) if no_guard => Answer::Gone,
+            _ => Answer::Lost(diagnose(&err)),
+        }
+    }
+
+    /// A whole answer, unless it is about another transaction: then it is none.
+    pub fn told(&self, status: Box<Status>) -> Answer {
+        if status.is_about(&self.tx) {
+            return Answer::Told(status);
+        }
+        Answer::Lost(Failure::Broken("the answer is about another transaction".to_owned()))
     }
 
     /// Takes in a line; true when it was the last of a complete answer.
@@ -135,12 +154,15 @@ impl Hand {
         arg: Option<&str>,
         limit: Duration,
     ) -> Answer {
-        let began = self.world.clock.elapsed();
+        let clock = self.world.clock;
+        let began = clock.elapsed();
         let mut waits = BACKOFF_S.into_iter().chain(std::iter::repeat(BACKOFF_S[5]));
         loop {
-            let left = limit.saturating_sub(self.world.clock.elapsed() - began);
+            let asked = clock.elapsed();
             let link = if lost_at.is_none() { Link::Shared } else { Link::Fresh };
-            let answer = self.ask(link, verb, arg, left.max(Duration::from_secs(1))).await;
+            // One that hangs must leave time for another.
+            let left = limit.saturating_sub(asked - began).min(limit / 2);
+            let answer = self.ask(link, verb, arg, left.max(LEAST)).await;
             let Answer::Lost(failure) = answer else {
                 self.found_again(lost_at);
                 return answer;
@@ -148,13 +170,17 @@ impl Hand {
             tracing::debug!(?failure, "contact lost");
             if lost_at.is_none() {
                 end_master(&self.target).await;
-                lost_at = Some(self.world.clock.elapsed());
+                lost_at = Some(clock.elapsed());
             }
             let wait = Duration::from_secs(waits.next().unwrap_or(BACKOFF_S[5]));
-            if self.world.clock.elapsed() - began + wait >= limit {
+            if clock.elapsed() - began + wait < limit {
+                clock.sleep(wait).await;
+            } else if asked - began < limit && clock.elapsed() - asked > OVERSLEPT {
+                // It hung, or we slept past the limit: asked once more before it is given up.
+                clock.sleep(wait).await;
+            } else {
                 return Answer::Lost(failure);
             }
-            self.world.clock.sleep(wait).await;
         }
     }
 

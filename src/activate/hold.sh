@@ -1,7 +1,7 @@
 # hold: takes the host's lock and leaves the guard there, waiting for go; changes nothing else.
 # Sent behind the functions write_guard FILE and write_rehearse FILE, which carry those scripts.
 # Arguments: TX OLD NEW PROFILE0 LINK0 BOOT0 LEASE_S ACTIVATE_S OBSERVE_S COMMIT_S OWNER
-# ON_FAILURE (reboot or leave, when the way back fails); an empty pointer is "-". Answers:
+# ON_FAILURE (reboot or leave, when the way back fails) BOOT_ID; an empty pointer is "-". Answers:
 # key=value lines, held=TX or locked=TX or changed=WHAT, then end=RC.
 # shellcheck shell=sh
 set -u
@@ -37,22 +37,12 @@ baseline() {
   signature "$port" | sort -u > "$d/network0"
 }
 
-unchanged() { # what the preflight saw still holds
+unchanged() { # what the preflight saw still holds; another boot is another machine, or a reboot
+  IFS= read -r boot_id < /proc/sys/kernel/random/boot_id
+  [ "$boot_id" = "$boot_id0" ] || { answer changed boot; return 1; }
   [ "$(readlink -e /run/current-system)" = "$old" ] || { answer changed running; return 1; }
   [ "$(readlink -e /nix/var/nix/profiles/system)" = "$profile0" ] || { answer changed profile; return 1; }
   [ "$(boot_default)" = "$boot0" ] || { answer changed boot-default; return 1; }
-}
-
-# Without its default dependencies: while it is stopped by hand its last process goes back, which
-# starts targets, and a target that the guard is ordered after would wait for that very stop.
-guard_unit() {
-  timeout 60 systemd-run --quiet --collect --unit=nixdeploy-guard --service-type=exec \
-    --description="nixdeploy $tx" --property=Restart=on-failure --property=RestartSec=500ms \
-    --property=StartLimitIntervalSec=0 --property=TimeoutStopSec=900 --property=RuntimeMaxSec=21600 \
-    --property=DefaultDependencies=no --property=Conflicts=shutdown.target \
-    --property=Before=shutdown.target --property=IgnoreOnIsolate=yes --property=OOMScoreAdjust=-1000 \
-    --property=LogRateLimitIntervalSec=0 --property=ExecStopPost="$old/sw/bin/sh $d/guard post" \
-    -- "$old/sw/bin/sh" "$d/guard" run < /dev/null 2> "$d/unit.log"
 }
 
 # Everything that is not ours is over: whoever had it lost the lock, or the host went down.
@@ -74,7 +64,7 @@ take() {
   mkdir -p "$roots"
   ln -s "$new" "$roots/$tx-new"
   ln -s "$old" "$roots/$tx-old"
-  if guard_unit; then
+  if "$old/sw/bin/sh" "$d/guard" start > /dev/null; then
     ln -sfn "$tx" "$base/current"
     sweep
     answer held "$tx"
@@ -96,7 +86,7 @@ main() {
   PATH=$old/sw/bin
   export PATH
   answer nixdeploy-hold 1
-  profile0=$(or_empty "$4") boot0=$(or_empty "$6")
+  profile0=$(or_empty "$4") boot0=$(or_empty "$6") boot_id0=${13}
   private_base || { answer error "$base is not root's own folder"; answer end 3; return; }
   unchanged || { answer end 2; return; }
   mkdir -m 700 "$d" || { answer error "$d is there already"; answer end 3; return; }

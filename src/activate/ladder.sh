@@ -30,7 +30,8 @@ climb() {
   stranded "$why; the way back failed"
 }
 
-step_up() { # RUNG WORDS
+step_up() { # RUNG WORDS: nobody who mended the host by hand meanwhile is fought
+  ours_to_take_back
   rung=$1 tries=1
   wanting | tr '\n' ',' > "$d/wanting"
   val wanting

@@ -120,6 +120,47 @@ impl Going {
         }
     }
 
+    /// Tells the guard that another engine switches; when it is armed, that one may begin.
+    ///
+    /// # Errors
+    /// See [`WhyNot`].
+    pub async fn arm(&self, policy: &Policy) -> Result<Box<Status>, WhyNot> {
+        let status = self.tell(Verb::External, self.way_back.new.as_str(), policy).await?;
+        match status.refused.clone().filter(|_| !status.started) {
+            Some(refused) => Err(WhyNot::Untouched(refused)),
+            None if status.ending.is_some() || status.decision.is_some() => {
+                Err(WhyNot::Decided(status))
+            }
+            None => Ok(status),
+        }
+    }
+
+    /// Tells the guard that the engine is done, whatever it says of itself: what it made of the
+    /// profile is the new system from here on.
+    ///
+    /// # Errors
+    /// See [`WhyNot`].
+    pub async fn engine_ended(
+        &mut self,
+        code: i32,
+        policy: &Policy,
+    ) -> Result<Box<Status>, WhyNot> {
+        let status = self.tell(Verb::EngineEnded, &code.to_string(), policy).await?;
+        if let Some(new) = status.new.clone() {
+            self.way_back.new = new;
+        }
+        why_not(status)
+    }
+
+    async fn tell(&self, verb: Verb, word: &str, policy: &Policy) -> Result<Box<Status>, WhyNot> {
+        let patience = Duration::from_secs(patience_s(policy));
+        match self.way_back.hand.insist(verb, Some(word), patience).await {
+            Answer::Lost(failure) => Err(WhyNot::Unknown(failure, longest_s(policy))),
+            Answer::Gone => Err(WhyNot::Gone),
+            Answer::Told(status) => Ok(status),
+        }
+    }
+
     /// The activation has ended, as the guard told.
     pub fn activated(self, status: Status) -> Activated {
         Activated { way_back: self.way_back, status }

@@ -47,6 +47,7 @@ pub fn of(status: Box<Status>) -> Returned {
         Some(Ending::Committed | Ending::Staged) => Returned::Kept(status),
         Some(Ending::Expired) => Returned::Untouched(status),
         None if status.rebooting => Returned::Rebooting(status),
+        Some(Ending::Trial) => Returned::Gone,
         Some(Ending::RevertFailed) | None => Returned::Stranded(status),
     }
 }

@@ -203,6 +203,7 @@ mod tests {
             unicode: false,
             arguments: Vec::new(),
             step_summary: None,
+            run: None,
         }
     }
 

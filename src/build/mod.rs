@@ -6,6 +6,7 @@
 //! changes a host, apart from what its store holds.
 
 pub mod closure;
+pub mod collect;
 pub mod derivation;
 pub mod diff;
 pub mod evaluate;
@@ -13,8 +14,10 @@ mod evaluator;
 pub mod failure;
 mod fingerprint;
 pub mod flake;
+mod import;
 pub mod manifest;
 mod memory;
+pub mod missing;
 pub mod output;
 pub mod realise;
 pub mod relay;

@@ -10,14 +10,16 @@
 //! The log is Nix's plain one, a line for each path. In `internal-json` it reports each write of
 //! eight bytes: 20,000 small files made 60 MB of log and took 3.8 s in place of 1.0.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::import::import;
 use super::nix;
 use super::output::Log;
 use super::relay::Relay;
 use crate::fleet::StorePath;
 use crate::world::ssh::{self, Failure, Link, Target};
-use crate::world::{Ended, Invocation, StartError};
+use crate::world::{Ended, Invocation, StartError, World, files};
 
 /// Without a word for this long, and for as long as the largest path takes at [`SLOW`], nothing
 /// moves any more. A cut cable ends it long before.
@@ -101,14 +103,23 @@ async fn attempt(
     what: &Transfer<'_>,
     link: Link,
 ) -> Result<Moved, TransferError> {
-    let ran = relay.run(invocation(what, link)).await.map_err(TransferError::NoNix)?;
+    if what.target.here {
+        return Ok(Moved::default()); // one store
+    }
+    if what.target.password.is_some() && what.direction == Direction::To {
+        return import(relay, what, link).await;
+    }
+    let sshopts = ssh_options(relay.world, what.target, link);
+    let sshopts =
+        sshopts.map_err(|e| TransferError::Other(format!("cannot write for ssh: {e}")))?;
+    let ran = relay.run(invocation(what, sshopts)).await.map_err(TransferError::NoNix)?;
     match ran.ended.ok() {
         true => Ok(Moved { paths: ran.log.begun }),
         false => Err(sort(&ran.log, ran.ended)),
     }
 }
 
-fn invocation(what: &Transfer<'_>, link: Link) -> Invocation {
+fn invocation(what: &Transfer<'_>, sshopts: String) -> Invocation {
     let store = store_url(what.target);
     let mut args = vec!["copy", "--no-check-sigs", "--log-format", "raw"];
     args.push(if what.direction == Direction::To { "--to" } else { "--from" });
@@ -121,29 +132,46 @@ fn invocation(what: &Transfer<'_>, link: Link) -> Invocation {
     }
     args.push(what.path.as_str());
     let patience = SILENCE + Duration::from_secs(what.largest.unwrap_or(LARGE) / SLOW);
-    let sshopts = sshopts(what.target, link);
     nix(args).env("NIX_SSHOPTS", sshopts).timeout(LIMIT).silence(patience)
+}
+
+/// `NIX_SSHOPTS` for whatever starts Nix's own ssh; what does not fit into it is written down.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn ssh_options(world: &World, target: &Target, link: Link) -> std::io::Result<String> {
+    let (options, file) = sshopts(target, link, &world.environment.sockets);
+    if let Some((path, text)) = file {
+        files::put(&path, text.as_bytes())?;
+    }
+    Ok(options)
 }
 
 /// Options for Nix's own ssh. Where no master runs, Nix waits for a line that it makes ssh's
 /// `LocalCommand` print (`echo started`, its own and harmless); if that is forbidden, it waits
 /// for ever (seen with 2.26: both ends sat in `read`).
-fn sshopts(target: &Target, link: Link) -> String {
-    target.nix_sshopts(link).replace("-o PermitLocalCommand=no ", "")
+fn sshopts(target: &Target, link: Link, folder: &Path) -> (String, Option<(PathBuf, String)>) {
+    let (options, file) = target.nix_sshopts(link, folder);
+    (options.replace("-o PermitLocalCommand=no ", ""), file)
 }
 
 /// A host's store as Nix names it. A login user that is not root talks to a daemon started
-/// through sudo, which is trusted without any change of the host's configuration.
+/// through sudo, which is trusted without any change of the host's configuration. Where sudo wants
+/// a password only what needs no trust is asked of that store: to read it.
 pub fn store_url(target: &Target) -> String {
     let destination = target.destination();
     let (user, address) = destination.rsplit_once('@').unwrap_or(("", &destination));
     let at = if user.is_empty() { "" } else { "@" };
     let address = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
-    let program = if target.elevates() { "&remote-program=sudo%20-n%20nix-daemon" } else { "" };
+    let program = if target.elevates() && target.password.is_none() {
+        "&remote-program=sudo%20-n%20nix-daemon"
+    } else {
+        ""
+    };
     format!("ssh-ng://{user}{at}{address}?max-connections=1{program}")
 }
 
-fn sort(log: &Log, ended: Ended) -> TransferError {
+pub(super) fn sort(log: &Log, ended: Ended) -> TransferError {
     match ended {
         Ended::Silent | Ended::TimedOut => return TransferError::Stalled,
         Ended::Killed => return TransferError::Cancelled,
@@ -180,15 +208,14 @@ fn sort(log: &Log, ended: Ended) -> TransferError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::{Address, SshControl, Sudo, UserName};
+    use crate::fleet::{Address, SshControl, UserName};
 
     fn target(user: Option<&str>, address: &str) -> Target {
         Target {
-            address: Address::new(address).expect("address"),
             user: user.map(|u| UserName::new(u).expect("user")),
-            sudo: Sudo::Auto,
             control: SshControl::Own,
             socket: Some("/run/x".into()),
+            ..Target::plain(Address::new(address).expect("address"))
         }
     }
 
@@ -224,11 +251,12 @@ mod tests {
             substitute: true,
             largest: Some(64 << 20),
         };
-        let shared = invocation(&what, Link::Shared);
+        let of = |link| invocation(&what, sshopts(&target, link, Path::new("/run")).0);
+        let shared = of(Link::Shared);
         assert!(shared.env[0].1.contains("ControlPath=/run/x"), "{:?}", shared.env);
         assert!(shared.to_string().contains("--substitute-on-destination"));
         assert_eq!(shared.silence, Some(Duration::from_secs(90 + 2048)));
-        let fresh = invocation(&what, Link::Fresh);
+        let fresh = of(Link::Fresh);
         assert!(fresh.env[0].1.contains("ControlPath=none"), "{:?}", fresh.env);
         assert!(!fresh.env[0].1.contains("LocalCommand"), "{:?}", fresh.env);
     }

@@ -96,6 +96,10 @@ pub async fn tree(world: &World, flake: &FlakeRef) -> Result<Tree, TreeError> {
     let begun = Moment::now(world);
     let list = ["ls-files", "-s", "-v", "--cached", "--deleted", "--modified"];
     let (lines, root) = (git(world, local, &list).await?, local.root.clone());
+    if lines.is_empty() {
+        // A flake is a tracked file at least: who names none was not heard to the end.
+        return Err(TreeError::Git("it lists no file of the flake".to_owned()));
+    }
     let (changed, index): (Vec<String>, Vec<String>) =
         lines.into_iter().partition(|l| l.starts_with(['C', 'c', 'R', 'r']));
     if changed.is_empty() {

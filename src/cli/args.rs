@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::Engine;
 use crate::fleet::Mode;
 
 /// Which hosts.
@@ -42,6 +43,18 @@ pub struct DeployFlags {
     /// Go on although the host's running system and boot default differ
     #[arg(long)]
     pub accept_drift: bool,
+    /// Choose what switches the host: our guard (native) or nixos-rebuild
+    ///
+    /// nixos-rebuild sets the profile and the boot default before anything is verified, so a power
+    /// cut in that time boots what nobody has looked at. The guard takes it back all the same.
+    #[arg(long, value_name = "ENGINE", default_value = "native", conflicts_with = "boot")]
+    pub engine: Engine,
+    /// Reboot into a new kernel, initrd or modules once, and keep it only if it is healthy
+    ///
+    /// The boot default changes only then: after a hang, a panic or a power cut the host starts
+    /// as before. Needs systemd-boot. A change that needs no reboot is deployed as ever.
+    #[arg(long, conflicts_with_all = ["boot", "dry_run"])]
+    pub trial_boot: bool,
     /// Put an issue's number into the report
     #[arg(long, value_name = "N")]
     pub issue: Option<u64>,

@@ -1,7 +1,7 @@
 //! The deploy family: presets of one request, in one table.
 
 use super::{inventory, launch};
-use crate::cli::{BuildArgs, DeployArgs, DeployFlags, DiffArgs, Global, Selection};
+use crate::cli::{BuildArgs, DeployArgs, DeployFlags, DiffArgs, Engine, Global, Selection};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::fleet::{BuildOn, Fleet, HostName, Mode};
@@ -153,6 +153,8 @@ pub fn request(
         verify_unchanged: preset.verifies_unchanged,
         ask: preset.asks,
         accept_drift: flags.accept_drift,
+        external: flags.engine == Engine::NixosRebuild,
+        trial_boot: flags.trial_boot,
         no_cache: global.no_cache,
         issue: flags.issue,
         message: flags.message.clone(),

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::inventory;
+use super::{inventory, local};
 use crate::build::FlakeRef;
 use crate::build::tree::{self, Reading, TreeError};
 use crate::cli::{Color, Format as Wanted, Global};
@@ -91,8 +91,12 @@ pub fn begin(
     Ok(Begun { name, emitter, stop, screens })
 }
 
-/// Six hexadecimal digits that no run of this machine had lately.
-fn name(world: &World) -> String {
+/// Six hexadecimal digits that no run of this machine had lately; one that was begun for us has its
+/// name already.
+pub(super) fn name(world: &World) -> String {
+    if let Some(run) = &world.environment.run {
+        return run.clone();
+    }
     let fresh = |salt: u32| {
         let seed = format!("{} {} {salt}", world.clock.epoch_ms(), std::process::id());
         blake3::hash(seed.as_bytes()).to_hex()[..6].to_owned()
@@ -134,31 +138,19 @@ pub async fn launch(
     request: Request,
     detailed: bool,
 ) -> Result<Exit, Error> {
-    let text = inventory::flake(&world.environment, global, &fleet);
-    let flake = FlakeRef::parse(&text, &world.environment.folder, &world.environment);
-    let flake = flake.map_err(|e| e.error())?;
-    let chosen: Vec<Host> = hosts.iter().filter_map(|n| fleet.host(n.as_str())).cloned().collect();
-    let plan = plan::decide(&request, &chosen);
+    if local::wanted(world, &fleet, hosts, &request) {
+        local::ask(world, global, &fleet, hosts, &request).await?;
+        return Ok(local::run(world, global, detailed).await?.0);
+    }
+    let flake = flake(world, global, &fleet)?;
     let begun =
-        begin(world, global, &request, Some(harmless::line(&flake.to_string())), plan.clone())?;
+        planned(world, global, &fleet, hosts, &request, Some(harmless::line(&flake.to_string())))?;
     let tree = tree::reading(world, &flake);
     // Whoever asks first starts it; if nobody does it is read all the same, beside the evaluation.
     drop(tokio::spawn(tree.clone()));
-    let cleared = pipeline::clear(verdict(begun.emitter.clone(), flake.clone(), tree.clone()));
-    let run = Run {
-        world: world.clone(),
-        emitter: begun.emitter.clone(),
-        source: Some(Source { flake, tree, cleared }),
-        fleet,
-        request,
-        plan,
-        stop: begun.stop.clone(),
-        name: begun.name.clone(),
-        done: Mutex::default(),
-    };
-    pipeline::run(&run).await;
-    drop(run);
-    Ok(begun.finish(detailed).await.0)
+    let cleared = verdict(begun.0.emitter.clone(), flake.clone(), tree.clone());
+    let source = Source { flake, tree, cleared: pipeline::clear(cleared) };
+    Ok(conclude(world, begun, fleet, request, Some(source), detailed).await.0)
 }
 
 /// Runs a request that needs nothing of the flake: back to a generation, or recovery.
@@ -172,17 +164,50 @@ pub async fn launch_without_source(
     hosts: &[HostName],
     request: Request,
 ) -> Result<(Exit, RunState), Error> {
-    let chosen: Vec<Host> = hosts.iter().filter_map(|n| fleet.host(n.as_str())).cloned().collect();
-    let plan = plan::decide(&request, &chosen);
-    let begun = begin(world, global, &request, None, plan.clone())?;
+    if local::wanted(world, &fleet, hosts, &request) {
+        return local::run(world, global, false).await;
+    }
+    let begun = planned(world, global, &fleet, hosts, &request, None)?;
     // Health scripts lie in the flake; without it they are not run, and that is said.
-    let text = inventory::flake(&world.environment, global, &fleet);
-    let flake = FlakeRef::parse(&text, &world.environment.folder, &world.environment).ok();
-    let cleared = pipeline::clear(async { Err(Blocked { findings: Vec::new() }) });
+    let source = flake(world, global, &fleet).ok().map(|flake| {
+        let cleared = pipeline::clear(async { Err(Blocked { findings: Vec::new() }) });
+        Source { tree: tree::reading(world, &flake), flake, cleared }
+    });
+    Ok(conclude(world, begun, fleet, request, source, false).await)
+}
+
+fn flake(world: &World, global: &Global, fleet: &Fleet) -> Result<FlakeRef, Error> {
+    let text = inventory::flake(&world.environment, global, fleet);
+    FlakeRef::parse(&text, &world.environment.folder, &world.environment).map_err(|e| e.error())
+}
+
+/// Decides what is done to these hosts, and begins.
+fn planned(
+    world: &World,
+    global: &Global,
+    fleet: &Fleet,
+    hosts: &[HostName],
+    request: &Request,
+    flake: Option<String>,
+) -> Result<(Begun, Plan), Error> {
+    let chosen: Vec<Host> = hosts.iter().filter_map(|n| fleet.host(n.as_str())).cloned().collect();
+    let plan = plan::decide(request, &chosen);
+    Ok((begin(world, global, request, flake, plan.clone())?, plan))
+}
+
+/// Brings every host to its last word, and the run to its end.
+async fn conclude(
+    world: &World,
+    (begun, plan): (Begun, Plan),
+    fleet: Fleet,
+    request: Request,
+    source: Option<Source>,
+    detailed: bool,
+) -> (Exit, RunState) {
     let run = Run {
         world: world.clone(),
         emitter: begun.emitter.clone(),
-        source: flake.map(|flake| Source { tree: tree::reading(world, &flake), flake, cleared }),
+        source,
         fleet,
         request,
         plan,
@@ -192,7 +217,7 @@ pub async fn launch_without_source(
     };
     pipeline::run(&run).await;
     drop(run);
-    Ok(begun.finish(false).await)
+    begun.finish(detailed).await
 }
 
 /// Looks at the tree that is being evaluated; a flake that is not on this machine has none.

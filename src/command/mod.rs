@@ -11,6 +11,7 @@ pub mod init;
 pub mod inventory;
 mod kept;
 pub mod launch;
+mod local;
 pub mod logs;
 pub mod recover;
 mod remarks;

@@ -23,9 +23,7 @@ pub async fn resume(
     typed: &deploy::Typed<'_>,
     args: &RunArgs,
 ) -> Result<Exit, Error> {
-    let fleet = inventory::load(&world.environment, typed.global)?;
-    let run = find(world, &fleet, args, "resume ")?;
-    let open = hosts(&fleet, &run, |h| h.report.as_ref().is_none_or(|r| unsettled(&r.outcome)));
+    let Open { fleet, run, hosts: open } = open(world, typed, args, "resume ")?;
     if open.is_empty() {
         return nothing(&run, "every host of it has its outcome");
     }
@@ -55,13 +53,32 @@ pub async fn abort(
     typed: &deploy::Typed<'_>,
     args: &RunArgs,
 ) -> Result<Exit, Error> {
-    let fleet = inventory::load(&world.environment, typed.global)?;
-    let run = find(world, &fleet, args, "abort ")?;
-    let open = hosts(&fleet, &run, |h| h.report.as_ref().is_none_or(|r| unsettled(&r.outcome)));
-    if open.is_empty() {
+    let Open { fleet, run, hosts } = open(world, typed, args, "abort ")?;
+    if hosts.is_empty() {
         return nothing(&run, "nothing of it is held or armed");
     }
-    Ok(recover(world, typed, &fleet, &run, &open, true).await?.0)
+    Ok(recover(world, typed, &fleet, &run, &hosts, true).await?.0)
+}
+
+/// A run, and its hosts of which less is known than what is true of them by now.
+struct Open {
+    fleet: Fleet,
+    run: RunState,
+    hosts: Vec<HostName>,
+}
+
+fn open(
+    world: &World,
+    typed: &deploy::Typed<'_>,
+    args: &RunArgs,
+    command: &str,
+) -> Result<Open, Error> {
+    let fleet = inventory::load(&world.environment, typed.global)?;
+    let run = find(world, &fleet, args, command)?;
+    let open = |h: &&HostState| h.report.as_ref().is_none_or(|r| unsettled(&r.outcome));
+    let hosts = run.hosts.iter().filter(open).map(|h| h.name.clone());
+    let hosts = hosts.filter(|name| fleet.host(name.as_str()).is_some()).collect();
+    Ok(Open { fleet, run, hosts })
 }
 
 /// The run that is meant: the one named, else one of ours that a host still holds, else the last.
@@ -98,12 +115,8 @@ fn as_typed(run: &RunState) -> Option<(&'static str, Option<String>, DeployFlags
 
 /// Outcomes that say less than what is true of the host by now.
 fn unsettled(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Unknown { .. } | Outcome::Interrupted { .. } | Outcome::Internal)
-}
-
-fn hosts(fleet: &Fleet, run: &RunState, wanted: impl Fn(&HostState) -> bool) -> Vec<HostName> {
-    let open = run.hosts.iter().filter(|h| wanted(h)).map(|h| h.name.clone());
-    open.filter(|name| fleet.host(name.as_str()).is_some()).collect()
+    use Outcome::{Internal, Interrupted, Stranded, Unknown};
+    matches!(outcome, Unknown { .. } | Interrupted { .. } | Internal | Stranded)
 }
 
 fn nothing(run: &RunState, why: &str) -> Result<Exit, Error> {

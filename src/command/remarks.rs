@@ -3,6 +3,7 @@
 use super::standing::{Known, at_work, staged};
 use crate::activate::journal::Record;
 use crate::fleet::StorePath;
+use crate::preflight::cut_off::cut_off;
 use crate::preflight::facts::Facts;
 use crate::preflight::{self, Refused, admit_early};
 use crate::report::board::{Note, Row, State, Transaction, Trouble};
@@ -141,6 +142,11 @@ fn drift(known: &Known<'_>, facts: &Facts) -> Option<Note> {
     if !preflight::drifted(facts) || at_work(facts) {
         return None;
     }
+    let host = &known.host.name;
+    if let Some(found) = cut_off(facts) {
+        let next = vec![format!("nixdeploy quick-deploy {host}  # sets it right, then goes on")];
+        return Some(Note { next, ..note("cut-off", found.sentence()) });
+    }
     let pointers = &facts.early.pointers;
     let name = |path: &Option<StorePath>| system(facts, path.as_ref());
     if staged(facts) {
@@ -153,7 +159,7 @@ fn drift(known: &Known<'_>, facts: &Facts) -> Option<Note> {
         name(&pointers.boot_default)
     );
     let refused = Refused::Drift { pointers: Box::new(pointers.clone()), staged: false };
-    Some(Note { next: refused.hints(&known.host.name), ..note("drift", text) })
+    Some(Note { next: refused.hints(host), ..note("drift", text) })
 }
 
 /// A later generation waits for the next boot; it need not be the flake's.

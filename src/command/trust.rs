@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::event::harmless;
 use crate::exit::Exit;
 use crate::fleet::{Address, Host};
+use crate::world::ssh::{Link, Target, diagnose};
 use crate::world::{Invocation, Output, World, files};
 
 /// Key types that are recorded, best first; the others are weak or need hardware.
@@ -34,6 +35,8 @@ struct Place {
     /// Under which name ssh looks the key up.
     name: String,
     known_hosts: PathBuf,
+    /// Whether ssh goes there by way of something.
+    proxied: bool,
 }
 
 /// What is on record for a name.
@@ -63,7 +66,12 @@ pub async fn run(world: &World, host: &Host, yes: bool) -> Result<Exit, Error> {
 /// One address; false when the answer was no.
 async fn one(world: &World, host: &Host, address: &Address, yes: bool) -> Result<bool, Error> {
     let place = place(world, address).await?;
-    let offered = scan(world, &place).await?;
+    let target = Target::at(host, address.clone(), &world.environment);
+    let offered = if place.proxied || !target.jumps.is_empty() {
+        look(world, &target).await?
+    } else {
+        scan(world, &place).await?
+    };
     let shown = fingerprints(world, &offered).await?;
     match record(world, &place, &offered).await? {
         Record::Same => {
@@ -105,11 +113,7 @@ async fn place(world: &World, address: &Address) -> Result<Place, Error> {
         let value = |l: &String| Some(l.strip_prefix(key)?.strip_prefix(' ')?.trim().to_owned());
         output.out.iter().find_map(value).filter(|v| v != "none")
     };
-    if text("proxyjump").or_else(|| text("proxycommand")).is_some() {
-        return Err(Error::new(Exit::Refused, format!("{address} is reached through a jump host"))
-            .because("its key can only be seen by a connection through it")
-            .hint(format!("ssh {address} true")));
-    }
+    let proxied = text("proxyjump").or_else(|| text("proxycommand")).is_some();
     let host = text("hostname").unwrap_or_else(|| address.to_string());
     let host = Address::new(host).map_err(|e| Error::usage(e.to_string()))?.to_string();
     let port = text("port").and_then(|p| p.parse().ok()).unwrap_or(22);
@@ -117,7 +121,8 @@ async fn place(world: &World, address: &Address) -> Result<Place, Error> {
     let first = text("userknownhostsfile").and_then(|f| Some(f.split(' ').next()?.to_owned()));
     let known_hosts =
         first.map_or_else(|| home.join(".ssh/known_hosts"), |f| world.environment.expand(&f, home));
-    Ok(Place { name: recorded_name(text("hostkeyalias"), &host, port), host, port, known_hosts })
+    let name = recorded_name(text("hostkeyalias"), &host, port);
+    Ok(Place { name, host, port, known_hosts, proxied })
 }
 
 /// As sshd(8) says of known_hosts: brackets only when the port is another one.
@@ -144,6 +149,35 @@ async fn scan(world: &World, place: &Place) -> Result<Vec<Key>, Error> {
         return Err(Error::new(Exit::Refused, format!("{} offers no host key", place.name))
             .because(said.map_or_else(|| output.ended.to_string(), |l| harmless::line(l)))
             .hint(format!("ping {}", place.host)));
+    }
+    Ok(keys)
+}
+
+/// The key that a host behind others offers: ssh-keyscan knows no way there, so ssh goes it,
+/// learns the key into a file that is thrown away, and tries no login. The hosts on the way are
+/// held to their recorded keys as always.
+async fn look(world: &World, target: &Target) -> Result<Vec<Key>, Error> {
+    let folder = tempfile::tempdir()
+        .map_err(|e| Error::new(Exit::Internal, "no folder for what is offered").because(e))?;
+    let learnt = folder.path().join("known_hosts");
+    let ours = [
+        format!("UserKnownHostsFile={}", learnt.display()),
+        "GlobalKnownHostsFile=/dev/null".to_owned(),
+        "StrictHostKeyChecking=accept-new".to_owned(),
+        "PreferredAuthentications=none".to_owned(),
+        "HashKnownHosts=no".to_owned(),
+    ];
+    let mut login = target.command(Link::Fresh, "exit 0").timeout(Duration::from_secs(30));
+    // ssh takes the first value it is given.
+    login.args.splice(..0, ours.into_iter().flat_map(|o| ["-o".to_owned(), o]));
+    let output = run_tool(world, login).await?;
+    let text = files::read_text(&learnt, LONGEST as u64).unwrap_or_default();
+    let keys: Vec<Key> = text.lines().filter_map(key).collect();
+    if keys.is_empty() {
+        let said = diagnose(&output.err).text().to_owned();
+        return Err(Error::new(Exit::Refused, format!("{} offers no host key", target.address))
+            .because(harmless::line(&said))
+            .hint(format!("ssh {} true", target.address)));
     }
     Ok(keys)
 }
@@ -294,7 +328,8 @@ mod tests {
         let known_hosts = folder.path().join("known_hosts");
         std::fs::write(&known_hosts, "a ssh-rsa X").expect("written");
         let name = recorded_name(None, "10.0.0.1", 2222);
-        let place = Place { host: "10.0.0.1".to_owned(), port: 2222, name, known_hosts };
+        let host = "10.0.0.1".to_owned();
+        let place = Place { host, port: 2222, name, known_hosts, proxied: false };
         append(&place, &keys("h ssh-ed25519 AAAA")).expect("appended");
         let text = std::fs::read_to_string(&place.known_hosts).expect("read");
         assert_eq!(text, "a ssh-rsa X\n[10.0.0.1]:2222 ssh-ed25519 AAAA\n");

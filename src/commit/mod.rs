@@ -30,7 +30,7 @@ pub async fn run(
     first: Option<Status>,
 ) -> Committed {
     let limit = Duration::from_secs(patience_s(policy));
-    let answer = match first.filter(|s| s.ending.is_some()) {
+    let answer = match first.filter(|s| s.ending.is_some() && s.is_about(&hand.tx)) {
         Some(status) => Answer::Told(Box::new(status)),
         None => hand.insist(Verb::Commit, None, limit).await,
     };

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 
+use super::jump;
 use super::mistake::Mistake;
 use super::names::RESERVED;
 use super::place::Places;
@@ -146,16 +147,22 @@ impl Judge<'_, '_> {
         builders: &BTreeMap<String, RawBuilder>,
     ) -> Vec<Host> {
         let mut placed: Vec<(usize, Host)> = Vec::new();
+        let mut ways = BTreeMap::new();
         for (name, host) in raw {
             let at = ["hosts", name.as_str()];
             let key = self.places.key(&at);
             self.common(&at, &host.common, builders);
+            let own = host.common.jump.is_some();
+            let way = host.common.jump.clone().or_else(|| defaults.jump.clone());
+            ways.insert(name.clone(), (own, way.unwrap_or_default()));
             if let Some(host) = self.host(&name, &key, host, defaults) {
                 placed.push((key.start, host));
             }
         }
         placed.sort_by_key(|(start, _)| *start);
-        placed.into_iter().map(|(_, host)| host).collect()
+        let mut hosts: Vec<Host> = placed.into_iter().map(|(_, host)| host).collect();
+        jump::resolve(self, &ways, &mut hosts);
+        hosts
     }
 
     fn host(
@@ -206,6 +213,7 @@ impl Judge<'_, '_> {
             optional: common.optional.unwrap_or_default(),
             accept_flake_config: common.accept_flake_config.unwrap_or(false),
             ssh_control: common.ssh.control.unwrap_or_default(),
+            jumps: Vec::new(),
             line: self.line(key),
         })
     }
@@ -352,6 +360,7 @@ impl RawCommon {
     fn over(self, defaults: &Self) -> Self {
         Self {
             user: self.user.or_else(|| defaults.user.clone()),
+            jump: self.jump.or_else(|| defaults.jump.clone()),
             sudo: self.sudo.or(defaults.sudo),
             build_on: self.build_on.or_else(|| defaults.build_on.clone()),
             mode: self.mode.or(defaults.mode),

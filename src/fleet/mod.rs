@@ -5,6 +5,7 @@
 //! This module knows no phase, no process and no file but the text it is given.
 
 pub mod hosts_toml;
+mod jump;
 mod meaning;
 mod mistake;
 pub mod names;
@@ -106,6 +107,8 @@ pub struct Host {
     pub accept_flake_config: bool,
     /// Whose ssh master is used.
     pub ssh_control: SshControl,
+    /// Hosts on the way, the nearest to us first; empty: it is reached directly.
+    pub jumps: Vec<Hop>,
     /// Line of `[hosts.NAME]` in hosts.toml, from 1.
     pub line: usize,
 }
@@ -116,6 +119,24 @@ impl Host {
     pub fn when_stranded(&self, graphical: bool) -> OnRevertFailure {
         let usual = if graphical { OnRevertFailure::Leave } else { OnRevertFailure::Reboot };
         self.on_revert_failure.unwrap_or(usual)
+    }
+}
+
+/// A host on the way to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hop {
+    /// Login user there; `None`: what ssh's own configuration says.
+    pub user: Option<UserName>,
+    /// Where it is, as the hop before it sees it.
+    pub address: Address,
+}
+
+impl std::fmt::Display for Hop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.user {
+            Some(user) => write!(f, "{user}@{}", self.address),
+            None => write!(f, "{}", self.address),
+        }
     }
 }
 
@@ -323,6 +344,11 @@ impl Fleet {
 }
 
 impl Host {
+    /// Whether another host is reached through this one.
+    pub fn leads_to(&self, other: &Self) -> bool {
+        self.name != other.name && other.jumps.iter().any(|h| self.addresses.contains(&h.address))
+    }
+
     /// The name under which ssh and nix reach it: its first address.
     pub fn address(&self) -> &Address {
         &self.addresses[0]

@@ -89,6 +89,8 @@ pub(super) struct RawHost {
 pub(super) struct RawCommon {
     /// The login user; by default what ssh's configuration says.
     pub(super) user: Option<String>,
+    /// Hosts on the way, the nearest to us first: `[USER@]ADDRESS`, or a host of this file.
+    pub(super) jump: Option<Vec<String>>,
     /// Whether commands on the host go through sudo; `auto`: unless the login user is root.
     #[schemars(extend("default" = "auto"))]
     pub(super) sudo: Option<Sudo>,

@@ -5,6 +5,7 @@ use super::host::Journey;
 use super::learn::Known;
 use super::offer::{Offered, record};
 use super::reboot;
+use super::reboot::{differing, same_pointers};
 use super::trial::{Verified, reboot_advice, recommend, take_back};
 use crate::activate::guard::{Said, Status, read};
 use crate::activate::hold::WayBack;
@@ -16,7 +17,7 @@ use crate::event::stream::Stopwatch;
 use crate::event::{Decider, Event, Evidence, HostReport, Outcome, Phase, Pointers};
 use crate::fleet::StorePath;
 use crate::preflight::facts::Early;
-use crate::preflight::read as preflight;
+use crate::preflight::read::{self as preflight, Effort};
 use crate::rollback;
 use crate::world::files;
 use crate::world::ssh::Link;
@@ -70,7 +71,8 @@ fn generation_note(before: &Pointers, status: &Status) -> String {
     format!("generation {} -> {}", number(before.generation), number(status.after.generation))
 }
 
-fn reason(what: &Returned) -> String {
+/// What it gives as its reason.
+pub fn reason(what: &Returned) -> String {
     match what {
         Returned::Restored(s)
         | Returned::Stranded(s)
@@ -216,7 +218,10 @@ pub async fn end(
     why: Why,
     what: Returned,
 ) -> Halt {
-    record(journey, way_back, Step::Done);
+    // What is not known yet stays open, for `resume` and `status`.
+    if !matches!(what, Returned::Unknown(..)) {
+        record(journey, way_back, Step::Done);
+    }
     let now_ms = journey.run.world.clock.epoch_ms();
     let rebooting = matches!(what, Returned::Rebooting(_));
     let rebooted = rebooting || matches!(what, Returned::Gone);
@@ -228,14 +233,25 @@ pub async fn end(
     if rebooted {
         return reboot::found_again(journey, known, way_back, said, rebooting).await;
     }
-    if claims_old && let Some(early) = look(journey, known).await {
-        said.after = Some(early.pointers.clone());
-        if early.pointers.running != known.before().running {
-            said.outcome = Outcome::Stranded;
-            said.note.push_str("; the old system does not run");
-        }
+    if claims_old {
+        read_again(&mut said, known.before(), look(journey, known).await);
     }
     said
+}
+
+/// Whether a host that says it is restored is.
+fn read_again(said: &mut HostReport, before: &Pointers, early: Option<Early>) {
+    let Some(early) = early else {
+        let unread = "not read again, for nobody answered: the guard itself compared pointers \
+            and units";
+        said.causes.push(unread.to_owned());
+        return;
+    };
+    if !same_pointers(&early.pointers, before) {
+        said.outcome = Outcome::Stranded;
+        said.note = format!("{}; {}", said.note, differing(&early.pointers, before));
+    }
+    said.after = Some(early.pointers);
 }
 
 /// What the boot loader, or the old system on its way back, had to say.
@@ -254,7 +270,8 @@ fn spoken(what: &Returned) -> Option<Evidence> {
 pub(super) async fn look(journey: &Journey<'_>, known: &Known) -> Option<Early> {
     let (early_in, early_out) = tokio::sync::oneshot::channel();
     let targets = [known.target.clone()];
-    let reading = preflight::read(&journey.run.world, &targets, Link::Fresh, early_in);
+    let world = &journey.run.world;
+    let reading = preflight::look(world, &targets, Link::Fresh, Effort::POINTERS, early_in);
     tokio::select! {
         biased;
         early = early_out => early.ok(),

@@ -6,8 +6,10 @@
 
 use tokio::sync::watch;
 
-use crate::event::Event;
+use super::ending::{Halt, interrupted};
+use super::host::Journey;
 use crate::event::stream::Emitter;
+use crate::event::{Event, Phase};
 use crate::world::signals::Signals;
 
 /// Tells whether, and how often, we were asked to stop.
@@ -64,5 +66,19 @@ impl Stop {
         if asked.wait_for(|n| *n >= times).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// Whoever asks to stop need not wait for a build.
+///
+/// # Errors
+/// The work's own, or that it was interrupted.
+pub async fn unless_stopped<T>(
+    journey: &Journey<'_>,
+    work: impl Future<Output = Result<T, Halt>>,
+) -> Result<T, Halt> {
+    tokio::select! {
+        done = work => done,
+        () = journey.run.stop.once() => Err(interrupted(Phase::Build)),
     }
 }

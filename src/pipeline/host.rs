@@ -4,7 +4,7 @@ use super::ending::Halt;
 use super::learn::Known;
 use super::offer::Offered;
 use super::preview::Answer;
-use super::{Run, arrive, learn, offer, preview, recover, trial};
+use super::{Run, arrive, external, learn, offer, preview, recover, trial, trial_boot};
 use crate::activate::hold::WayBack;
 use crate::event::HostReport;
 use crate::fleet::Host;
@@ -114,11 +114,17 @@ async fn change(journey: &Journey<'_>, ready: Ready, answer: Answer) -> Result<H
     if let Err(halt) = answer.of(&journey.host.name) {
         return Err(offer::let_go(journey, way_back, halt).await);
     }
+    if trial_boot::wanted(journey, &offered) {
+        return trial_boot::try_boot(journey, &known, way_back, &offered).await;
+    }
     if journey.run.plan.goal == Goal::Boot || offered.stage {
         return arrive::stage(journey, &known, way_back).await;
     }
     // From `go` on the guard decides if we do not.
-    let activated = trial::activate(journey, &known, way_back, offered.session.take()).await?;
+    let activated = match external::engine(journey, &known).await {
+        Some(engine) => external::activate(journey, &known, way_back, &engine).await?,
+        None => trial::activate(journey, &known, way_back, offered.session.take()).await?,
+    };
     let verified = trial::verify(journey, &known, activated, &offered).await?;
     arrive::commit(journey, &known, verified, &offered).await
 }

@@ -8,10 +8,14 @@ use super::Source;
 use super::ahead::Ahead;
 use super::ending::{Halt, halt, interrupted};
 use super::host::Journey;
+use super::leftover;
 use crate::build::{self, BuildError, Evaluated, Options, Wanted};
+use crate::event::facts::Step;
 use crate::event::stream::OpenPhase;
 use crate::event::{Decider, Event, HostReport, Outcome, Phase, Pointers};
 use crate::fleet::{Generation, Optional, StorePath};
+use crate::plan::policy::Policy;
+use crate::preflight::cut_off::cut_off;
 use crate::preflight::facts::{Early, Facts, Guard, Kept};
 use crate::preflight::read::{self, Answered};
 use crate::preflight::{Pin, Pins, Refused, admit_early, admit_facts};
@@ -130,6 +134,8 @@ async fn learning(journey: &Journey<'_>, ahead: &mut Ahead) -> Result<Learned, H
     let (Some(answered), Some(evaluated)) = (answered, evaluated) else {
         return Err(halt(Outcome::Internal, Phase::Facts, "facts and evaluation both ended"));
     };
+    right_host(journey, &answered.facts.early)?;
+    let answered = leftover::cleared(journey, answered).await?;
     admit(journey, &answered)?;
     clearance(journey, Some(&evaluated)).await?;
     let Answered { facts, target, .. } = answered;
@@ -168,6 +174,8 @@ pub fn options(journey: &Journey<'_>) -> Options {
 pub async fn learn_back(journey: &Journey<'_>, to: Option<Generation>) -> Result<Box<Known>, Halt> {
     let shared = mastered(&read::targets(journey.host, &journey.run.world));
     let answered = ask_facts(journey).await?;
+    right_host(journey, &answered.facts.early)?;
+    let answered = leftover::cleared(journey, answered).await?;
     admit(journey, &answered)?;
     let Answered { facts, target, .. } = answered;
     let mut kept = facts.generations.iter().rev();
@@ -287,15 +295,37 @@ fn tell(journey: &Journey<'_>, open: Option<OpenPhase>, answered: &Answered) {
     let pointers = answered.facts.early.pointers.clone();
     let latency_ms = answered.latency_ms;
     emitter.emit(Event::FactsRead { host: host.clone(), pointers, latency_ms });
+    emitter.step(Some(&host), reached(answered));
     emitter.emit(Event::Measured { host, after: false, vitals: answered.facts.vitals() });
+}
+
+/// Where it answered, over which hosts, and what was tried before.
+fn reached(answered: &Answered) -> Step {
+    let target = &answered.target;
+    let mut told = if target.here { "this machine".to_owned() } else { target.destination() };
+    if !target.jumps.is_empty() {
+        let hops: Vec<String> = target.jumps.iter().map(ToString::to_string).collect();
+        told.push_str(&format!(" through {}", hops.join(", ")));
+    }
+    if target.elevates() {
+        let how = if target.password.is_some() { "sudo with a password" } else { "sudo" };
+        told.push_str(&format!(", {how}"));
+    }
+    for attempt in &answered.attempts {
+        told.push_str(&format!("; not {attempt}"));
+    }
+    Step::ok(Phase::Facts, "reached", told)
 }
 
 /// Facts that forbid, and the record of which machine bears this name.
 fn admit(journey: &Journey<'_>, answered: &Answered) -> Result<(), Halt> {
     let facts = &answered.facts;
     right_host(journey, &facts.early)?;
-    let found = admit_facts(facts, &journey.step.policy)
-        .map_err(|refused| refuse(journey, None, &refused))?;
+    // Only a dry run still finds it: everything else has set it right.
+    let cut_off = cut_off(facts);
+    let accept_drift = journey.step.policy.accept_drift || cut_off.is_some();
+    let policy = Policy { accept_drift, ..journey.step.policy.clone() };
+    let found = admit_facts(facts, &policy).map_err(|refused| refuse(journey, None, &refused))?;
     for finding in found {
         let host = Some(journey.host.name.clone());
         journey.run.emitter.emit(Event::Found { host, phase: Phase::Facts, finding });
@@ -318,30 +348,27 @@ fn right_host(journey: &Journey<'_>, early: &Early) -> Result<(), Halt> {
         .map_err(|refused| refuse(journey, None, &refused))
 }
 
-/// Waits for the verdict on the tree.
+/// Waits for the verdict on the tree, unless we are asked to stop: git may hang.
 pub async fn clearance(journey: &Journey<'_>, evaluated: Option<&Evaluated>) -> Result<(), Halt> {
     let open = journey.run.emitter.phase(&journey.host.name, Phase::Validate);
     let Some(source) = &journey.run.source else {
         open.skipped("nothing to check");
         return Ok(());
     };
-    match source.cleared.clone().await {
-        Ok(clearance) if changed_since(journey, evaluated, source, clearance.tree()).await => {
-            open.failed("the tree changed while it was read");
-            Err(changed("the tree changed while it was read: nothing was done with either"))
+    let verdict = tokio::select! {
+        verdict = cleared(journey, source, evaluated) => verdict,
+        () = journey.run.stop.once() => {
+            open.failed("interrupted");
+            return Err(interrupted(Phase::Validate));
         }
-        Ok(clearance) => {
-            open.ok(format!("{} files", clearance.files()));
+    };
+    match verdict {
+        Ok(files) => {
+            open.ok(format!("{files} files"));
             Ok(())
         }
-        Err(blocked) => {
-            open.failed(blocked.to_string());
-            let mut halt = halt(Outcome::Blocked, Phase::Validate, blocked.to_string());
-            let told = blocked.findings.iter().filter(|f| f.code == "tree");
-            halt.next.extend(told.filter_map(|f| f.suggestion.clone()));
-            if halt.next.is_empty() {
-                halt.next.push("nixdeploy check".to_owned());
-            }
+        Err(halt) => {
+            open.failed(halt.note.clone());
             Err(halt)
         }
     }
@@ -366,6 +393,30 @@ fn changed(note: &str) -> Halt {
     let mut halt = halt(Outcome::Blocked, Phase::Validate, note);
     halt.next.push("run the same command again".to_owned());
     halt
+}
+
+/// The number of files that were looked at, or why the tree is not deployed.
+async fn cleared(
+    journey: &Journey<'_>,
+    source: &Source,
+    evaluated: Option<&Evaluated>,
+) -> Result<usize, Halt> {
+    let blocked = match source.cleared.clone().await {
+        Ok(clearance) if changed_since(journey, evaluated, source, clearance.tree()).await => {
+            return Err(changed(
+                "the tree changed while it was read: nothing was done with either",
+            ));
+        }
+        Ok(clearance) => return Ok(clearance.files()),
+        Err(blocked) => blocked,
+    };
+    let mut halt = halt(Outcome::Blocked, Phase::Validate, blocked.to_string());
+    let told = blocked.findings.iter().filter(|f| f.code == "tree");
+    halt.next.extend(told.filter_map(|f| f.suggestion.clone()));
+    if halt.next.is_empty() {
+        halt.next.push("nixdeploy check".to_owned());
+    }
+    Err(halt)
 }
 
 /// Whether the tree that was evaluated may not be the one that was looked at.

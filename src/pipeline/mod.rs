@@ -3,18 +3,24 @@
 //! [`host`] is one host's journey in the order of its phases: read it first. Nothing here builds
 //! a command or reads an answer; that is the slices' work. Nothing here prints.
 
+pub mod admitting;
 pub mod ahead;
 pub mod arrive;
 pub mod cancel;
 pub mod ending;
+pub mod external;
 pub mod host;
 pub mod learn;
+pub mod leftover;
+pub mod look;
 pub mod offer;
 pub mod preview;
 pub mod reboot;
 pub mod recover;
+pub mod room;
 mod together;
 pub mod trial;
+pub mod trial_boot;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

@@ -1,33 +1,36 @@
 //! The middle of a journey: the closure is built, admitted, copied and rehearsed. The host is held
 //! and unchanged all along; whatever fails here lets it go as it was.
 
+use super::admitting::{admission_note, admitted};
 use super::ahead::Ahead;
+use super::cancel::unless_stopped;
 use super::ending::{self, Halt, halt, interrupted};
 use super::host::Journey;
 use super::learn::{
     Known, clearance, evaluate, not_built, options, refuse, still_cleared, unevaluated,
 };
 use super::preview::package_changes;
+use super::room::{self, Place};
 use super::{arrive, preview};
-use crate::activate::copy::{CopyError, CopyOptions, copy};
-use crate::activate::guard::Tx;
-use crate::activate::hand::Hand;
-use crate::activate::hold::{HoldError, WayBack, hold};
+use crate::activate::copy::{Copied, CopyError, CopyOptions, copy};
+use crate::activate::guard::{Tx, Verb};
+use crate::activate::hand::{Answer, Hand};
+use crate::activate::hold::{HoldError, LEASE_S, WayBack, hold};
 use crate::activate::journal::{self, Record, Step};
 use crate::build::closure::{self, PathInfo};
 use crate::build::manifest::Manifest;
-use crate::build::{self, Built, Where};
+use crate::build::{self, BuildError, Built, Where};
 use crate::event::{Changes, Event, HostReport, Outcome, Phase, UnitChanges, harmless};
-use crate::fleet::{Address, BuildOn, HostName, StorePath};
+use crate::fleet::{Address, BuildOn, Host, HostName, StorePath};
 use crate::preflight::Refused;
-use crate::preflight::admission::{Admission, BootPart, NewClosure, admit};
-use crate::preflight::missing::missing;
+use crate::preflight::admission::Admission;
 use crate::preflight::rehearse::{EACH_S, Rehearsal, judge, rehearse};
-use crate::preflight::toplevel::describe;
-use crate::rollback;
-use crate::verify::{self, Baseline, Scripts, Session};
+use crate::verify::{self, Baseline, Scripts, Session, loopback};
 use crate::world::ssh::{Failure, Link, Target};
 use crate::world::{Ended, Output};
+
+/// How long a host that is given back is looked for.
+const LETTING_GO: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// What a host is to run, and where its closure is.
 pub struct Closure {
@@ -53,6 +56,8 @@ pub struct Offered {
     pub paths: Vec<PathInfo>,
     /// What its rehearsal said of the units.
     pub units: UnitChanges,
+    /// The keys of sshd on the loopback, where this machine is deployed.
+    pub door: Vec<String>,
     /// What is told before the question.
     pub changes: Changes,
     /// The files it was made from; `None`: from no tree of this machine.
@@ -61,6 +66,10 @@ pub struct Offered {
 
 /// Builds and keeps; the host is not even asked.
 pub async fn build_only(journey: &Journey<'_>) -> Result<HostReport, Halt> {
+    unless_stopped(journey, building(journey)).await
+}
+
+async fn building(journey: &Journey<'_>) -> Result<HostReport, Halt> {
     let run = journey.run;
     let name = &journey.host.name;
     let evaluated = match evaluate(journey).await {
@@ -68,7 +77,7 @@ pub async fn build_only(journey: &Journey<'_>) -> Result<HostReport, Halt> {
         Err(error) => return Err(unevaluated(journey, &error).await),
     };
     clearance(journey, Some(&evaluated)).await?;
-    let target = Target::new(journey.host, &run.world.environment.sockets);
+    let target = Target::new(journey.host, &run.world.environment);
     let built = built(journey, &evaluated, &target, "/run/current-system/sw/bin").await?;
     let note = format!("built and kept: {}", built.toplevel.name());
     let mut report = ending::report(Outcome::Planned { changes: true }, Phase::Build, note);
@@ -84,17 +93,12 @@ pub async fn hold_and_build(
 ) -> Result<(WayBack, Closure), Halt> {
     let Some(toplevel) = known.toplevel.clone() else {
         // Where the closure will be is known only when it is built.
-        let built = built_for(journey, known, ahead).await?;
+        let built = unless_stopped(journey, built_for(journey, known, ahead)).await?;
         let way_back = held(journey, known, &built.toplevel).await?;
         return Ok((way_back, built));
     };
     // The lock is waited for even when we are asked to stop: one that is taken is to be given back.
-    let build = async {
-        tokio::select! {
-            built = built_for(journey, known, ahead) => built,
-            () = journey.run.stop.once() => Err(interrupted(Phase::Build)),
-        }
-    };
+    let build = unless_stopped(journey, built_for(journey, known, ahead));
     let (way_back, built) = tokio::join!(held(journey, known, &toplevel), build);
     let way_back = way_back?;
     match built {
@@ -105,15 +109,20 @@ pub async fn hold_and_build(
 
 /// Gives the host back unchanged and passes the reason on.
 pub async fn let_go(journey: &Journey<'_>, way_back: WayBack, halt: Halt) -> Halt {
-    record(journey, &way_back, Step::Abort);
-    let _ = rollback::back(&way_back.hand, &journey.step.policy).await;
+    // Without contact the lease ends it: nothing is changed, so nobody need wait for that.
+    let hand = &way_back.hand;
+    if let Answer::Lost(failure) = hand.insist(Verb::Abort, None, LETTING_GO).await {
+        tracing::warn!(?failure, "the lock is left; it falls by itself within {LEASE_S} s");
+        return halt;
+    }
     record(journey, &way_back, Step::Done);
     halt
 }
 
 async fn held(journey: &Journey<'_>, known: &Known, toplevel: &StorePath) -> Result<WayBack, Halt> {
     let run = journey.run;
-    let Some((tx, old)) = transaction(&run.name, &journey.host.name).zip(known.old()) else {
+    let Some((tx, old)) = transaction(&run.name, journey.host.name.as_str()).zip(known.old())
+    else {
         return Err(halt(Outcome::Internal, Phase::Activate, "no transaction could be named"));
     };
     let entry = Record {
@@ -126,8 +135,7 @@ async fn held(journey: &Journey<'_>, known: &Known, toplevel: &StorePath) -> Res
         step: Step::Hold,
     };
     let earlier = journal::read(&run.world.environment.state, &journey.host.name);
-    journal::write(&run.world.environment.state, &entry)
-        .map_err(|e| halt(Outcome::Internal, Phase::Activate, format!("cannot write: {e}")))?;
+    journal::write(&run.world.environment.state, &entry).map_err(|e| unwritten(journey, &e))?;
     let hand = Hand::new(&run.world, &run.emitter, &journey.host.name, &known.target, tx);
     // Facts over a master that was there prove no login: a host key that was changed, or an sshd
     // that is gone, would only show after `go`. So the lock is taken over a new connection.
@@ -136,8 +144,9 @@ async fn held(journey: &Journey<'_>, known: &Known, toplevel: &StorePath) -> Res
     let policy = &journey.step.policy;
     let held = hold(hand, link, &known.facts.early, toplevel, policy, on_failure).await;
     held.map_err(|error| {
-        // What was open before still is; of ours there is nothing.
-        let ours = journal::Record { step: Step::Done, ..entry };
+        // What was open before still is; of ours there is nothing, unless nobody could tell.
+        let step = if matches!(error, HoldError::Lost(_)) { Step::Hold } else { Step::Done };
+        let ours = journal::Record { step, ..entry };
         let open = earlier.filter(journal::Record::is_open).unwrap_or(ours);
         if let Err(error) = journal::write(&run.world.environment.state, &open) {
             tracing::warn!(%error, "cannot write the journal of transactions");
@@ -146,13 +155,25 @@ async fn held(journey: &Journey<'_>, known: &Known, toplevel: &StorePath) -> Res
     })
 }
 
+/// What cannot be written down is not begun: `resume` would not know of it.
+fn unwritten(journey: &Journey<'_>, error: &std::io::Error) -> Halt {
+    let state = journey.run.world.environment.state.display();
+    let note = format!("cannot write down what is about to be done: {error}");
+    left("no-journal", note, format!("df -h {state}; df -i {state}"))
+}
+
+fn left(code: &str, note: impl Into<String>, next: String) -> Halt {
+    let outcome = Outcome::Refused { code: code.to_owned(), skipped: false };
+    Box::new(HostReport { next: vec![next], ..ending::report(outcome, Phase::Activate, note) })
+}
+
 /// The name of a run's transaction on a host.
-pub fn transaction(run: &str, host: &HostName) -> Option<Tx> {
-    let hash = blake3::hash(host.as_str().as_bytes()).to_hex();
+pub fn transaction(run: &str, host: &str) -> Option<Tx> {
+    let hash = blake3::hash(host.as_bytes()).to_hex();
     Tx::new(&format!("{run}{}", &hash[..6]))
 }
 
-fn not_held(journey: &Journey<'_>, address: &Address, error: HoldError) -> Halt {
+pub(super) fn not_held(journey: &Journey<'_>, address: &Address, error: HoldError) -> Halt {
     let host = &journey.host.name;
     match error {
         HoldError::Locked { owner, phase, age_s } => {
@@ -164,11 +185,18 @@ fn not_held(journey: &Journey<'_>, address: &Address, error: HoldError) -> Halt 
             halt.next.push(format!("nixdeploy status {host}"));
             halt
         }
+        HoldError::AnotherBoot => {
+            let note = "it was booted since its facts were read, or another machine answers";
+            left("another-boot", note, format!("nixdeploy quick-deploy {host}"))
+        }
         HoldError::Lost(failure) => {
             let (address, said) = (address.to_string(), harmless::line(failure.text()));
             let refused = match failure {
                 Failure::HostKey(_) => Refused::HostKey { address, said },
-                _ => Refused::Unreachable { attempts: vec![format!("{address}: {said}")] },
+                _ => {
+                    let lock = format!("if the lock was taken, it falls within {LEASE_S} s");
+                    Refused::Unreachable { attempts: vec![format!("{address}: {said}"), lock] }
+                }
             };
             refuse(journey, None, &refused)
         }
@@ -204,9 +232,15 @@ pub(super) async fn built_for(
         return Ok(Closure { toplevel, here: false });
     };
     let begun = async { ahead?.end().await };
-    if let Some(ended) = begun.await {
-        let built = ended.map_err(|e| not_built(journey, Phase::Build, &e))?;
-        return Ok(Closure { toplevel: built.toplevel, here: built.here });
+    match begun.await {
+        // where room was made it is built once more, below
+        Some(Err(BuildError::NoSpace { .. }))
+            if room::anywhere(journey, Phase::Build, Place::Here).await => {}
+        Some(ended) => {
+            let built = ended.map_err(|e| not_built(journey, Phase::Build, &e))?;
+            return Ok(Closure { toplevel: built.toplevel, here: built.here });
+        }
+        None => {}
     }
     let path =
         known.old().map_or("/run/current-system/sw/bin".to_owned(), |o| format!("{o}/sw/bin"));
@@ -231,17 +265,27 @@ async fn built(
         }
     };
     let (name, options) = (&journey.host.name, options(journey));
-    build::build(&run.world, &run.emitter, name, evaluated, place, &options)
-        .await
-        .map_err(|e| not_built(journey, Phase::Build, &e))
+    let mut built = build::build(&run.world, &run.emitter, name, evaluated, place, &options).await;
+    if let Err(BuildError::NoSpace { .. }) = &built {
+        let full = match place {
+            Where::Local => Place::Here,
+            Where::Target { target, path } => Place::There(name, target, path),
+            Where::Host { name, target, path } => Place::There(name, target, path),
+        };
+        if room::anywhere(journey, Phase::Build, full).await {
+            let (world, emitter) = (&run.world, &run.emitter);
+            built = build::build(world, emitter, name, evaluated, place, &options).await;
+        }
+    }
+    built.map_err(|e| not_built(journey, Phase::Build, &e))
 }
 
 /// A third host that builds: one of the fleet, or one of `[builders]`.
 fn builder_target(journey: &Journey<'_>, name: &HostName) -> Result<Target, Halt> {
     let run = journey.run;
-    let sockets = &run.world.environment.sockets;
+    let environment = &run.world.environment;
     if let Some(host) = run.fleet.hosts.iter().find(|h| h.name == *name) {
-        return Ok(Target::new(host, sockets));
+        return Ok(Target::new(host, environment));
     }
     let address = crate::fleet::Address::new(name.as_str()).ok();
     let builder = run.fleet.builders.get(name.as_str());
@@ -251,7 +295,8 @@ fn builder_target(journey: &Journey<'_>, name: &HostName) -> Result<Target, Halt
         return Err(halt(Outcome::NotBuilt, Phase::Build, note));
     };
     let user = builder.and_then(|b| b.user.clone());
-    Ok(Target { user, ..Target::at(journey.host, address, sockets) })
+    let builder = Host { user, jumps: Vec::new(), ..journey.host.clone() };
+    Ok(Target::at(&builder, address, environment))
 }
 
 /// Admission, copy, rehearsal.
@@ -278,7 +323,7 @@ async fn offering(
     let scripts = pinned(journey).await?;
     let paths = local_closure(journey, built).await;
     let open = run.emitter.phase(&journey.host.name, Phase::Admit);
-    let admission = match admission(journey, known, built, &paths).await {
+    let admission = match admitted(journey, known, built, &paths, way_back).await {
         Ok(admission) => admission,
         Err(halt) => {
             open.failed(halt.note.clone());
@@ -289,12 +334,15 @@ async fn offering(
     preview::admitted(journey, &admission);
     let options = CopyOptions { present: !built.here, closure: &paths, ..CopyOptions::default() };
     let (world, emitter, name) = (&run.world, &run.emitter, &journey.host.name);
-    let (copied, (baseline, mut session), mut changes, (files, changed)) = tokio::join!(
+    let (mut copied, (baseline, mut session), mut changes, (files, changed)) = tokio::join!(
         copy(world, emitter, name, &known.target, &built.toplevel, options),
         baseline(journey, known, way_back, &scripts),
         package_changes(journey, known, built, &paths),
         preview::files(journey, known),
     );
+    if let Err(CopyError::NoSpace(_)) = &copied {
+        copied = again(journey, known, built, way_back, &paths).await.unwrap_or(copied);
+    }
     changes.files = changed;
     copied.map_err(|error| not_copied(journey, &error))?;
     let stage = admission.inhibited.is_some();
@@ -308,7 +356,30 @@ async fn offering(
     changes.units = units.clone();
     preview::reboot(&mut changes, &admission);
     emitter.emit(Event::ChangesFound { host: name.clone(), changes: changes.clone() });
-    Ok(Offered { admission, baseline, session, scripts, stage, paths, units, changes, files })
+    let door = if known.target.here { loopback::keys(world).await } else { Vec::new() };
+    Ok(Offered { admission, baseline, session, scripts, stage, paths, units, door, changes, files })
+}
+
+/// The copy once more, after garbage was collected on the host; `None`: that could not be done.
+async fn again(
+    journey: &Journey<'_>,
+    known: &Known,
+    built: &Closure,
+    way_back: &WayBack,
+    closure: &[PathInfo],
+) -> Option<Result<Copied, CopyError>> {
+    let (run, name, path) = (journey.run, &journey.host.name, tools(way_back));
+    let place = Place::There(name, &known.target, &path);
+    if !room::anywhere(journey, Phase::Copy, place).await {
+        return None;
+    }
+    let options = CopyOptions { closure, ..CopyOptions::default() };
+    Some(copy(&run.world, &run.emitter, name, &known.target, &built.toplevel, options).await)
+}
+
+/// Where the running system's programs are.
+pub(super) fn tools(way_back: &WayBack) -> String {
+    format!("{}/sw/bin", way_back.old)
 }
 
 /// The scripts as they lie in the folder, which must still be the tree that was cleared: a build
@@ -332,64 +403,6 @@ pub(super) async fn local_closure(journey: &Journey<'_>, built: &Closure) -> Vec
         return Vec::new();
     }
     closure::closure(&journey.run.world, &built.toplevel).await.unwrap_or_default()
-}
-
-/// The sums; which paths are missing is asked only when the whole closure would not fit.
-pub(super) async fn admission(
-    journey: &Journey<'_>,
-    known: &Known,
-    built: &Closure,
-    paths: &[PathInfo],
-) -> Result<Admission, Halt> {
-    let mut new = if built.here {
-        new_closure(built, paths)
-    } else {
-        describe(&journey.run.world, &known.target, Link::Shared, &built.toplevel)
-            .await
-            .map_err(|refused| refuse(journey, None, &refused))?
-    };
-    let policy = &journey.step.policy;
-    let mut sums = admit(&known.facts, &journey.host.name, &new, policy);
-    if matches!(sums, Err(Refused::NoSpace { .. })) {
-        let all: Vec<StorePath> = paths.iter().map(|p| p.path.clone()).collect();
-        let lacks = missing(&journey.run.world, &known.target, Link::Shared, &all).await;
-        new.missing = Some(lacks.map_err(|r| refuse(journey, None, &r))?);
-        sums = admit(&known.facts, &journey.host.name, &new, policy);
-    }
-    let admission = sums.map_err(|refused| refuse(journey, None, &refused))?;
-    for finding in &admission.findings {
-        let (host, finding) = (Some(journey.host.name.clone()), finding.clone());
-        journey.run.emitter.emit(Event::Found { host, phase: Phase::Admit, finding });
-    }
-    Ok(admission)
-}
-
-fn new_closure(built: &Closure, paths: &[PathInfo]) -> NewClosure {
-    let top = closure::toplevel(&built.toplevel);
-    let part = |file: Option<closure::BootFile>| {
-        file.map_or(BootPart::default(), |f| BootPart {
-            path: f.path.display().to_string(),
-            size: f.size,
-        })
-    };
-    NewClosure {
-        toplevel: Some(built.toplevel.clone()),
-        paths: paths.iter().map(|p| (p.path.clone(), p.nar_size)).collect(),
-        missing: None,
-        kernel: part(top.kernel),
-        initrd: part(top.initrd),
-        modules: top.kernel_modules.map_or(String::new(), |p| p.display().to_string()),
-        params: top.kernel_params.unwrap_or_default(),
-        init: top.init_interface_version.unwrap_or_default(),
-        inhibitors: top.inhibitors,
-    }
-}
-
-pub(super) fn admission_note(admission: &Admission) -> String {
-    let size = crate::preflight::admission::size;
-    let (need, free) = (size(admission.need_bytes), size(admission.free_bytes));
-    let reboot = if admission.reboot_required { ", reboot wanted" } else { "" };
-    format!("at most {need} of {free} free{reboot}")
 }
 
 async fn baseline(

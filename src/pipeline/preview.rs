@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::Run;
+use super::admitting::{admission, admission_note};
 use super::ending::{self, Halt, halt, interrupted};
 use super::host::Journey;
 use super::learn::Known;
-use super::offer::{Closure, admission, admission_note, built_for, local_closure};
+use super::offer::{Closure, built_for, local_closure};
 use crate::build::closure::{self, PathInfo};
 use crate::build::manifest::{self, Manifest};
 use crate::build::{FlakeRef, diff, remembered, units};

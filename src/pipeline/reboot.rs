@@ -9,6 +9,7 @@ use super::arrive::look;
 use super::ending::Halt;
 use super::host::Journey;
 use super::learn::Known;
+use super::leftover::mended;
 use crate::activate::hold::WayBack;
 use crate::event::{Decider, Outcome, Pointers};
 use crate::preflight::facts::{Early, Facts};
@@ -31,7 +32,8 @@ pub async fn found_again(
     mut said: Halt,
     rebooting: bool,
 ) -> Halt {
-    let Some(early) = found(journey, known, rebooting).await else {
+    let boots: &[&str] = if rebooting { &[&known.facts.early.boot_id] } else { &[] };
+    let Some(early) = await_other_boot(journey, known, boots).await else {
         if rebooting {
             said.outcome = Outcome::Stranded;
         }
@@ -50,21 +52,35 @@ pub async fn found_again(
     } else if same_pointers(&early.pointers, known.before()) {
         restored(journey, known, &early, &mut said).await;
     } else {
-        said.outcome = Outcome::Stranded;
-        said.causes.push(differing(&early.pointers, known.before()));
-        let drift = format!("nixdeploy deploy {} --accept-drift", journey.host.name);
-        said.next.push(drift);
+        match mended(journey).await {
+            Ok(Some(right)) => said = right,
+            Ok(None) => {
+                said.outcome = Outcome::Stranded;
+                said.causes.push(differing(&early.pointers, known.before()));
+                let drift = format!("nixdeploy deploy {} --accept-drift", journey.host.name);
+                said.next.push(drift);
+            }
+            Err(wrong) => {
+                said.outcome = Outcome::Stranded;
+                said.causes.push(wrong.note);
+            }
+        }
+        said.before = Some(known.before().clone());
     }
     said
 }
 
-async fn found(journey: &Journey<'_>, known: &Known, rebooting: bool) -> Option<Early> {
+/// Looks for the host until it answers out of another boot than these; `None`: in vain.
+pub async fn await_other_boot(
+    journey: &Journey<'_>,
+    known: &Known,
+    boots: &[&str],
+) -> Option<Early> {
     let clock = &journey.run.world.clock;
     let began = clock.elapsed();
     loop {
         let early = look(journey, known).await;
-        let another = |e: &Early| !rebooting || e.boot_id != known.facts.early.boot_id;
-        if let Some(early) = early.filter(another) {
+        if let Some(early) = early.filter(|e| !boots.contains(&e.boot_id.as_str())) {
             return Some(early);
         }
         if clock.elapsed() - began > REBOOT {
@@ -129,7 +145,7 @@ async fn booted(journey: &Journey<'_>, known: &Known) -> Option<Facts> {
 }
 
 /// Which pointers a power loss left changed.
-fn differing(now: &Pointers, before: &Pointers) -> String {
+pub fn differing(now: &Pointers, before: &Pointers) -> String {
     let of = |name, now, before| (now != before).then_some(name);
     let changed = [
         of("the running system", &now.running, &before.running),
@@ -161,7 +177,8 @@ fn taken_over(
     said
 }
 
-fn same_pointers(now: &Pointers, before: &Pointers) -> bool {
+/// Whether running system, profile and boot default are what they were.
+pub fn same_pointers(now: &Pointers, before: &Pointers) -> bool {
     now.running == before.running
         && now.profile == before.profile
         && now.boot_default == before.boot_default

@@ -6,12 +6,14 @@
 use super::ending::{self, Halt, Why, returned};
 use super::host::Journey;
 use super::learn::ask_facts;
-use crate::activate::guard::{Tx, Verb};
+use super::leftover::{mend, orphaned, revived, set_right};
+use crate::activate::guard::{Ending, Tx, Verb};
 use crate::activate::hand::{Answer, Hand};
 use crate::activate::journal;
 use crate::activate::returned::{Returned, of};
 use crate::event::stream::Stopwatch;
 use crate::event::{Decider, HostReport, Outcome, Phase};
+use crate::preflight::cut_off::cut_off;
 use crate::preflight::facts::{Facts, Transaction};
 use crate::preflight::read::Answered;
 use crate::rollback;
@@ -28,7 +30,7 @@ pub async fn recover(journey: &Journey<'_>, abort: bool) -> Result<HostReport, H
     let answered = ask_facts(journey).await?;
     let current = answered.facts.transactions.iter().find(|t| t.current);
     let Some((current, tx)) = current.and_then(|t| Tx::new(&t.name).map(|tx| (t, tx))) else {
-        return nothing_left(journey, &answered.facts);
+        return left_by_reboot(journey, &answered).await;
     };
     let ours = journey.run.request.recovers.as_deref();
     if ours.is_some_and(|run| !current.name.starts_with(run)) {
@@ -38,14 +40,13 @@ pub async fn recover(journey: &Journey<'_>, abort: bool) -> Result<HostReport, H
     let hand = Hand::new(world, emitter, &journey.host.name, &answered.target, tx);
     let what = match (current.outcome.is_empty(), abort) {
         (false, _) => look(&hand).await,
-        (true, _) if !answered.facts.guarded() => {
-            return Err(orphan(journey, &answered, current));
-        }
+        (true, _) if orphaned(&answered.facts, current) => revived(&hand, journey).await,
+        (true, _) if !answered.facts.guarded() => return Err(never_went(journey, current)),
         (true, true) => rollback::back(&hand, &journey.step.policy).await,
         (true, false) => await_or_release(journey, &hand, current).await,
     };
     if matches!(what, Returned::Gone) {
-        return nothing_left(journey, &answered.facts);
+        return left_by_reboot(journey, &answered).await;
     }
     said(journey, &answered, current, what)
 }
@@ -95,11 +96,11 @@ fn said(
     let (host, before) = (&journey.host.name, &answered.facts.early.pointers);
     let note = format!("transaction {} of {}", current.name, current.owner);
     if let Returned::Kept(status) = &what {
-        let mut report = ending::report(
-            Outcome::Committed { reboot_required: false },
-            Phase::Commit,
-            format!("{note}: committed"),
-        );
+        let (outcome, word) = match status.ending {
+            Some(Ending::Staged) => (Outcome::Staged, "staged for the next boot"),
+            _ => (Outcome::Committed { reboot_required: false }, "committed"),
+        };
+        let mut report = ending::report(outcome, Phase::Commit, format!("{note}: {word}"));
         report.after = Some(ending::after(status));
         report.decided_by = Decider::Guard;
         return Ok(report);
@@ -124,25 +125,26 @@ fn said(
     Err(halt)
 }
 
-/// The guard is gone without a last word: its unit was removed by hand, or could not restart.
-fn orphan(journey: &Journey<'_>, answered: &Answered, current: &Transaction) -> Halt {
-    let pointers = answered.facts.early.pointers.clone();
-    let never_went = current.phase.starts_with("hold");
-    let note = format!("transaction {} was left in phase {}", current.name, current.phase);
-    let (outcome, text) = if never_went {
-        (Outcome::Unchanged { verified: false }, format!("{note}; nothing had been changed"))
-    } else {
-        (Outcome::Stranded, format!("{note}, and its guard is gone"))
-    };
-    let mut halt = ending::halt(outcome, Phase::Rollback, text);
-    halt.after = Some(pointers);
-    let host = &journey.host.name;
-    halt.next.push(if never_went {
-        format!("nixdeploy quick-deploy {host}")
-    } else {
-        format!("nixdeploy status {host}")
-    });
+/// The guard is gone, and had never been told to go.
+fn never_went(journey: &Journey<'_>, current: &Transaction) -> Halt {
+    let note = format!(
+        "transaction {} was left in phase {}; nothing had been changed",
+        current.name, current.phase
+    );
+    let outcome = Outcome::Unchanged { verified: false };
+    let mut halt = ending::halt(outcome, Phase::Rollback, note);
+    halt.next.push(format!("nixdeploy quick-deploy {}", journey.host.name));
     halt
+}
+
+/// A commit that a reboot cut off is set right; else the pointers tell.
+async fn left_by_reboot(journey: &Journey<'_>, answered: &Answered) -> Result<HostReport, Halt> {
+    let Some(found) = cut_off(&answered.facts) else {
+        return nothing_left(journey, &answered.facts);
+    };
+    let status = mend(journey, answered, &found).await?;
+    done(journey);
+    Err(set_right(journey, &found, &status))
 }
 
 /// No transaction of this boot: none there was, or the host has rebooted since.
@@ -171,6 +173,19 @@ fn nothing_left(journey: &Journey<'_>, facts: &Facts) -> Result<HostReport, Halt
         report.outcome = Outcome::RolledBack;
         report.note = format!("transaction {}: rebooted into the old system", record.tx);
         done(journey);
+    } else if pointers.running.as_ref() == Some(&record.new)
+        && pointers.boot_default.as_ref() == Some(&record.old)
+    {
+        let (policy, clock) = (&journey.step.policy, &journey.run.world.clock);
+        // As trial.sh counts it, in seconds since the boot.
+        let limit = policy.soak_s + policy.verify_timeout_s + policy.commit_timeout_s + 180;
+        let left = u64::from(limit).saturating_sub(facts.uptime_s);
+        let decides_by_ms = clock.epoch_ms() + (left * 1000).cast_signed();
+        report.outcome = Outcome::Unknown { decides_by_ms };
+        report.note = format!(
+            "transaction {}: on trial; it reboots into the old system by itself",
+            record.tx
+        );
     } else {
         report.outcome = Outcome::Stranded;
         report.note = format!("transaction {}: the host rebooted into something else", record.tx);

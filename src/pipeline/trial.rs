@@ -1,15 +1,14 @@
 //! The trial: the new system runs, the boot default is still the old one, and its health decides.
 
-use std::time::Duration;
-
 use super::arrive;
 use super::ending::{self, Halt, Why, interrupted};
 use super::host::Journey;
 use super::learn::Known;
+use super::look::{examine, look, units_before};
 use super::offer::{Offered, let_go, names, record};
 use crate::activate::guard::{ActEnd, Status};
 use crate::activate::hold::WayBack;
-use crate::activate::journal::Step;
+use crate::activate::journal;
 use crate::activate::returned::Returned;
 use crate::activate::{Activated, First, Going, WhyNot};
 use crate::event::stream::OpenPhase;
@@ -19,13 +18,8 @@ use crate::plan::verdict::{Verdict, verdict};
 use crate::preflight::facts::Switching;
 use crate::preflight::read;
 use crate::rollback;
-use crate::verify::{
-    self, Baseline, Examined, Expectation, Restarts, Scripts, Session, UnitBefore, VerifyError,
-};
+use crate::verify::{self, Baseline, Expectation, Scripts, Session};
 use crate::world::ssh::Link;
-
-/// The way back waits no longer for evidence.
-const WITNESS: Duration = Duration::from_secs(4);
 
 /// Exit code of a switch-to-configuration that found another one at work and did nothing.
 const LOCKED: i32 = 11;
@@ -48,7 +42,7 @@ pub async fn activate(
     if journey.run.stop.asked() {
         return Err(let_go(journey, way_back, interrupted(Phase::Activate)).await);
     }
-    record(journey, &way_back, Step::Go);
+    record(journey, &way_back, journal::Step::Go);
     let open = journey.run.emitter.phase(&journey.host.name, Phase::Activate);
     let going = Going::begin(way_back, &journey.step.policy);
     let follow = async {
@@ -110,7 +104,7 @@ async fn over(journey: &Journey<'_>, session: Option<Session>, going: &Going) ->
     let way_back = going.way_back();
     let mut heard = |line: &str| complete |= way_back.hand.hear(line, &mut status);
     let asked = session.guard_heard(&["go", way_back.new.as_str()], &mut heard).await;
-    if asked.is_ok() && complete {
+    if asked.is_ok() && complete && status.is_about(&way_back.hand.tx) {
         return First::Told(Box::new(status));
     }
     First::Lost(journey.run.world.clock.elapsed())
@@ -146,15 +140,15 @@ fn captured(journey: &Journey<'_>, activated: &Activated, fault: &str) -> Event 
 }
 
 /// The user asked for it.
-fn stopped(phase: Phase) -> Why {
+pub(super) fn stopped(phase: Phase) -> Why {
     Why { interrupted: true, ..why(phase, "interrupted", Decider::Deployer) }
 }
 
-fn why(phase: Phase, note: &str, decided_by: Decider) -> Why {
+pub(super) fn why(phase: Phase, note: &str, decided_by: Decider) -> Why {
     Why { phase, note: note.to_owned(), causes: Vec::new(), decided_by, interrupted: false }
 }
 
-async fn not_activated(
+pub(super) async fn not_activated(
     journey: &Journey<'_>,
     known: &Known,
     way_back: WayBack,
@@ -262,7 +256,7 @@ pub fn reboot_advice(journey: &Journey<'_>, parts: &[&str]) -> Option<String> {
     (!parts.is_empty()).then_some(text)
 }
 
-fn condemning(findings: &[Finding]) -> Vec<&Finding> {
+pub(super) fn condemning(findings: &[Finding]) -> Vec<&Finding> {
     findings.iter().filter(|f| f.severity == Severity::Block).collect()
 }
 
@@ -270,134 +264,12 @@ fn said(finding: &Finding) -> String {
     format!("{}: {}", finding.subject, finding.message)
 }
 
-fn healthy(findings: &[Finding]) -> String {
+pub(super) fn healthy(findings: &[Finding]) -> String {
     match findings.iter().filter(|f| f.severity == Severity::Warn).count() {
         0 => "healthy".to_owned(),
         1 => "healthy, 1 warning".to_owned(),
         n => format!("healthy, {n} warnings"),
     }
-}
-
-type Looked = Result<(Examined, Session), VerifyError>;
-
-/// The soak and the checks; a connection that breaks during them is made once more.
-async fn look(
-    journey: &Journey<'_>,
-    known: &Known,
-    activated: &Activated,
-    offered: &Offered,
-) -> Looked {
-    let way_back = activated.way_back();
-    let sample = sample(activated);
-    let names: Vec<String> = match offered.baseline.network.names.is_empty() {
-        true => names(journey),
-        false => offered.baseline.network.names.iter().cloned().collect(),
-    };
-    let planned = verify::steps::planned(&offered.units);
-    let request = verify::Request {
-        host: journey.host,
-        target: &known.target,
-        transaction: Some(way_back.hand.tx.as_str()),
-        old: &way_back.old,
-        new: &way_back.new,
-        cursor: known.facts.cursor.as_deref().unwrap_or(""),
-        scripts: &offered.scripts,
-        names: &names,
-        planned: &planned,
-        fast: journey.step.policy.fast,
-    };
-    let units = units_before(known);
-    let vitals = known.facts.vitals();
-    let expect = Expectation {
-        host: journey.host,
-        new: &way_back.new,
-        boot_id: &known.facts.early.boot_id,
-        fast: journey.step.policy.fast,
-        units: &units,
-        vitals: Some(&vitals),
-        baseline: &offered.baseline,
-        sample: Some(&sample),
-        profile: known.before().profile.as_ref(),
-        boot_default: known.before().boot_default.as_ref(),
-    };
-    // A unit failed already: what condemns the host now needs no soak to be believed.
-    if activated.end() == ActEnd::Exited(4) {
-        let looked = examine(journey, &request, &expect).await;
-        let condemned = |l: &(Examined, Session)| verdict(&l.0.findings) == Verdict::RollBack;
-        if looked.as_ref().is_ok_and(condemned) {
-            return looked;
-        }
-    }
-    soak(journey).await;
-    let looked = match examine(journey, &request, &expect).await {
-        Err(VerifyError::Broken(_)) => examine(journey, &request, &expect).await,
-        other => other,
-    };
-    // A unit failed and nobody new can log in: who is already in may still say which, and why.
-    if looked.is_err() && activated.end() == ActEnd::Exited(4) {
-        tokio::select! {
-            () = witness(journey, &request, &expect) => {}
-            () = journey.run.world.clock.sleep(WITNESS) => {}
-        }
-    }
-    looked
-}
-
-/// Evidence over the connection that is there; it decides nothing.
-async fn witness(journey: &Journey<'_>, request: &verify::Request<'_>, expect: &Expectation<'_>) {
-    let run = journey.run;
-    let session = verify::open_shared(&run.world, &run.emitter, request).await;
-    if let Ok(mut session) = session
-        && let Err(error) = session.examine(&Expectation { fast: true, ..*expect }).await
-    {
-        tracing::debug!(%error, "no evidence over the old connection");
-    }
-}
-
-async fn examine(
-    journey: &Journey<'_>,
-    request: &verify::Request<'_>,
-    expect: &Expectation<'_>,
-) -> Looked {
-    let run = journey.run;
-    let mut session = verify::open(&run.world, &run.emitter, request).await?;
-    let examined = session.examine(expect).await?;
-    Ok((examined, session))
-}
-
-/// Restarts at the beginning of the soak, as the guard counted them.
-fn sample(activated: &Activated) -> Restarts {
-    let lines = activated.status().restarts.iter().map(|r| format!("restarts={r}"));
-    let lines: Vec<String> = lines.collect();
-    verify::parse_restarts(lines.iter().map(String::as_str))
-}
-
-async fn soak(journey: &Journey<'_>) {
-    let soak_s = u64::from(journey.step.policy.soak_s);
-    for done in 0..soak_s {
-        journey.run.emitter.emit(Event::Progress {
-            host: journey.host.name.clone(),
-            phase: Phase::Verify,
-            what: "watching for late failures".to_owned(),
-            done,
-            total: soak_s,
-            unit: "seconds".to_owned(),
-        });
-        journey.run.world.clock.sleep(Duration::from_secs(1)).await;
-    }
-}
-
-fn units_before(known: &Known) -> Vec<UnitBefore> {
-    let units = known.facts.units.iter();
-    units
-        .map(|(name, unit)| UnitBefore {
-            name: name.clone(),
-            active: unit.active.clone(),
-            sub: unit.sub.clone(),
-            n_restarts: unit.restarts,
-            failed: unit.active == "failed" || unit.sub == "auto-restart",
-        })
-        .collect()
 }
 
 /// A host that needs nothing, looked at all the same; whatever is found, it is left alone.
@@ -470,6 +342,6 @@ async fn look_at(journey: &Journey<'_>, known: &Known, running: &StorePath) -> V
 
 /// Asks the guard to go back, and waits.
 pub async fn take_back(journey: &Journey<'_>, way_back: &WayBack) -> Returned {
-    record(journey, way_back, Step::Abort);
+    record(journey, way_back, journal::Step::Abort);
     rollback::back(&way_back.hand, &journey.step.policy).await
 }

@@ -75,6 +75,10 @@ pub struct Request {
     pub ask: bool,
     /// Go on although running system, profile and boot default disagree.
     pub accept_drift: bool,
+    /// nixos-rebuild switches.
+    pub external: bool,
+    /// Start a system that needs a reboot once, before it becomes the boot default.
+    pub trial_boot: bool,
     /// Forget every cache.
     pub no_cache: bool,
     /// Issue number for the report.
@@ -136,8 +140,9 @@ pub struct HostPlan {
 /// Decides a run.
 pub fn decide(request: &Request, hosts: &[Host]) -> Plan {
     let mut waves: Vec<(u32, Vec<HostPlan>)> = Vec::new();
+    let leads = |h: &Host| hosts.iter().any(|other| h.leads_to(other));
     let (network, others): (Vec<&Host>, Vec<&Host>) =
-        hosts.iter().partition(|h| h.role == Role::Network);
+        hosts.iter().partition(|h| h.role == Role::Network || leads(h));
     for host in others {
         let step = plan_host(request, host);
         match waves.iter_mut().find(|(n, _)| *n == host.wave) {

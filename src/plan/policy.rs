@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Request;
+use super::{Goal, Request};
 use crate::fleet::{Host, Mode, OnInhibitor};
 
 /// Gates and budgets of one host's journey.
@@ -16,8 +16,14 @@ pub struct Policy {
     pub ask: bool,
     /// Pointers that disagree are no reason to refuse.
     pub accept_drift: bool,
+    /// A system that needs a reboot is started once before it becomes the boot default.
+    #[serde(default)]
+    pub trial_boot: bool,
     /// An inhibitor means "stage", not "refuse".
     pub stage_on_inhibitor: bool,
+    /// nixos-rebuild switches, under the guard, instead of the guard itself.
+    #[serde(default)]
+    pub external: bool,
     /// Seconds.
     pub activate_timeout_s: u32,
     /// Seconds.
@@ -35,7 +41,9 @@ pub fn of(request: &Request, host: &Host, mode: Mode) -> Policy {
         verify_unchanged: request.verify_unchanged,
         ask: request.ask && !request.yes,
         accept_drift: request.accept_drift,
+        trial_boot: request.trial_boot,
         stage_on_inhibitor: host.on_inhibitor == OnInhibitor::Stage,
+        external: request.external && request.goal == Goal::Deploy,
         activate_timeout_s: host.activate_timeout_s,
         soak_s: host.soak_s,
         verify_timeout_s: host.verify_timeout_s,

@@ -109,6 +109,8 @@ pub struct Room {
     pub free: u64,
     /// How `need` comes about, one summand a line.
     pub sums: Vec<String>,
+    /// Files of the boot loader that no entry names: an interrupted installation left them.
+    pub stale: Vec<String>,
 }
 
 impl Room {
@@ -171,7 +173,9 @@ fn store(facts: &Facts, delta: u64) -> Result<(), Refused> {
         format!("{} of the closure are not on the host", size(delta)),
         format!("{} to spare (32 MiB and a tenth)", size(spare)),
     ];
-    Err(Refused::NoSpace { room: Room { place: disk.mount.clone(), need, free, sums } })
+    Err(Refused::NoSpace {
+        room: Room { place: disk.mount.clone(), need, free, sums, stale: Vec::new() },
+    })
 }
 
 /// A root file system apart from the store's needs room for what activation writes.
@@ -184,7 +188,8 @@ fn root(facts: &Facts) -> Result<(), Refused> {
         return Ok(());
     }
     let sums = vec!["16 MiB for what activation writes".to_owned()];
-    let room = Room { place: root.mount.clone(), need: ROOT_SPARE, free, sums };
+    let (place, stale) = (root.mount.clone(), Vec::new());
+    let room = Room { place, need: ROOT_SPARE, free, sums, stale };
     Err(Refused::NoSpace { room })
 }
 
@@ -248,7 +253,22 @@ fn esp(facts: &Facts, new: &NewClosure) -> Result<Option<(u64, u64)>, Refused> {
         Loader::SystemdBoot => sums.push("nothing is deleted before".to_owned()),
         _ => sums.push("old generations are deleted only afterwards".to_owned()),
     }
-    Err(Refused::EspTooSmall { room: Room { place: place.clone(), need, free, sums } })
+    let stale = stale(facts);
+    sums.extend(
+        stale.iter().map(|f| format!("{} is stale: {} that no entry names", f.path, size(f.size))),
+    );
+    let stale = stale.iter().map(|f| f.path.clone()).collect();
+    Err(Refused::EspTooSmall { room: Room { place: place.clone(), need, free, sums, stale } })
+}
+
+/// Kernels and initrds that no entry names. Only systemd-boot's entries name their files.
+fn stale(facts: &Facts) -> Vec<&super::facts::BootFile> {
+    let boot = &facts.boot;
+    if boot.loader != Loader::SystemdBoot || boot.entries.is_empty() {
+        return Vec::new();
+    }
+    let named = |path: &str| boot.entries.iter().flat_map(|e| &e.files).any(|f| path.ends_with(f));
+    boot.files.iter().filter(|f| f.path.contains("/EFI/nixos/") && !named(&f.path)).collect()
 }
 
 /// Bytes of the new kernel and initrd that are not in the boot loader's folder yet.

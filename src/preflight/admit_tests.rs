@@ -17,6 +17,8 @@ pub(crate) fn policy() -> Policy {
         verify_unchanged: true,
         ask: false,
         accept_drift: false,
+        external: false,
+        trial_boot: false,
         stage_on_inhibitor: false,
         activate_timeout_s: 300,
         soak_s: 15,

@@ -7,8 +7,8 @@
 
 pub mod admission;
 pub mod answer;
+pub mod cut_off;
 pub mod facts;
-pub mod missing;
 pub mod pins;
 pub mod read;
 pub mod refused;

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::event::harmless;
 use crate::fleet::{Host, Sudo};
+use crate::world::password::password;
 use crate::world::ssh::{self, Failure, Link, Target};
 use crate::world::{Ended, Invocation, Stream, World};
 
@@ -23,6 +24,8 @@ const NO_REST: &str = "say login \"${SUDO_USER:-${USER:-}}\"\nsay end 0\n";
 const BACK_OFF: Duration = Duration::from_secs(1);
 /// A host that needs longer has a sick disk or bus.
 const LIMIT: Duration = Duration::from_secs(90);
+/// What `sudo -n` says where it does not do (sudo 1.9, `sudo.c`).
+const PASSWORD_WANTED: &str = "a password is required";
 /// Lines kept of what a host says; its facts are a few hundred.
 const MOST_LINES: usize = 50_000;
 
@@ -49,6 +52,10 @@ impl Effort {
     pub const PING: Self =
         Self { whole: false, silence: Some(Duration::from_secs(6)), ..Self::GLANCE };
 
+    /// After a deploy, for its pointers: a host that is only slow must not pass for lost.
+    pub const POINTERS: Self =
+        Self { rounds: 2, whole: false, connect_s: None, silence: Some(Duration::from_secs(20)) };
+
     /// What is sent.
     fn script(self) -> String {
         let script = lean(SCRIPT);
@@ -61,7 +68,7 @@ impl Effort {
     /// The whole command.
     fn invocation(self, target: &Target, link: Link) -> Invocation {
         let mut invocation = target.script(link, &self.script(), &[]).timeout(LIMIT);
-        if let Some(seconds) = self.connect_s {
+        if let Some(seconds) = self.connect_s.filter(|_| !target.here) {
             // ssh takes the first value it is given.
             let option = ["-o".to_owned(), format!("ConnectTimeout={seconds}")];
             invocation.args.splice(..0, option);
@@ -84,12 +91,13 @@ pub struct Answered {
     pub latency_ms: u64,
     /// Where it answered, and whether through sudo: what later phases are to use.
     pub target: Target,
+    /// What was tried in vain before: `ADDRESS: what ssh said`.
+    pub attempts: Vec<String>,
 }
 
 /// A host at each of its addresses, in order.
 pub fn targets(host: &Host, world: &World) -> Vec<Target> {
-    let sockets = &world.environment.sockets;
-    host.addresses.iter().map(|a| Target::at(host, a.clone(), sockets)).collect()
+    host.addresses.iter().map(|a| Target::at(host, a.clone(), &world.environment)).collect()
 }
 
 /// A script without its comments and indentation: bash reads its standard input byte by byte.
@@ -141,7 +149,7 @@ async fn rounds(
         for target in targets {
             let ask = Ask { world, target, link, effort };
             match ask.as_root(early).await {
-                Ok(answered) => return Ok(answered),
+                Ok(answered) => return Ok(Answered { attempts, ..answered }),
                 Err(Trouble::Again(what)) => attempts.push(format!("{}: {what}", target.address)),
                 Err(Trouble::Refused(refused)) => return Err(refused),
             }
@@ -168,20 +176,41 @@ struct Ask<'a> {
 }
 
 impl Ask<'_> {
-    /// Asks; and once more through sudo when ssh's own configuration logged us in as somebody.
+    /// Asks; once more through sudo when ssh's own configuration logged us in as somebody; and once
+    /// more with the password where sudo wants one.
     async fn as_root(
         self,
         early: &mut Option<oneshot::Sender<Early>>,
     ) -> Result<Answered, Trouble> {
-        let answer = self.once(early).await;
-        let Err(Trouble::Refused(Refused::NoElevation { ref said, .. })) = answer else {
+        let mut target = self.target.clone();
+        let mut answer = Ask { target: &target, ..self }.once(early).await;
+        // With a master that persists, ssh takes a ProxyCommand's words away (`ssh_proxy_connect`
+        // in sshconnect.c): why a host on the way refused is only said to whoever comes without.
+        if !target.jumps.is_empty() && matches!(answer, Err(Trouble::Again(_))) {
+            answer = Ask { target: &target, link: Link::Fresh, ..self }.once(early).await;
+        }
+        if let Some(said) = unelevated(&answer)
+            && target.sudo == Sudo::Auto
+            && !target.elevates()
+            && said.is_empty()
+        {
+            target.sudo = Sudo::Always;
+            answer = Ask { target: &target, ..self }.once(early).await;
+        }
+        let Some(said) = unelevated(&answer).filter(|s| s.contains(PASSWORD_WANTED)) else {
             return answer;
         };
-        if self.target.sudo != Sudo::Auto || self.target.elevates() || !said.is_empty() {
-            return answer;
+        match password(&self.world.prompt, target.address.as_str()).await {
+            Ok(given) => {
+                target.password = Some(given);
+                Ask { target: &target, ..self }.once(early).await
+            }
+            Err(why) => {
+                let user = target.user.as_ref().map(ToString::to_string).unwrap_or_default();
+                let said = format!("{said}; {why}");
+                Err(Trouble::Refused(Refused::NoElevation { user, said }))
+            }
         }
-        let target = &Target { sudo: Sudo::Always, ..self.target.clone() };
-        Ask { target, ..self }.once(early).await
     }
 
     async fn once(self, early: &mut Option<oneshot::Sender<Early>>) -> Result<Answered, Trouble> {
@@ -211,7 +240,16 @@ impl Ask<'_> {
         }
         let (facts, oddities) = answer::parse(&out);
         let latency_ms = latency.map_or(0, |l| u64::try_from(l.as_millis()).unwrap_or(u64::MAX));
-        Ok(Answered { facts, oddities, latency_ms, target: target.clone() })
+        let (target, attempts) = (target.clone(), Vec::new());
+        Ok(Answered { facts, oddities, latency_ms, target, attempts })
+    }
+}
+
+/// What sudo said, if it was in the way; nothing, if it was not tried.
+fn unelevated(answer: &Result<Answered, Trouble>) -> Option<String> {
+    match answer {
+        Err(Trouble::Refused(Refused::NoElevation { said, .. })) => Some(said.clone()),
+        _ => None,
     }
 }
 

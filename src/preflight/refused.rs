@@ -5,6 +5,7 @@
 use crate::event::Pointers;
 use crate::fleet::{HostName, StorePath};
 use crate::plan::Phase;
+use crate::world::invocation::quote;
 
 use super::admission::{Inhibited, Room};
 
@@ -125,6 +126,11 @@ pub enum Refused {
         /// What differs.
         what: Inhibited,
     },
+    /// It cannot be started on trial.
+    NoTrial {
+        /// Why.
+        why: String,
+    },
     /// The new system's own check said no.
     CheckFailed {
         /// Its status: `exit 1`, `took longer than 60 s`.
@@ -156,6 +162,7 @@ impl Refused {
             Self::EspTooSmall { .. } => "esp-too-small",
             Self::WindowTooSmall { .. } => "window-too-small",
             Self::Inhibited { .. } => "inhibited",
+            Self::NoTrial { .. } => "no-trial",
             Self::CheckFailed { .. } => "check-failed",
         }
     }
@@ -203,6 +210,7 @@ impl Refused {
             Self::Inhibited { .. } => {
                 "the change must not happen under a running system".to_owned()
             }
+            Self::NoTrial { why } => format!("no trial boot here: {why}"),
             Self::CheckFailed { .. } => "the new system's own check refused it".to_owned(),
         }
     }
@@ -228,7 +236,10 @@ impl Refused {
             Self::CheckFailed { status, lines } => {
                 std::iter::once(status.clone()).chain(lines.iter().cloned()).collect()
             }
-            Self::NotNixOs { .. } | Self::Unfit { .. } | Self::Locked { .. } => Vec::new(),
+            Self::NotNixOs { .. }
+            | Self::Unfit { .. }
+            | Self::Locked { .. }
+            | Self::NoTrial { .. } => Vec::new(),
         }
     }
 
@@ -238,7 +249,7 @@ impl Refused {
             Self::Unreachable { .. } => &["ping HOST", "nixdeploy quick-deploy HOST"],
             Self::HostKey { .. } => &["nixdeploy trust HOST"],
             Self::Denied { .. } => &["ssh-copy-id HOST", "ssh-add -l"],
-            Self::NoElevation { user, .. } => return elevation(user),
+            Self::NoElevation { user, said } => return elevation(host, user, said),
             Self::NoSsh { .. } => &["install openssh and open a new shell", "ssh -V"],
             Self::Unreadable { .. } => &["ssh HOST sudo /bin/sh -c 'readlink /run/current-system'"],
             Self::WrongHost { record, .. } => {
@@ -272,6 +283,7 @@ impl Refused {
                 &["nixdeploy rollback HOST", "raise boot.loader.*.configurationLimit to 3 or more"]
             }
             Self::Inhibited { .. } => &["nixdeploy deploy HOST --boot"],
+            Self::NoTrial { .. } => &["nixdeploy deploy HOST  # without --trial-boot"],
             Self::CheckFailed { .. } => &["nixdeploy logs HOST"],
         };
         lines.iter().map(|l| l.replace("HOST", host.as_str())).collect()
@@ -285,6 +297,7 @@ impl Refused {
             | Self::WindowTooSmall { .. }
             | Self::Inhibited { .. }
             | Self::CheckFailed { .. }
+            | Self::NoTrial { .. }
             | Self::NoWayBack { .. } => Phase::Admit,
             Self::Unreachable { .. }
             | Self::HostKey { .. }
@@ -329,20 +342,31 @@ fn filled<const N: usize>(texts: [&String; N]) -> Vec<String> {
 }
 
 /// A rule that lets a user run a shell as root is root: it says so instead of pretending less.
-fn elevation(user: &str) -> Vec<String> {
-    let user = if user.is_empty() { "USER" } else { user };
-    vec![
-        format!("{user} ALL=(root) NOPASSWD: ALL  # in sudoers; this makes {user} root"),
+fn elevation(host: &HostName, user: &str, said: &str) -> Vec<String> {
+    let shown = if user.is_empty() { "USER" } else { user };
+    let mut hints = Vec::new();
+    if said.contains("password") {
+        hints.push(format!("nixdeploy quick-deploy {host}  # on a terminal: it asks once"));
+        hints.push("nixdeploy --sudo-password-file FILE ...  # or /dev/stdin".to_owned());
+    }
+    hints.extend([
+        format!("{shown} ALL=(root) NOPASSWD: ALL  # in sudoers; this makes {shown} root"),
         "security.sudo.wheelNeedsPassword = false;  # in the host's configuration".to_owned(),
         "sudo = \"always\" or user = \"root\"  # in hosts.toml".to_owned(),
-    ]
+    ]);
+    hints
 }
 
 fn esp(host: &HostName, room: &Room) -> Vec<String> {
-    vec![
-        format!("ssh {host} ls -lS {}/EFI/nixos", room.place),
-        "lower boot.loader.*.configurationLimit, and deploy with --boot once".to_owned(),
-    ]
+    let first = match room.stale.as_slice() {
+        [] => format!("ssh {host} ls -lS {}/EFI/nixos", room.place),
+        stale => {
+            let quoted: Vec<String> = stale.iter().map(|f| quote(f)).collect();
+            format!("ssh {host} sudo rm {}  # no entry names them", quoted.join(" "))
+        }
+    };
+    let lower = "lower boot.loader.*.configurationLimit, and deploy with --boot once";
+    vec![first, lower.to_owned()]
 }
 
 fn three(pointers: &Pointers) -> Vec<String> {

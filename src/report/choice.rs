@@ -62,8 +62,15 @@ pub fn look(setting: &Setting, environment: &Environment) -> Look {
 
 /// The sinks of a run: its log first, then what is seen while it lasts, then the result.
 pub fn sinks(setting: &Setting, environment: &Environment) -> Vec<Box<dyn Sink>> {
-    let look = look(setting, environment);
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(store::Writer::new(&environment.state))];
+    sinks.extend(watchers(setting, environment));
+    sinks
+}
+
+/// The same without its log, for a run that another process does and keeps.
+pub fn watchers(setting: &Setting, environment: &Environment) -> Vec<Box<dyn Sink>> {
+    let look = look(setting, environment);
+    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
     let github = setting.format == Format::Github;
     if !setting.quiet && !github {
         sinks.push(progress(setting, environment, &look, setting.format));

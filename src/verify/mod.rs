@@ -9,6 +9,7 @@
 pub mod advice;
 pub mod journal;
 pub mod judge;
+pub mod loopback;
 pub mod network;
 pub mod observe;
 pub mod probe;
@@ -105,6 +106,17 @@ fn message_of(failure: &Failure) -> String {
 }
 
 impl VerifyError {
+    /// Whether a second attempt may go better.
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::NotReached(failure) => {
+                matches!(failure, Failure::Unreachable(_) | Failure::Broken(_))
+            }
+            Self::Garbled(_) | Self::Broken(_) => true,
+            Self::NoSsh(_) | Self::TooSlow(_) => false,
+        }
+    }
+
     /// As a finding that condemns, unless it is our own machine that failed.
     pub fn finding(&self) -> Finding {
         let (code, severity) = match self {

@@ -9,6 +9,9 @@ use crate::event::{Step, UnitChanges, UnitFate, Vitals};
 use crate::plan::{Finding, Phase, Severity};
 use crate::preflight::admission::size;
 
+/// The first of them: that we are talking to the host.
+pub(super) const CONTACT: &str = "ssh over a new connection";
+
 /// Every check that was made, in the order of a report.
 pub(super) fn steps(
     expect: &Expectation,
@@ -20,7 +23,7 @@ pub(super) fn steps(
     let identity = ["rebooted", "running-system", "etc"];
     let failing = ["unit-failed", "crash-loop", "unit-inactive"];
     let mut steps = vec![
-        Step::ok(Phase::Verify, "ssh over a new connection", "").took(ms),
+        Step::ok(Phase::Verify, CONTACT, "").took(ms),
         check("system", &identity, "runs as built, in the same boot".to_owned()),
         check("services", &failing, services(seen)),
     ];

@@ -48,6 +48,7 @@ pub(super) fn host() -> Host {
         optional: Optional::Fail,
         accept_flake_config: false,
         ssh_control: SshControl::Own,
+        jumps: Vec::new(),
         line: 1,
     }
 }

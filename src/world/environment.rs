@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use etcetera::BaseStrategy;
 
+/// Names a run for the process that is to do it.
+pub const RUN: &str = "NIXDEPLOY_RUN";
+
 /// Read once at start.
 #[derive(Debug, Clone)]
 pub struct Environment {
@@ -37,6 +40,8 @@ pub struct Environment {
     pub arguments: Vec<String>,
     /// `GITHUB_STEP_SUMMARY`.
     pub step_summary: Option<PathBuf>,
+    /// `NIXDEPLOY_RUN`: the name that this run has already, as it was begun by another process.
+    pub run: Option<String>,
 }
 
 impl Environment {
@@ -72,6 +77,7 @@ impl Environment {
                 .map(|a| a.to_string_lossy().into_owned())
                 .collect(),
             step_summary: var("GITHUB_STEP_SUMMARY").map(PathBuf::from),
+            run: var(RUN).filter(|r| r.len() == 6 && r.bytes().all(|b| b.is_ascii_hexdigit())),
         })
     }
 
@@ -83,6 +89,14 @@ impl Environment {
             None => from.join(path),
         }
     }
+}
+
+/// The file of this program.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn program() -> std::io::Result<PathBuf> {
+    std::env::current_exe()
 }
 
 /// Variables whose names are wanted, for what must know all that a program of ours will see.

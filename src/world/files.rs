@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use super::elevate::Password;
+
 /// Makes a folder that only its owner can enter, or accepts one that is just that.
 ///
 /// # Errors
@@ -67,6 +69,22 @@ pub fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub fn append(path: &Path) -> io::Result<File> {
     let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(nofollow).open(path)
+}
+
+/// Makes a pipe that gives a password to whoever of ours opens it, once.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn pipe(path: &Path, secret: Password) -> io::Result<()> {
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
+    let path = path.to_owned();
+    // Opening waits for the reader; the pipe has no name any more when it is read.
+    tokio::task::spawn_blocking(move || {
+        let opened = OpenOptions::new().write(true).open(&path);
+        let _ = std::fs::remove_file(&path);
+        opened.and_then(|mut pipe| pipe.write_all(secret.lines()))
+    });
+    Ok(())
 }
 
 /// Reads a text that only we can have written: a link, or somebody else's file, is refused.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::elevate::Password;
 use super::process::{Conversation, StartError};
 
 /// A program to start, with everything it gets.
@@ -13,8 +14,12 @@ pub struct Invocation {
     pub program: String,
     /// Passed as they are; no shell sees them here.
     pub args: Vec<String>,
+    /// Written to its standard input before all else, and shown nowhere.
+    pub secret: Option<Password>,
     /// Written to its standard input first.
     pub stdin: Vec<u8>,
+    /// A program whose standard output follows that.
+    pub source: Option<Box<Invocation>>,
     /// Whether its standard input stays open for more.
     pub converses: bool,
     /// Added to the environment it inherits.
@@ -33,7 +38,9 @@ impl Invocation {
         Self {
             program: program.to_owned(),
             args: args.into_iter().map(Into::into).collect(),
+            secret: None,
             stdin: Vec::new(),
+            source: None,
             converses: false,
             env: Vec::new(),
             folder: None,
@@ -46,6 +53,20 @@ impl Invocation {
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
+        self
+    }
+
+    /// Gives it a secret, before its input.
+    #[must_use]
+    pub fn secret(mut self, secret: Option<Password>) -> Self {
+        self.secret = secret;
+        self
+    }
+
+    /// Gives it the output of another program, behind its own input.
+    #[must_use]
+    pub fn fed_by(mut self, source: Invocation) -> Self {
+        self.source = Some(Box::new(source));
         self
     }
 

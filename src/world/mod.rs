@@ -5,9 +5,13 @@
 //! knows no phase of a deploy.
 
 pub mod clock;
+pub mod elevate;
 pub mod environment;
 pub mod files;
+pub mod here;
 pub mod invocation;
+pub mod jump;
+pub mod password;
 pub mod process;
 pub mod prompt;
 pub mod signals;

@@ -15,6 +15,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::elevate::Password;
 use super::invocation::{Ended, Invocation, Line, Stream};
 use crate::event::harmless;
 
@@ -119,23 +120,33 @@ impl Runner for System {
 
 fn start(invocation: Invocation) -> Result<Conversation, StartError> {
     tracing::debug!(command = %harmless::redact(&invocation.to_string()), "start");
-    let mut child = command(&invocation).spawn().map_err(|e| StartError {
-        program: invocation.program.clone(),
-        missing: e.kind() == std::io::ErrorKind::NotFound,
-        cause: e.to_string(),
-    })?;
+    let mut child = spawn(&invocation)?;
     let (talk, backstage) = Conversation::pair();
     let Backstage { lines, input, ended, stop } = backstage;
-    let stdin = child.stdin.take();
-    let first = invocation.stdin.clone();
-    let converses = invocation.converses;
-    tokio::spawn(feed(stdin, first, converses.then_some(input)));
+    let food = Food {
+        secret: invocation.secret.clone(),
+        first: invocation.stdin.clone(),
+        source: match invocation.source.as_deref() {
+            Some(source) => Some((spawn(source)?, lines.clone())),
+            None => None,
+        },
+        more: invocation.converses.then_some(input),
+    };
+    tokio::spawn(feed(child.stdin.take(), food));
     tokio::spawn(async move {
         let end = supervise(child, lines, stop, &invocation).await;
         tracing::debug!(program = %invocation.program, %end, "ended");
         let _ = ended.send(end);
     });
     Ok(talk)
+}
+
+fn spawn(invocation: &Invocation) -> Result<Child, StartError> {
+    command(invocation).spawn().map_err(|e| StartError {
+        program: invocation.program.clone(),
+        missing: e.kind() == std::io::ErrorKind::NotFound,
+        cause: e.to_string(),
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one door through which programs are started")]
@@ -162,11 +173,29 @@ fn dropped(name: &str) -> bool {
     DROPPED.contains(&name) || (prefixed && !agent)
 }
 
+/// What a program reads, in this order.
+struct Food {
+    secret: Option<Password>,
+    first: Vec<u8>,
+    /// With where its complaints go.
+    source: Option<(Child, mpsc::Sender<Line>)>,
+    more: Option<mpsc::Receiver<Vec<u8>>>,
+}
+
 /// Writes the input; a program that does not read it is no error of ours.
-async fn feed(stdin: Option<ChildStdin>, first: Vec<u8>, more: Option<mpsc::Receiver<Vec<u8>>>) {
+async fn feed(stdin: Option<ChildStdin>, food: Food) {
     let Some(mut stdin) = stdin else { return };
+    let Food { secret, first, source, more } = food;
+    if let Some(secret) = secret
+        && stdin.write_all(secret.lines()).await.is_err()
+    {
+        return;
+    }
     if stdin.write_all(&first).await.is_err() {
         return;
+    }
+    if let Some((source, lines)) = source {
+        return pour(source, stdin, lines).await;
     }
     let Some(mut more) = more else { return };
     while let Some(bytes) = more.recv().await {
@@ -174,6 +203,29 @@ async fn feed(stdin: Option<ChildStdin>, first: Vec<u8>, more: Option<mpsc::Rece
             return;
         }
     }
+}
+
+/// Writes what another program prints; what it complains of is told as the reader's own. It ends
+/// with its reader, at the latest.
+async fn pour(mut source: Child, mut stdin: ChildStdin, lines: mpsc::Sender<Line>) {
+    drop(source.stdin.take());
+    let (_gone, told) = watch::channel(false);
+    let ear = Ear { stream: Stream::Err, lines, meter: Arc::new(Meter::new()), gone: told };
+    let (out, err) = (source.stdout.take(), source.stderr.take());
+    let carry = async {
+        if let Some(mut out) = out {
+            let _ = tokio::io::copy(&mut out, &mut stdin).await;
+        }
+        // Only now does the reader see the end.
+        drop(stdin);
+    };
+    let listen = async {
+        if let Some(err) = err {
+            ear.read(err).await;
+        }
+    };
+    tokio::join!(carry, listen);
+    end_group(&mut source).await;
 }
 
 async fn supervise(

@@ -2,8 +2,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use dialoguer::Input;
+use dialoguer::{Input, Password};
 use rustix::termios::{OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
+
+use super::password::Safe;
 
 /// Words that are neither yes nor no, after which nothing is taken for an answer.
 const ATTEMPTS: usize = 3;
@@ -16,7 +19,14 @@ pub struct Prompt {
     floor: tokio::sync::Mutex<()>,
     /// How the terminal was before a question that waits for its answer.
     before: Mutex<Option<Termios>>,
+    /// Takes a live screen away until what it gives is dropped.
+    curtain: Option<Curtain>,
+    /// What sudo is told.
+    safe: Safe,
 }
+
+/// Takes a live screen away, until what it gives is dropped.
+pub type Curtain = fn() -> Box<dyn Send>;
 
 impl Prompt {
     /// `allowed`: standard input is a terminal and `--no-input` was not given.
@@ -26,7 +36,20 @@ impl Prompt {
             turn: Mutex::new(()),
             floor: tokio::sync::Mutex::new(()),
             before: Mutex::new(None),
+            curtain: None,
+            safe: Safe::default(),
         }
+    }
+
+    /// With a way to take the screen away, and a place where sudo's password is to be read.
+    #[must_use]
+    pub fn with(self, curtain: Curtain, safe: Safe) -> Self {
+        Self { curtain: Some(curtain), safe, ..self }
+    }
+
+    /// What sudo is told.
+    pub fn safe(&self) -> &Safe {
+        &self.safe
     }
 
     /// Whether a question can be asked at all.
@@ -51,6 +74,25 @@ impl Prompt {
         let answer = (0..ATTEMPTS).map_while(|_| ask()).find_map(|word| yes_or_no(&word, default));
         self.remember(None);
         answer
+    }
+
+    /// Something that is not shown while it is typed; `None` when nobody can answer.
+    pub(super) fn hidden(&self, question: &str) -> Option<Zeroizing<String>> {
+        if !self.allowed {
+            return None;
+        }
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.remember(tcgetattr(rustix::stdio::stdin()).ok());
+        let _ = tcflush(rustix::stdio::stdin(), QueueSelector::IFlush);
+        let question = Password::new().with_prompt(question).report(false);
+        let answer = question.allow_empty_password(true).interact().ok().map(Zeroizing::new);
+        self.remember(None);
+        answer
+    }
+
+    /// Takes the screen away for a question.
+    pub(super) fn draw_curtain(&self) -> Option<Box<dyn Send>> {
+        self.curtain.map(|draw| draw())
     }
 
     /// Waits for the others' questions; nobody else asks until it is dropped.

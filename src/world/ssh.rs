@@ -5,13 +5,18 @@
 //! S1 and S2). Two links exist: [`Link::Shared`] goes over our master, which outlives the run by
 //! ten minutes and makes a round trip out of a login; [`Link::Fresh`] is a new TCP connection
 //! with no multiplexing, the only proof that the host can still be reached (ssh_config(5),
-//! ControlMaster and ControlPath).
+//! ControlMaster and ControlPath). A host behind others is reached through the same hops on both
+//! links, never through a master of theirs ([`super::jump`]). The machine that we run on is no
+//! other host: its commands are started here.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::elevate::{Password, elevated};
+use super::environment::Environment;
 use super::invocation::{Invocation, quote};
-use crate::fleet::{Address, Host, SshControl, Sudo, UserName};
+use super::{here, jump};
+use crate::fleet::{Address, Hop, Host, SshControl, Sudo, UserName};
 
 /// Options that hold for every connection; `ssh -G` in the tests shows that they win.
 const ALWAYS: [&str; 13] = [
@@ -29,6 +34,10 @@ const ALWAYS: [&str; 13] = [
     "RequestTTY=no",
     "LogLevel=ERROR",
 ];
+/// No command of ours takes longer.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// What ssh reads behind the person's own configuration, unless it is given a file (ssh(1), -F).
+const SYSTEM_CONFIG: &str = "/etc/ssh/ssh_config";
 /// How long an unused master stays, in seconds.
 const PERSIST_S: u32 = 600;
 /// A master that does not answer on its own socket by then is left to its keep-alive.
@@ -52,33 +61,60 @@ pub struct Target {
     pub address: Address,
     /// Login user; `None`: ssh's configuration decides.
     pub user: Option<UserName>,
-    /// Whether commands go through `sudo -n`.
+    /// Hosts on the way, the nearest to us first.
+    pub jumps: Vec<Hop>,
+    /// Whether commands go through sudo.
     pub sudo: Sudo,
+    /// What sudo is told; `None`: it wants no password, or nobody knows it.
+    pub password: Option<Password>,
     /// Whose master.
     pub control: SshControl,
     /// Socket of our master; `None` when we have none.
     pub socket: Option<PathBuf>,
+    /// It is the machine that we run on.
+    pub here: bool,
 }
 
 impl Target {
-    /// The host at its first address, with its socket below `sockets`.
-    pub fn new(host: &Host, sockets: &Path) -> Self {
-        Self::at(host, host.address().clone(), sockets)
+    /// An address as ssh's own configuration has it: no hops, no master, no sudo but for a user
+    /// who is not root.
+    pub fn plain(address: Address) -> Self {
+        Self {
+            address,
+            user: None,
+            jumps: Vec::new(),
+            sudo: Sudo::Auto,
+            password: None,
+            control: SshControl::None,
+            socket: None,
+            here: false,
+        }
+    }
+
+    /// The host at its first address.
+    pub fn new(host: &Host, environment: &Environment) -> Self {
+        Self::at(host, host.address().clone(), environment)
     }
 
     /// The host at one of its addresses.
-    pub fn at(host: &Host, address: Address, sockets: &Path) -> Self {
+    pub fn at(host: &Host, address: Address, environment: &Environment) -> Self {
+        let jumps = host.jumps.clone();
+        let here = jumps.is_empty() && here::is_here(address.as_str(), &environment.machine);
         let who = host.user.as_ref().map_or("", UserName::as_str);
-        let name = blake3::hash(format!("{who}@{address}").as_bytes()).to_hex();
-        let socket = sockets.join(&name[..16]);
+        let way: String = jumps.iter().map(|hop| format!(" {hop}")).collect();
+        let name = blake3::hash(format!("{who}@{address}{way}").as_bytes()).to_hex();
+        let socket = environment.sockets.join(&name[..16]);
         let fits = socket.as_os_str().len() <= SOCKET_LIMIT;
-        let own = host.ssh_control == SshControl::Own && fits;
+        let own = host.ssh_control == SshControl::Own && fits && !here;
         Self {
             address,
             user: host.user.clone(),
-            sudo: host.sudo,
+            jumps,
+            sudo: if here { here::sudo(host.sudo) } else { host.sudo },
+            password: None,
             control: host.ssh_control,
             socket: own.then_some(socket),
+            here,
         }
     }
 
@@ -97,6 +133,7 @@ impl Target {
             }
         };
         options.extend(own);
+        options.extend(jump::proxy_command(&self.jumps).map(|way| format!("ProxyCommand={way}")));
         options
     }
 
@@ -108,7 +145,7 @@ impl Target {
         }
     }
 
-    /// Whether commands need `sudo -n`: always, never, or when the login user is not root.
+    /// Whether commands need sudo: always, never, or when the login user is not root.
     pub fn elevates(&self) -> bool {
         match self.sudo {
             Sudo::Always => true,
@@ -119,21 +156,27 @@ impl Target {
 
     /// Runs a script on the host, as root.
     pub fn script(&self, link: Link, script: &str, args: &[&str]) -> Invocation {
-        let elevate = if self.elevates() { "sudo -n -- " } else { "" };
-        let words: Vec<String> = args.iter().map(|a| quote(a)).collect();
-        let remote = format!("{elevate}/bin/sh -s -- {}", words.join(" "));
-        self.command(link, remote.trim_end()).stdin(script)
+        let words = [&["/bin/sh", "-s", "--"], args].concat();
+        self.remote(link, &words).stdin(script)
     }
 
     /// Runs a program on the host, as root; each word is quoted.
     pub fn remote(&self, link: Link, words: &[&str]) -> Invocation {
-        let elevate = if self.elevates() { "sudo -n -- " } else { "" };
         let words: Vec<String> = words.iter().map(|w| quote(w)).collect();
-        self.command(link, &format!("{elevate}{}", words.join(" ")))
+        let words = words.join(" ");
+        if !self.elevates() {
+            return self.command(link, &words);
+        }
+        let line = elevated(&words, self.password.is_some());
+        self.command(link, &line).secret(self.password.clone())
     }
 
     /// Runs a constant command on the host, as the login user.
     pub fn command(&self, link: Link, remote: &str) -> Invocation {
+        if self.here {
+            let args = ["-c".to_owned(), remote.to_owned()];
+            return Invocation::new("/bin/sh", args).timeout(LONGEST);
+        }
         let mut args = vec!["-T".to_owned()];
         for option in self.options(link) {
             args.extend(["-o".to_owned(), option]);
@@ -142,13 +185,26 @@ impl Target {
             args.extend(["-l".to_owned(), user.to_string()]);
         }
         args.extend(["--".to_owned(), self.address.to_string(), remote.to_owned()]);
-        Invocation::new("ssh", args).timeout(Duration::from_secs(3600))
+        Invocation::new("ssh", args).timeout(LONGEST)
     }
 
-    /// `NIX_SSHOPTS` for nix's own ssh; nix splits it at spaces, and no option of ours holds one.
-    pub fn nix_sshopts(&self, link: Link) -> String {
-        let words: Vec<String> = self.options(link).iter().map(|o| format!("-o {o}")).collect();
-        words.join(" ")
+    /// `NIX_SSHOPTS` for Nix's own ssh. Nix before 2.28 splits it at spaces whatever the quotes
+    /// (`ssh.cc`), and a `ProxyCommand` is full of them: that goes into a file, with its text,
+    /// which has to be there first and then reads the configuration that ssh would have read.
+    pub fn nix_sshopts(&self, link: Link, folder: &Path) -> (String, Option<(PathBuf, String)>) {
+        let (proxy, plain): (Vec<String>, Vec<String>) =
+            self.options(link).into_iter().partition(|o| o.starts_with("ProxyCommand="));
+        let mut words: Vec<String> = plain.iter().map(|o| format!("-o {o}")).collect();
+        let file = proxy.first().and_then(|o| o.split_once('=')).map(|(_, way)| {
+            let text = format!(
+                "Host *\n  ProxyCommand {way}\nInclude ~/.ssh/config\nInclude {SYSTEM_CONFIG}\n"
+            );
+            let name = blake3::hash(text.as_bytes()).to_hex();
+            let path = folder.join(format!("{}.conf", &name[..16]));
+            words.push(format!("-F {}", path.display()));
+            (path, text)
+        });
+        (words.join(" "), file)
     }
 }
 
@@ -183,7 +239,7 @@ pub enum Failure {
 pub fn diagnose(err: &[String]) -> Failure {
     let text = err.join("\n");
     let has = |words: &[&str]| words.iter().any(|w| text.contains(w));
-    let last = err.iter().rev().find(|l| !l.trim().is_empty()).cloned().unwrap_or_default();
+    let last = last_words(err);
     if has(&[
         "Host key verification failed",
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
@@ -194,6 +250,8 @@ pub fn diagnose(err: &[String]) -> Failure {
     } else if has(&[
         "sudo: a password is required",
         "sudo: command not found",
+        "incorrect password attempt",
+        "no password was provided",
         "is not in the sudoers",
         "not allowed to execute",
     ]) {
@@ -213,6 +271,21 @@ pub fn diagnose(err: &[String]) -> Failure {
     } else {
         Failure::Broken(last)
     }
+}
+
+/// The last line that says why. Behind a hop that failed comes what the ssh around it makes of
+/// that, which says nothing; but for a host key, what it says of the key is before its last line.
+fn last_words(err: &[String]) -> String {
+    const ECHOES: [&str; 5] = [
+        "Connection closed by UNKNOWN port",
+        "kex_exchange_identification",
+        "stdio forwarding failed",
+        "Host key verification failed.",
+        "Connection to UNKNOWN port",
+    ];
+    let said = || err.iter().rev().filter(|l| !l.trim().is_empty());
+    let telling = said().find(|l| !ECHOES.iter().any(|e| l.contains(e)));
+    telling.or_else(|| said().next()).cloned().unwrap_or_default()
 }
 
 impl Failure {

@@ -9,7 +9,7 @@ use nixdeploy::world::{Ended, Stream};
 use super::shown;
 use crate::support::home::Desk;
 use crate::support::scripted::{Play, Scripted, line};
-use crate::support::stage::{GO, deploy, good, is, play, session};
+use crate::support::stage::{GO, TX, deploy, good, is, play, session};
 
 /// The mark. Its letters are in no other text, and it is one that each form of a secret allows.
 pub(super) const CANARY: &str = "C4narySecretC4nary";
@@ -95,7 +95,7 @@ async fn s12_what_a_host_prints_of_secrets_is_not_shown() {
     let taken_back = play(good(rules()), deploy()).await;
     assert_eq!(taken_back.exit(), Exit::RolledBack, "{:?}", taken_back.report());
     let logs = dressed().into_iter().map(|text| format!("log={text}"));
-    let words = ["outcome=revert_failed".to_owned(), "reason=token".to_owned()].into_iter();
+    let words = [TX, "outcome=revert_failed", "reason=token"].map(str::to_owned).into_iter();
     let back = Play::says(words.chain(logs).chain(["end=0".to_owned()]));
     let stranded = play(good(rules().on(is("abort"), back)), deploy()).await;
     assert_eq!(stranded.exit(), Exit::Stranded, "{:?}", stranded.report());

@@ -21,9 +21,12 @@ fn admin() -> Target {
     Target {
         address: Address::new("p620").expect("an address"),
         user: Some(UserName::new("admin").expect("a user")),
+        jumps: Vec::new(),
         sudo: Sudo::Auto,
+        password: None,
         control: SshControl::Own,
         socket: None,
+        here: false,
     }
 }
 

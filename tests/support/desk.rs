@@ -28,7 +28,8 @@ const SET_UP: &str = r#"
       git -C "$desk/new" tag fleet "$(git -C "$desk/new" rev-list --max-parents=0 HEAD)"
       mv "$desk/new" "$desk/flake"
     fi
-    cd "$desk/flake"; git reset -q --hard fleet; git clean -qfd"#;
+    for full in state cache; do umount -l "$desk/$full" 2> /dev/null || :; done
+    rm -rf "$desk/nth" "$desk/cache"; cd "$desk/flake"; git reset -q --hard fleet; git clean -qfd"#;
 /// Takes away what tests left on the machine itself.
 const CLEAR: &str = "rm -f /etc/lab/hook /etc/lab/once /etc/lab/refuse /etc/lab/tailscale \
     /var/full /var/brim /boot/full; \
@@ -97,7 +98,7 @@ impl Desk {
     }
 
     fn clear(&self) {
-        let _ = self.on_deployer(SET_UP, &[&self.host]);
+        let _ = self.deployer(SET_UP, &[&self.host]);
         self.inventory("soak_s = 0");
     }
 
@@ -135,7 +136,7 @@ impl Desk {
             "[defaults]\nflake = \"/root/desks/{host}/flake\"\n{DEFAULTS}\n\
              [hosts.{host}]\nuser = \"{user}\"\n{lines}\n"
         );
-        let _ = self.on_deployer(r#"printf %s "$2" > "/root/desks/$1/hosts.toml""#, &[host, &text]);
+        let _ = self.deployer(r#"printf %s "$2" > "/root/desks/$1/hosts.toml""#, &[host, &text]);
     }
 
     /// What is wrong with the machine's configuration from now on, committed; empty: nothing.
@@ -153,10 +154,11 @@ impl Desk {
             cd "/root/desks/$1/flake"; mkdir -p "$(dirname "$2")"; printf %s "$3" > "$2"
             [ -s "$2" ] || rm "$2"
             git add -A; git diff --cached --quiet || git commit -qm "a change""#;
-        let _ = self.on_deployer(script, &[&self.host, path, text]);
+        let _ = self.deployer(script, &[&self.host, path, text]);
     }
 
-    fn on_deployer(&self, script: &str, args: &[&str]) -> Said {
+    /// A command on the deployer that has to succeed.
+    pub(crate) fn deployer(&self, script: &str, args: &[&str]) -> Said {
         let said = self.lab.exec("deployer", &[&["bash", "-euc", script, "-"], args].concat());
         assert_eq!(said.code, 0, "{script}\n{}{}", said.stdout, said.stderr);
         said

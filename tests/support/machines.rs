@@ -180,6 +180,11 @@ impl Lab {
         let _ = self.verb("hook", &[host, script]);
     }
 
+    /// A stand-in of nixos-rebuild on the deployer: `new`, `old` or `none`.
+    pub(crate) fn engine(&self, kind: &str) {
+        let _ = self.verb("engine", &[kind]);
+    }
+
     /// The password that samsung's admin needs for sudo; empty: none.
     pub(crate) fn sudo_password(&self, host: &str, word: &str) {
         let _ = self.verb("sudo-password", &[host, word]);
@@ -206,7 +211,8 @@ impl Lab {
         let n = DEPLOYS.fetch_add(1, Ordering::Relaxed);
         let pid_file = format!("/run/deploy-{}-{n}", std::process::id());
         let shell = "echo $$ > \"$1\"; cd \"$2\" || exit; shift 2; \
-            export XDG_STATE_HOME=$PWD/state; exec nixdeploy \"$@\"";
+            export XDG_STATE_HOME=$PWD/state; [ ! -d nth/bin ] || PATH=$PWD/nth/bin:$PATH; \
+            [ ! -d cache ] || export XDG_CACHE_HOME=$PWD/cache; exec nixdeploy \"$@\"";
         let fixed = ["deployer", "bash", "-c", shell, "deploy", &pid_file, folder];
         let mut command = self.script("exec");
         command.args(fixed).args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -275,6 +281,11 @@ impl Running {
         wait_until(&format!("the deploy to say {words:?}"), limit, || {
             Some(()).filter(|()| self.stderr.so_far().contains(words))
         });
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.stdout.reader.is_finished() && self.stderr.reader.is_finished()
     }
 
     /// Waits for its end.

@@ -4,6 +4,7 @@
 pub(crate) mod desk;
 pub(crate) mod home;
 pub(crate) mod machines;
+pub(crate) mod nth;
 pub(crate) mod rows;
 pub(crate) mod scripted;
 pub(crate) mod stage;
@@ -64,6 +65,7 @@ pub(crate) fn world(folder: &Path, runner: Arc<dyn Runner>) -> World {
         unicode: false,
         arguments: Vec::new(),
         step_summary: None,
+        run: None,
     };
     World {
         runner,

@@ -2,11 +2,12 @@
 //! lab (`tests/fixtures/journey`), so that what no machine does on demand can be asked for.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use nixdeploy::build::FlakeRef;
 use nixdeploy::event::state::RunState;
-use nixdeploy::event::stream::channel;
+use nixdeploy::event::stream::{Stopwatch, channel};
 use nixdeploy::event::{Event, HostReport, Stamped};
 use nixdeploy::exit::{self, Exit};
 use nixdeploy::fleet::Fleet;
@@ -15,7 +16,7 @@ use nixdeploy::pipeline::cancel::Stop;
 use nixdeploy::pipeline::{self, Run, Source};
 use nixdeploy::plan::{Goal, Request, decide};
 use nixdeploy::validate::{self, Strictness, TreeView};
-use nixdeploy::world::{Ended, Invocation, Line, Stream};
+use nixdeploy::world::{Clock, Ended, Invocation, Line, Stream};
 
 use super::scripted::{Play, Scripted, line};
 
@@ -29,6 +30,8 @@ const DRV: &str =
     "/nix/store/j9vi5nkafdiw90msymq3qhiz44mghgda-nixos-system-p510-25.11.20261101.1ab2c3d.drv";
 /// The run of the recordings; with the host's name it makes their transaction's.
 const RUN: &str = "b79ed5";
+/// How an answer says which transaction it is about.
+pub(crate) const TX: &str = "tx=b79ed5ae88df";
 const HOSTS: &str = "[defaults]\nuser = 'root'\nsoak_s = 2\nactivate_timeout_s = 20\n\
     verify_timeout_s = 20\ncommit_timeout_s = 20\n[hosts.p510]\n";
 
@@ -99,13 +102,13 @@ pub(crate) fn recorded(text: &str) -> Play {
 
 /// A complete answer of the guard.
 pub(crate) fn guard(lines: &[&str]) -> Play {
-    Play::says(lines.iter().copied().chain(["end=0"]))
+    Play::says([TX].into_iter().chain(lines.iter().copied()).chain(["end=0"]))
 }
 
 /// The guard's last word after it went back.
 pub(crate) fn reverted() -> Play {
     let pointers = [format!("running={OLD}"), format!("profile={OLD}"), format!("boot={OLD}")];
-    let words = ["outcome=reverted", "reason=aborted by the deployer", "link=system-2-link"];
+    let words = [TX, "outcome=reverted", "reason=aborted by the deployer", "link=system-2-link"];
     Play::says(words.map(str::to_owned).into_iter().chain(pointers).chain(["end=0".to_owned()]))
 }
 
@@ -169,6 +172,8 @@ pub(crate) fn deploy() -> Request {
         verify_unchanged: false,
         ask: false,
         accept_drift: false,
+        external: false,
+        trial_boot: false,
         no_cache: false,
         issue: None,
         message: None,
@@ -178,17 +183,45 @@ pub(crate) fn deploy() -> Request {
 
 /// Plays a journey of p510.
 pub(crate) async fn play(runner: Scripted, request: Request) -> Played {
-    play_as("root", runner, request).await
+    play_at("root", runner, request, 0).await
+}
+
+/// A wall clock that is set by so many milliseconds with every second look at it.
+struct Jumping {
+    clock: Clock,
+    step_ms: i64,
+    looks: AtomicI64,
+}
+
+impl Stopwatch for Jumping {
+    fn epoch_ms(&self) -> i64 {
+        let looks = self.looks.fetch_add(1, Ordering::Relaxed);
+        self.clock.epoch_ms() + looks / 2 * self.step_ms
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        self.clock.monotonic_ms()
+    }
+}
+
+/// The same by a wall clock that jumps.
+pub(crate) async fn play_by(runner: Scripted, request: Request, step_ms: i64) -> Played {
+    play_at("root", runner, request, step_ms).await
 }
 
 /// Plays a journey of p510 with this login user.
 pub(crate) async fn play_as(user: &str, runner: Scripted, request: Request) -> Played {
+    play_at(user, runner, request, 0).await
+}
+
+async fn play_at(user: &str, runner: Scripted, request: Request, step_ms: i64) -> Played {
     let hosts = HOSTS.replace("'root'", &format!("'{user}'"));
     let folder = tempfile::tempdir().expect("a folder");
     let runner = runner.shared();
     let world = super::world(folder.path(), runner.clone());
     let fleet: Fleet = parse(Path::new("/fleet/hosts.toml"), &hosts).expect("a fleet");
-    let (emitter, mut events) = channel(Arc::new(world.clock));
+    let wall = Jumping { clock: world.clock, step_ms, looks: AtomicI64::new(0) };
+    let (emitter, mut events) = channel(Arc::new(wall));
     let plan = decide(&request, &fleet.hosts);
     let view = TreeView { id: "tree".to_owned(), root: "/".into(), nix_files: Vec::new() };
     let clear = emitter.clone();

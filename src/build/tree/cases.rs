@@ -33,6 +33,7 @@ impl Repository {
             unicode: false,
             arguments: Vec::new(),
             step_summary: None,
+            run: None,
         };
         let world = World {
             runner: Arc::new(process::System),

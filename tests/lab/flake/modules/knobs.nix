@@ -61,6 +61,8 @@ in
     tailscale = word "what tailscale status says: Running, Stopped, NeedsLogin, hang (null: /etc/lab/tailscale, and without it no daemon)";
     # reboot
     bootFails = flag "stage 2 fails: the machine does not come up";
+    bootHangs = flag "stage 2 hangs: the machine is on and says nothing";
+    bootctl = mkOption { type = types.bool; default = true; description = "the loader can be told an entry for one start"; };
   };
 
   config = mkMerge [

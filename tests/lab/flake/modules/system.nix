@@ -17,7 +17,7 @@ let
   # tools of the base tree that NixOS would have in sw/bin
   # what a NixOS system puts on PATH by itself: bash, coreutils, util-linux, findutils, gawk, procps, systemd, nix, ...
   baseTools = [
-    "awk" "basename" "bash" "bootctl" "busctl" "cat" "chmod" "chown" "cmp" "comm" "cp" "cut" "date" "dd" "df" "diff" "dirname"
+    "awk" "base64" "basename" "bash" "busctl" "cat" "chmod" "chown" "cmp" "comm" "cp" "cut" "date" "dd" "df" "diff" "dirname"
     "dmesg" "du" "env" "expr" "false" "find" "findmnt" "flock" "free" "gawk" "getent" "git" "grep" "gzip" "head"
     "hostname" "hostnamectl" "id" "ip" "join" "journalctl" "kill" "less" "ln" "logger" "loginctl" "ls" "lsblk" "md5sum"
     "mkdir" "mkfifo" "mktemp" "mount" "mountpoint" "mv" "nft" "nix" "nix-build" "nix-channel" "nix-collect-garbage"
@@ -46,6 +46,15 @@ let
     esac
   '';
 
+  # the loader's variables are files of /boot here (see firmware)
+  bootctl = make.script "bootctl" ''
+    #!/bin/bash
+    [ "$1" = set-oneshot ] || { echo "bootctl of the lab: only set-oneshot" >&2; exit 1; }
+    if [ -z "$2" ]; then rm -f /boot/loader/oneshot; exit; fi
+    [ -e "/boot/loader/entries/$2" ] || { echo "no entry $2" >&2; exit 1; }
+    echo "$2" > /boot/loader/oneshot
+  '';
+
   sw = make.run "system-path" { paths = config.environment.systemPackages; } ''
     mkdir -p "$out/bin" "$out/share"
     for t in ${toString baseTools}; do
@@ -54,6 +63,7 @@ let
       done
     done
     ln -s ${nixosVersion} "$out/bin/nixos-version"
+    ${lib.optionalString config.lab.bootctl "ln -s ${bootctl} \"$out/bin/bootctl\""}
     for p in $paths; do
       for b in "$p"/bin/*; do [ -e "$b" ] && ln -sfn "$b" "$out/bin/"; done
       for s in "$p"/share/*; do [ -e "$s" ] && ln -sfn "$s" "$out/share/"; done
@@ -104,6 +114,7 @@ let
     export PATH=/usr/bin:/bin:/usr/sbin:/sbin
     echo "<<< NixOS Stage 2: $systemConfig >>>"
     ${lib.optionalString config.lab.bootFails "echo 'lab.bootFails: kernel panic'; exit 1"}
+    ${lib.optionalString config.lab.bootHangs "echo 'lab.bootHangs'; exec sleep infinity"}
     "$systemConfig/activate"
     ln -sfn "$systemConfig" /run/booted-system
     ln -sfn /run/booted-system /nix/var/nix/gcroots/booted-system

@@ -1,15 +1,12 @@
-//! Which paths of a closure a host lacks: one script, asked once, the whole list at once.
+//! Which of a list of paths a host lacks: one script, asked once, the whole list at once.
 
 use crate::event::harmless;
 use crate::fleet::StorePath;
 use crate::world::ssh::{Link, Target};
 use crate::world::{Stream, World};
 
-use super::read::lean;
-use super::refused::Refused;
-
 /// The script.
-pub const SCRIPT: &str = include_str!("missing.sh");
+const SCRIPT: &str = include_str!("missing.sh");
 /// A list of tens of thousands of paths takes a second.
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(120);
 
@@ -17,16 +14,15 @@ const LIMIT: std::time::Duration = std::time::Duration::from_secs(120);
 /// script.
 ///
 /// # Errors
-/// When the answer breaks off.
+/// With how it ended, when the answer breaks off.
 pub async fn missing(
     world: &World,
     target: &Target,
     link: Link,
     paths: &[StorePath],
-) -> Result<Vec<StorePath>, Refused> {
-    let broken = |said: &str| Refused::Unreadable { said: vec![harmless::line(said)] };
-    let invocation = target.script(link, &lean(SCRIPT), &[]).conversing().timeout(LIMIT);
-    let mut talk = world.start(invocation).await.map_err(|e| broken(&e.to_string()))?;
+) -> Result<Vec<StorePath>, String> {
+    let invocation = target.script(link, SCRIPT, &[]).conversing().timeout(LIMIT);
+    let mut talk = world.start(invocation).await.map_err(|e| harmless::line(&e.to_string()))?;
     let (mut lacks, mut complete, mut last) = (Vec::new(), false, String::new());
     while let Some(line) = talk.line().await {
         match (line.stream, line.text.split_once('=')) {
@@ -44,5 +40,5 @@ pub async fn missing(
         }
     }
     let ended = talk.end().await;
-    if complete { Ok(lacks) } else { Err(broken(&format!("{ended}: {last}"))) }
+    if complete { Ok(lacks) } else { Err(harmless::line(&format!("{ended}: {last}"))) }
 }
