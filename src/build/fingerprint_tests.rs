@@ -1,4 +1,4 @@
-//! Every way to be stale that platform.md section 4 lists, against real git repositories. Nix is
+//! Every way to be stale that we know of, against real git repositories. Nix is
 //! played, as only its answers about itself matter here; the cases with real Nix are in
 //! tests/bench/README.md.
 

@@ -1,7 +1,7 @@
 //! What the report of a run says, section by section, without a form: Markdown and the text for
 //! the terminal are drawn from the same list.
 //!
-//! Everything of `product.md` "Report" is here: status and times, what changed, each phase,
+//! In this order: status and times, what changed, each phase,
 //! health, warnings with their number and what to do, the system against its baseline, advice.
 
 use super::look::{Look, Mark, bytes, count, exact, growth, short};

@@ -2,7 +2,7 @@
 //!
 //! One ssh session carries everything: the checks, the request to commit and the reading back. It
 //! is new from the first packet on, since commands over a living master still answer when nobody
-//! can log in any more (activation.md, section 1, point 4). `baseline` asks the same of the host
+//! can log in any more. `baseline` asks the same of the host
 //! before the activation, over the shared link. This slice decides nothing: it brings findings,
 //! and `plan::verdict` decides.
 

@@ -1,7 +1,7 @@
 //! Units: how the host tells of them, and what their states mean against the baseline.
 //!
 //! switch-to-configuration resets failures on its way and sees only the first quarter second, and
-//! a crash loop is never "failed" (activation.md, section 4): so states are compared with those
+//! a crash loop was never listed as failed where it was tried: so states are compared with those
 //! before the activation, and restarts with those right after it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use crate::plan::{Finding, Severity};
 
 /// Units kept; no host has as many.
 const UNITS: usize = 4096;
-/// Percent of MemoryMax from which on to warn; 850 of 1024 MiB (product.md) is 83.
+/// Percent of MemoryMax from which on to warn; 850 of 1024 MiB is 83.
 const MEMORY_PERCENT: u64 = 80;
 
 /// Restarts by systemd, by unit; units with none are left out.
