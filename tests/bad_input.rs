@@ -260,7 +260,7 @@ mod lab {
     fn a_flake_that_does_not_evaluate() {
         unharmed(|desk| {
             desk.knob("lab.evalError = true;");
-            let words = ["lab.evalError is set", "Failed assertions"];
+            let words = ["lab.evalError is set", "nixdeploy logs"];
             let _ = ends(desk, "quick-deploy HOST", 4, &words);
             let _ = ends(desk, "build HOST", 4, &words);
         });
