@@ -37,7 +37,7 @@ pub const TABLE: &[(Exit, &str)] = &[
     (Exit::Refused, "host unchanged: unreachable, locked, or refused before anything changed"),
     (Exit::RolledBack, "failed, reverted, and the revert was verified"),
     (Exit::Staged, "staged for boot only; not running yet"),
-    (Exit::Unknown, "contact lost; the host decides by itself by a stated time"),
+    (Exit::Unknown, "no last word of a host; it decides by itself by a stated time"),
     (Exit::Stranded, "revert failed or state unproven: a person is needed"),
     (Exit::Foreign, "somebody else changed the host meanwhile; stood down"),
     (Exit::Declined, "refused: risk gate, or the answer was no"),
@@ -99,12 +99,14 @@ pub fn of_host(host: &HostState) -> Exit {
     }
 }
 
-/// The code of a run.
+/// The code of a run. 130 says that something was left undone or taken back because somebody asked
+/// to stop: a signal that came too late for that changes nothing.
 pub fn of_run(state: &RunState, detailed: bool) -> Exit {
     let codes: Vec<Exit> = state.hosts.iter().map(of_host).collect();
     let worst = worst(codes.iter().copied());
     let grave = matches!(worst, Exit::Stranded | Exit::Unknown);
-    if !grave && (state.interrupted.is_some() || codes.contains(&Exit::Interrupted)) {
+    let cut = state.interrupted.is_some() && (codes.is_empty() || codes.contains(&Exit::Internal));
+    if !grave && (cut || codes.contains(&Exit::Interrupted)) {
         return Exit::Interrupted;
     }
     let changes = |h: &HostState| {

@@ -126,12 +126,31 @@ fn the_worst_host_decides_in_the_documented_order() {
 
 #[test]
 fn an_interrupt_replaces_all_but_the_two_that_need_somebody() {
+    let committed = Some(Outcome::Committed { reboot_required: false });
     let outcomes = [
-        (Outcome::RolledBack, Exit::Interrupted),
-        (Outcome::Committed { reboot_required: false }, Exit::Interrupted),
-        (Outcome::Internal, Exit::Interrupted),
-        (Outcome::Unknown { decides_by_ms: 1 }, Exit::Unknown),
-        (Outcome::Stranded, Exit::Stranded),
+        (Some(Outcome::Interrupted { reverted: true }), Exit::Interrupted),
+        (Some(Outcome::Interrupted { reverted: false }), Exit::Interrupted),
+        (Some(Outcome::Internal), Exit::Interrupted),
+        (None, Exit::Interrupted),
+        (Some(Outcome::Unknown { decides_by_ms: 1 }), Exit::Unknown),
+        (Some(Outcome::Stranded), Exit::Stranded),
+    ];
+    for (outcome, code) in outcomes {
+        let state = run(&[committed.clone(), outcome.clone()], Some("SIGINT"));
+        assert_eq!(exit::of_run(&state, false), code, "{outcome:?}");
+    }
+    assert_eq!(exit::of_run(&run(&[], Some("SIGINT")), false), Exit::Interrupted);
+}
+
+#[test]
+fn a_signal_that_left_nothing_undone_changes_no_exit_code() {
+    let outcomes = [
+        (Outcome::Committed { reboot_required: false }, Exit::Done),
+        (Outcome::Unchanged { verified: false }, Exit::Done),
+        (Outcome::Staged, Exit::Staged),
+        (Outcome::RolledBack, Exit::RolledBack),
+        (Outcome::NotBuilt, Exit::NotBuilt),
+        (refused(false), Exit::Refused),
     ];
     for (outcome, code) in outcomes {
         let state = run(&[Some(outcome.clone())], Some("SIGINT"));

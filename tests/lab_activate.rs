@@ -9,7 +9,11 @@ mod lab {
     const IMPATIENT: &str = "verify_timeout_s = 5";
 
     /// Nobody could tell the guard anything; the deployer found the host again afterwards.
-    const BY_ITSELF: &[&str] = &["no commit before the deadline", "back to generation"];
+    const BY_ITSELF: &[&str] = &[
+        "; it took itself back",
+        "by its guard; back to generation",
+        "no commit before the deadline",
+    ];
 
     /// Ends every ssh session of the machine, as a network does that drops its connections.
     const DROP_SESSIONS: &str = "pkill -KILL -f '^sshd-session: ' || pkill -KILL -f '^sshd: '";

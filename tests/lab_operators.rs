@@ -176,7 +176,11 @@ mod lab {
                 running.heard("rollback started");
                 running.signal("INT");
             },
-            says: &["left alone: transaction", "decides by itself", "nixdeploy resume"],
+            says: &[
+                "left alone at the second request: transaction",
+                "without a last word of it; the host decides by itself by",
+                "nixdeploy resume",
+            ],
             ..INTERRUPTED
         };
     }

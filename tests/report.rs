@@ -142,7 +142,11 @@ fn the_question_says_what_is_at_stake_in_few_lines() {
     assert_snapshot!("question", text);
     assert!(text.lines().all(|l| columns_of(l) <= 80));
     let nothing = changes::offers(&[(&host("p620"), &Default::default())], &Look::plain());
-    assert_eq!(nothing, "p620\n  packages unknown\n  no units are touched\n");
+    assert_eq!(
+        nothing,
+        "p620\n  packages unknown\n  nothing that runs is touched; units that are new \
+         may be started\n"
+    );
 }
 
 #[test]

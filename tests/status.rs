@@ -34,6 +34,7 @@ struct Invented {
     answer: Result<Facts, Refused>,
     wanted: Result<StorePath, Trouble>,
     record: Option<Record>,
+    goes_on: bool,
     last: Option<(&'static str, i64)>,
     seen: Option<i64>,
 }
@@ -65,7 +66,7 @@ fn facts() -> Facts {
 
 fn invented(name: &'static str, answer: Result<Facts, Refused>) -> Invented {
     let (wanted, last) = (Ok(system("p620")), Some(("changed", 2)));
-    Invented { name, answer, wanted, record: None, last, seen: None }
+    Invented { name, answer, wanted, record: None, goes_on: false, last, seen: None }
 }
 
 fn with(name: &'static str, change: impl FnOnce(&mut Facts)) -> Invented {
@@ -110,6 +111,7 @@ fn record(step: Step) -> Record {
         new: system("new"),
         boot_id: "another".to_owned(),
         step,
+        decides_by_ms: None,
     }
 }
 
@@ -140,6 +142,7 @@ fn board(hosts: Vec<Invented>, ping: bool) -> Board {
             answer: &answer,
             wanted: Some(&wanted).filter(|_| !ping),
             record: it.record.as_ref(),
+            goes_on: it.goes_on,
             last_deploy: it.last.map(|(result, hours)| LastDeploy {
                 run,
                 rollback: false,
@@ -259,6 +262,18 @@ fn a_transaction_is_told_with_the_next_command() {
     let mut gone = silent("samsung");
     gone.record = Some(record(Step::Go));
     assert_snapshot!(status(vec![alive, ours, left, unheard, gone]));
+}
+
+#[test]
+fn a_run_that_goes_on_here_is_left_to_whoever_runs_it() {
+    let held = |goes_on| {
+        let record = Some(record(Step::Go));
+        status(vec![Invented { record, goes_on, ..with("p510", in_transaction(true, "")) }])
+    };
+    let text = held(true);
+    assert!(text.contains("goes on in another process"), "{text}");
+    assert!(!text.contains("nixdeploy resume") && !text.contains("nixdeploy abort"), "{text}");
+    assert!(held(false).contains("nixdeploy resume"), "{}", held(false));
 }
 
 #[test]

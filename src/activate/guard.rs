@@ -156,6 +156,8 @@ pub struct Status {
     pub uptime_s: u64,
     /// When it decides by itself, in seconds since that boot.
     pub deadline_s: Option<u64>,
+    /// When the activation was over and it began to wait for a commit, in the same seconds.
+    pub observing_s: Option<u64>,
     /// Whether the activation was started.
     pub started: bool,
     /// How the activation ended.
@@ -258,6 +260,11 @@ pub fn read(line: &str) -> Said {
 }
 
 impl Status {
+    /// Seconds that it waits for a commit, once the activation is over.
+    pub fn waited_s(&self) -> Option<u64> {
+        self.deadline_s?.checked_sub(self.observing_s?)
+    }
+
     /// Takes in one `key=value`; unknown keys are ignored.
     pub fn learn(&mut self, key: &str, value: &str) {
         match key {
@@ -269,6 +276,7 @@ impl Status {
             "boot_id" => value.clone_into(&mut self.boot_id),
             "uptime" => self.uptime_s = value.parse().unwrap_or(0),
             "deadline" => self.deadline_s = value.parse().ok(),
+            "observing" => self.observing_s = value.parse().ok(),
             "started" => self.started = true,
             "act" => self.act = Some(act_end(value)),
             "decision" => self.decision = Some(value.to_owned()).filter(|v| !v.is_empty()),
@@ -348,6 +356,13 @@ mod tests {
         assert_eq!(read.act, Some(ActEnd::Exited(4)));
         assert_eq!(read.seconds_left(), 20);
         assert!(read.alive && read.ending.is_none());
+    }
+
+    #[test]
+    fn the_guards_own_wait_is_told_from_its_record() {
+        let read = status("observing=1910\ndeadline=1922\nreason=no commit before the deadline");
+        assert_eq!(read.waited_s(), Some(12));
+        assert_eq!(status("deadline=1922").waited_s(), None);
     }
 
     #[test]

@@ -18,6 +18,10 @@ use crate::world::{Invocation, World};
 
 /// Lines of the activation kept as evidence.
 const TAIL: usize = 50;
+/// A host that answers no sooner could not be reached meanwhile.
+const NOTABLE: Duration = Duration::from_secs(2);
+/// How long ssh itself takes to notice that nobody answers (its ServerAlive options, ssh.rs).
+const UNNOTICED: Duration = Duration::from_secs(15);
 /// Waits between attempts to reconnect; the last one repeats.
 const BACKOFF_S: [u64; 6] = [1, 2, 4, 8, 16, 30];
 
@@ -51,6 +55,15 @@ pub struct Hand {
     pub tx: Tx,
     seen: Mutex<HashSet<String>>,
     tail: Mutex<VecDeque<String>>,
+    contact: Mutex<Contact>,
+}
+
+/// When the host was heard, and for how long it was not; times of the run's clock.
+#[derive(Debug, Default)]
+struct Contact {
+    heard: Duration,
+    missed: Option<Duration>,
+    longest: Option<Duration>,
 }
 
 impl Hand {
@@ -64,6 +77,7 @@ impl Hand {
             tx,
             seen: Mutex::default(),
             tail: Mutex::default(),
+            contact: Mutex::default(),
         }
     }
 
@@ -112,6 +126,7 @@ impl Hand {
 
     /// Takes in a line; true when it was the last of a complete answer.
     pub fn hear(&self, line: &str, status: &mut Status) -> bool {
+        self.contact().heard = self.world.clock.elapsed();
         match read(line) {
             Said::Line { cursor, text } => self.pass_on(cursor, text),
             Said::Fact(key, value) => status.learn(&key, &value),
@@ -135,6 +150,29 @@ impl Hand {
         }
     }
 
+    fn contact(&self) -> std::sync::MutexGuard<'_, Contact> {
+        self.contact.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Somebody else could not reach the host from this moment on: a gap begins no later.
+    pub fn missed(&self, since: Duration) {
+        self.contact().missed.get_or_insert(since);
+    }
+
+    /// Somebody else waited so many milliseconds for an answer of the host.
+    pub fn waited(&self, ms: u64) {
+        let gap = Duration::from_millis(ms);
+        if gap >= NOTABLE {
+            let mut contact = self.contact();
+            contact.longest = contact.longest.max(Some(gap));
+        }
+    }
+
+    /// The longest time without contact, in whole seconds; `None`: it was never lost.
+    pub fn longest_gap_s(&self) -> Option<u64> {
+        self.contact().longest.map(|gap| gap.as_secs())
+    }
+
     /// The last lines of the activation, for the report.
     pub fn last_lines(&self) -> Vec<String> {
         let tail = self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -146,15 +184,16 @@ impl Hand {
         self.insist_since(None, verb, arg, limit).await
     }
 
-    /// The same after contact was lost in a session of the caller's.
+    /// The same after contact was lost in a session of the caller's, that had asked then.
     pub async fn insist_since(
         &self,
-        mut lost_at: Option<Duration>,
+        lost_at: Option<Duration>,
         verb: Verb,
         arg: Option<&str>,
         limit: Duration,
     ) -> Answer {
         let clock = self.world.clock;
+        let mut lost_at = lost_at.map(|begun| self.silent_since(begun));
         let began = clock.elapsed();
         let mut waits = BACKOFF_S.into_iter().chain(std::iter::repeat(BACKOFF_S[5]));
         loop {
@@ -170,7 +209,7 @@ impl Hand {
             tracing::debug!(?failure, "contact lost");
             if lost_at.is_none() {
                 end_master(&self.target).await;
-                lost_at = Some(clock.elapsed());
+                lost_at = Some(self.silent_since(asked));
             }
             let wait = Duration::from_secs(waits.next().unwrap_or(BACKOFF_S[5]));
             if clock.elapsed() - began + wait < limit {
@@ -184,9 +223,21 @@ impl Hand {
         }
     }
 
+    /// Since when nothing was heard of the host, as far as that can be told when a request made
+    /// then breaks off: ssh needs its time to notice.
+    fn silent_since(&self, asked: Duration) -> Duration {
+        let now = self.world.clock.elapsed();
+        self.contact().heard.max(asked).max(now.saturating_sub(UNNOTICED))
+    }
+
     fn found_again(&self, lost_at: Option<Duration>) {
+        let mut contact = self.contact();
+        let missed = contact.missed.take();
         let Some(at) = lost_at else { return };
+        let at = missed.map_or(at, |missed| missed.min(at));
         let gap = self.world.clock.elapsed().saturating_sub(at);
+        contact.longest = contact.longest.max(Some(gap));
+        drop(contact);
         let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
         self.emitter.emit(Event::Reconnected { host: self.host.clone(), gap_ms });
     }

@@ -30,6 +30,9 @@ pub struct Record {
     pub boot_id: String,
     /// How far we went.
     pub step: Step,
+    /// By when its guard decides by itself, milliseconds since the epoch, from `go` on.
+    #[serde(default)]
+    pub decides_by_ms: Option<i64>,
 }
 
 /// How far a transaction went, written before the step is taken.
@@ -46,6 +49,20 @@ pub enum Step {
     Abort,
     /// There is an outcome.
     Done,
+}
+
+/// By when the guard decides: told at `go`, and from there on what was written down then.
+pub fn decides_by_ms(
+    state: &Path,
+    host: &HostName,
+    step: Step,
+    fresh: impl FnOnce() -> i64,
+) -> Option<i64> {
+    match step {
+        Step::Hold => None,
+        Step::Go => Some(fresh()),
+        Step::Commit | Step::Abort | Step::Done => read(state, host)?.decides_by_ms,
+    }
 }
 
 impl Record {
@@ -95,8 +112,13 @@ mod tests {
             new: path("new").expect("path"),
             boot_id: "b".to_owned(),
             step: Step::Go,
+            decides_by_ms: Some(7),
         };
         write(folder.path(), &record).expect("written");
+        let decides = |step| decides_by_ms(folder.path(), &record.host, step, || 9);
+        assert_eq!(decides(Step::Hold), None);
+        assert_eq!(decides(Step::Go), Some(9));
+        assert_eq!(decides(Step::Abort), Some(7), "as it was told at go");
         assert_eq!(read(folder.path(), &record.host), Some(record));
     }
 }

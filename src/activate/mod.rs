@@ -17,7 +17,9 @@ use hand::Answer;
 use hold::WayBack;
 
 use crate::event::Event;
+use crate::event::stream::Stopwatch;
 use crate::plan::policy::Policy;
+use crate::world::World;
 use crate::world::ssh::Failure;
 
 /// Evidence that switch-to-configuration has run, with its way back.
@@ -94,7 +96,7 @@ impl Going {
     /// From here on the guard decides if we do not: said before it is true.
     pub fn begin(mut way_back: WayBack, policy: &Policy) -> Self {
         way_back.settle();
-        announce(&way_back, patience_s(policy));
+        announce(&way_back, policy);
         Self { way_back }
     }
 
@@ -187,13 +189,16 @@ fn why_not(status: Box<Status>) -> Result<Box<Status>, WhyNot> {
     Ok(status)
 }
 
-fn announce(way_back: &WayBack, within_s: u64) {
-    use crate::event::stream::Stopwatch;
+/// By when a guard that is told to go now will have decided, milliseconds since the epoch.
+pub fn decides_by_ms(world: &World, policy: &Policy) -> i64 {
+    world.clock.epoch_ms() + (patience_s(policy) * 1000).cast_signed()
+}
+
+fn announce(way_back: &WayBack, policy: &Policy) {
     let hand = &way_back.hand;
-    let now = hand.world.clock.epoch_ms();
     hand.emitter.emit(Event::Armed {
         host: hand.host.clone(),
         transaction: hand.tx.as_str().to_owned(),
-        decides_by_ms: now + (within_s * 1000).cast_signed(),
+        decides_by_ms: decides_by_ms(&hand.world, policy),
     });
 }

@@ -56,6 +56,10 @@ fn moment(at_ms: i64) -> String {
 /// Both need the run's log, which is where it was begun.
 fn resume_or_abort(known: &Known<'_>, tx: &Transaction) -> Vec<String> {
     let ours = known.record.is_some_and(|r| r.tx == tx.name);
+    if ours && known.goes_on {
+        // whoever runs it ends it; neither command would touch a run that lives
+        return Vec::new();
+    }
     let there = if ours { String::new() } else { format!("  # as {}", tx.owner) };
     let next = |verb| format!("nixdeploy {verb} {}{there}", tx.run);
     vec![next("resume"), next("abort")]
@@ -66,8 +70,11 @@ fn transaction(known: &Known<'_>, facts: &Facts, state: &State) -> Option<Note> 
     match &state.transaction {
         Some(tx) if tx.guarded => {
             let (owner, age, run) = (&tx.owner, span(tx.age_s), &tx.run);
+            let ours = known.record.is_some_and(|r| r.tx == tx.name);
+            let here =
+                if ours && known.goes_on { "; the run goes on in another process" } else { "" };
             let text = format!(
-                "held by {owner} for {age}, run {run}, phase {}: {}",
+                "held by {owner} for {age}, run {run}, phase {}: {}{here}",
                 tx.phase,
                 decides(tx)
             );

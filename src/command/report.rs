@@ -23,7 +23,7 @@ pub fn run(
     if format == Format::Jsonl {
         return lines(&log, &run);
     }
-    let loaded = store::load(&log).map_err(|e| unreadable(&run, &e))?;
+    let loaded = store::load_run(state_dir, &run).map_err(|e| unreadable(&run, &e))?;
     remark(&run, &loaded);
     let state = &loaded.state;
     let text = match format {

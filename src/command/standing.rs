@@ -22,6 +22,8 @@ pub struct Known<'a> {
     pub wanted: Option<&'a Result<Evaluated, Trouble>>,
     /// Our own record of the last transaction there.
     pub record: Option<&'a Record>,
+    /// Whether the run of that record lives, in another process of this machine.
+    pub goes_on: bool,
     /// The last run that changed it, or tried to.
     pub last_deploy: Option<LastDeploy>,
     /// The last run that reached it.

@@ -28,6 +28,7 @@ use crate::preflight::Refused;
 use crate::preflight::read::{Answered, Effort};
 use crate::report::board::{Board, SCHEMA, Trouble, document, lines};
 use crate::report::memory::{LastDeploy, LastSeen, last_deploys, last_seen};
+use crate::report::store;
 use crate::report::waiting::Waiting;
 use crate::report::{Format, Look, table};
 use crate::world::World;
@@ -225,6 +226,7 @@ impl<'a> Looking<'a> {
                 host,
                 answer,
                 wanted: wanted.and_then(|w| w.get(at)),
+                goes_on: record.as_ref().is_some_and(|r| self.lives(r)),
                 record: record.as_ref(),
                 last_deploy: deploys.get(&host.name).cloned(),
                 last_seen: seen.get(&host.name).cloned(),
@@ -247,6 +249,10 @@ impl<'a> Looking<'a> {
             exit: exit as u8,
             hosts: rows,
         }
+    }
+
+    fn lives(&self, record: &journal::Record) -> bool {
+        store::lives(&self.world.environment.state, &record.run)
     }
 
     /// Says what is awaited, after a while.

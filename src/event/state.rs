@@ -47,6 +47,8 @@ pub struct RunState {
     pub interrupted: Option<String>,
     /// Whether the last event was seen.
     pub finished: bool,
+    /// Whether its process still lives: known of a kept log only, and not from its events.
+    pub alive: bool,
 }
 
 /// Everything known of one host.
@@ -98,6 +100,26 @@ pub struct HostState {
     pub began_ms: Option<u64>,
     /// Milliseconds into the run when it finished.
     pub finished_ms: Option<u64>,
+    /// What is known beyond the run's own events.
+    pub beyond: Beyond,
+}
+
+/// What is known of a host without a last word, beyond the events of its run: told from other
+/// kept logs.
+#[derive(Debug, Clone, Default)]
+pub enum Beyond {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The run goes on in another process.
+    Going,
+    /// A later run found out what became of it.
+    Found {
+        /// That run.
+        run: String,
+        /// What it said of the host.
+        report: Box<HostReport>,
+    },
 }
 
 impl HostState {
@@ -126,6 +148,7 @@ impl HostState {
             report: None,
             began_ms: None,
             finished_ms: None,
+            beyond: Beyond::Nothing,
         }
     }
 }

@@ -229,7 +229,12 @@ pub async fn end(
     if let Some(evidence) = spoken(&what) {
         journey.run.emitter.emit(Event::Captured { host: journey.host.name.clone(), evidence });
     }
+    let waited_s = match &what {
+        Returned::Restored(status) => status.waited_s(),
+        _ => None,
+    };
     let mut said = returned(&journey.host.name, why, known.before(), what, now_ms);
+    ending::not_reached(&mut said, way_back.hand.longest_gap_s(), waited_s);
     if rebooted {
         return reboot::found_again(journey, known, way_back, said, rebooting).await;
     }

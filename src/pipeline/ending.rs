@@ -1,6 +1,7 @@
 //! Last words: from what a slice found to what is said of the host. Pure.
 
-use crate::activate::guard::Status;
+use crate::activate::guard::{ActEnd, Status};
+use crate::activate::hold::WayBack;
 use crate::activate::returned::Returned;
 use crate::event::{Decider, HostReport, Outcome, Phase, Pointers};
 use crate::fleet::HostName;
@@ -98,6 +99,27 @@ fn restored(said: &mut HostReport, host: &HostName, status: &Status, interrupted
              before"
         ));
     }
+}
+
+/// What the guard gives as its reason when nobody asked it for a commit in time.
+const OVERDUE: &str = "no commit before the deadline";
+
+/// Whether the activation ended well, and the guard went back only because there was no contact.
+pub fn unheard(status: &Status, way_back: &WayBack) -> bool {
+    let ended = matches!(status.act, Some(ActEnd::Exited(0 | 4)));
+    ended && status.reason == OVERDUE && way_back.hand.longest_gap_s().is_some()
+}
+
+/// Says of a host that its guard took back why nobody asked it for a commit.
+pub fn not_reached(said: &mut HostReport, gap_s: Option<u64>, waited_s: Option<u64>) {
+    let because = match (gap_s, waited_s) {
+        _ if said.note != OVERDUE => return,
+        (Some(gap), _) => format!("the host could not be reached for {gap} s"),
+        (None, Some(waited)) => format!("its guard heard nothing for {waited} s"),
+        (None, None) => return,
+    };
+    let note = format!("{because}; it took itself back");
+    said.causes.insert(0, std::mem::replace(&mut said.note, note));
 }
 
 /// Which rung of the ladder brought the host back, when the first did not.

@@ -76,9 +76,13 @@ pub(super) async fn look(
         }
     }
     soak(journey).await;
+    let began = journey.run.world.clock.elapsed();
     let looked = match examine_again(journey, &request, &expect).await {
-        Ok((examined, session)) => Ok((at_the_door(journey, offered, examined).await, session)),
-        lost => lost,
+        Ok((examined, session)) => {
+            way_back.hand.waited(session.greeted_ms());
+            Ok((at_the_door(journey, offered, examined).await, session))
+        }
+        lost => lost.inspect_err(|_| way_back.hand.missed(began)),
     };
     // A unit failed and nobody new can log in: who is already in may still say which, and why.
     if looked.is_err() && activated.end() == ActEnd::Exited(4) {

@@ -31,7 +31,7 @@ use futures_util::future::{BoxFuture, FutureExt, Shared};
 use crate::activate::{self, journal};
 use crate::build::FlakeRef;
 use crate::build::tree::Reading;
-use crate::event::stream::{Emitter, Stopwatch};
+use crate::event::stream::Emitter;
 use crate::event::{Event, HostReport, Outcome, Phase};
 use crate::fleet::{Fleet, Host, HostName};
 use crate::plan::{Finding, HostPlan, Plan, Request, Severity};
@@ -160,13 +160,10 @@ fn abandoned(run: &Run, step: &HostPlan) -> HostReport {
     let Some(record) = record.filter(|r| r.run == run.name && r.is_armed()) else {
         return *ending::interrupted(Phase::Facts);
     };
-    let left_s = activate::longest_s(&step.policy);
-    let decides_by_ms = run.world.clock.epoch_ms() + (left_s * 1000).cast_signed();
-    let note = format!(
-        "left alone: transaction {} decides by itself within {} min at most",
-        record.tx,
-        left_s.div_ceil(60)
-    );
+    let fresh = || activate::decides_by_ms(&run.world, &step.policy);
+    let decides_by_ms = record.decides_by_ms.unwrap_or_else(fresh);
+    let note =
+        format!("left alone at the second request: transaction {} decides by itself", record.tx);
     let mut report = ending::report(Outcome::Unknown { decides_by_ms }, Phase::Activate, note);
     report.decided_by = crate::event::Decider::Guard;
     report.next = vec!["nixdeploy resume".to_owned(), format!("nixdeploy status {}", step.host)];

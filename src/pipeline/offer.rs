@@ -133,6 +133,7 @@ async fn held(journey: &Journey<'_>, known: &Known, toplevel: &StorePath) -> Res
         new: toplevel.clone(),
         boot_id: known.facts.early.boot_id.clone(),
         step: Step::Hold,
+        decides_by_ms: None,
     };
     let earlier = journal::read(&run.world.environment.state, &journey.host.name);
     journal::write(&run.world.environment.state, &entry).map_err(|e| unwritten(journey, &e))?;
@@ -206,6 +207,8 @@ pub(super) fn not_held(journey: &Journey<'_>, address: &Address, error: HoldErro
 
 /// Writes down what is about to be done; a full disk here must not stop a way back.
 pub fn record(journey: &Journey<'_>, way_back: &WayBack, step: Step) {
+    let state = &journey.run.world.environment.state;
+    let fresh = || crate::activate::decides_by_ms(&journey.run.world, &journey.step.policy);
     let entry = Record {
         run: journey.run.name.clone(),
         tx: way_back.hand.tx.as_str().to_owned(),
@@ -214,8 +217,9 @@ pub fn record(journey: &Journey<'_>, way_back: &WayBack, step: Step) {
         new: way_back.new.clone(),
         boot_id: way_back.boot_id.clone(),
         step,
+        decides_by_ms: journal::decides_by_ms(state, &journey.host.name, step, fresh),
     };
-    if let Err(error) = journal::write(&journey.run.world.environment.state, &entry) {
+    if let Err(error) = journal::write(state, &entry) {
         tracing::warn!(%error, "cannot write the journal of transactions");
     }
 }

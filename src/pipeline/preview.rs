@@ -105,7 +105,7 @@ fn affected(units: &UnitChanges) -> String {
     let counts = kinds.iter().filter(|(_, names)| !names.is_empty());
     let told: Vec<String> =
         counts.map(|(fate, names)| format!("{} to {}", names.len(), fate.verb())).collect();
-    if told.is_empty() { "no units are touched".to_owned() } else { told.join(", ") }
+    if told.is_empty() { "nothing that runs is touched".to_owned() } else { told.join(", ") }
 }
 
 /// What the sums found out about the next boot.

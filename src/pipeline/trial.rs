@@ -100,6 +100,7 @@ async fn switching(journey: &Journey<'_>, known: &Known) -> Option<String> {
 /// the request is made again over a connection of its own.
 async fn over(journey: &Journey<'_>, session: Option<Session>, going: &Going) -> First {
     let Some(mut session) = session else { return First::NotAsked };
+    let began = journey.run.world.clock.elapsed();
     let (mut status, mut complete) = (Status::default(), false);
     let way_back = going.way_back();
     let mut heard = |line: &str| complete |= way_back.hand.hear(line, &mut status);
@@ -107,7 +108,7 @@ async fn over(journey: &Journey<'_>, session: Option<Session>, going: &Going) ->
     if asked.is_ok() && complete && status.is_about(&way_back.hand.tx) {
         return First::Told(Box::new(status));
     }
-    First::Lost(journey.run.world.clock.elapsed())
+    First::Lost(began)
 }
 
 /// What switch-to-configuration's end condemns by itself. 4 (a unit failed) does not: whether the
@@ -163,6 +164,11 @@ pub(super) async fn not_activated(
                 ending::halt(Outcome::Refused { code, skipped: false }, Phase::Activate, text);
             halt.next.push(format!("nixdeploy quick-deploy {}", journey.host.name));
             let_go(journey, way_back, halt).await
+        }
+        WhyNot::Decided(status) if ending::unheard(&status, &way_back) => {
+            open.ok("ended; that was heard only after the gap");
+            let why = why(Phase::Verify, &status.reason, Decider::Guard);
+            arrive::await_end(journey, known, way_back, why).await
         }
         WhyNot::Decided(status) => {
             let text = if status.reason.is_empty() { "decided by itself" } else { &status.reason };

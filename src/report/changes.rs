@@ -163,7 +163,9 @@ fn offer(changes: &Changes, look: &Look) -> String {
         }
     }
     if changes.units.kinds().iter().all(|(_, units)| units.is_empty()) {
-        lines.push("  no units are touched".to_owned());
+        // dry-activate does not name what is new and will be started by a target that wants it
+        let said = "  nothing that runs is touched; units that are new may be started";
+        lines.push(said.to_owned());
     }
     lines.extend(reboot(changes, look, "  "));
     lines.join("\n") + "\n"

@@ -55,6 +55,11 @@ pub fn run(state: &RunState, look: &Look) -> Vec<Item> {
     items.push(fact("Total time", short(state.elapsed_ms)));
     items.push(fact("Result", words::tally(state)));
     items.extend(state.interrupted.iter().map(|s| fact("Interrupted by", s.clone())));
+    if state.alive {
+        // there is no exit code before the end
+        items.push(fact("Log", "the run goes on".to_owned()));
+        return items;
+    }
     if !state.finished {
         items.push(fact("Log", "ends before the run did".to_owned()));
     }

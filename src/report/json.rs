@@ -32,7 +32,10 @@ struct Document<'a> {
     /// Whether the run came to its end; a log that was cut off did not.
     complete: bool,
     interrupted: Option<&'a str>,
-    exit: u8,
+    /// `null`: the run goes on.
+    exit: Option<u8>,
+    /// Whether its process lives.
+    alive: bool,
     tree: Tree<'a>,
     hosts: Vec<Host<'a>>,
 }
@@ -51,7 +54,8 @@ struct Host<'a> {
     host: &'a str,
     /// The recap's word.
     result: &'a str,
-    exit: u8,
+    /// `null`: the run goes on, and has no last word on it yet.
+    exit: Option<u8>,
     /// `null`: there is no last word.
     outcome: Option<&'a Outcome>,
     phase: Option<Phase>,
@@ -72,9 +76,20 @@ struct Host<'a> {
     vitals_after: Option<&'a Vitals>,
     findings: Vec<Seen<'a>>,
     evidence: &'a [Evidence],
+    /// What a later run found of a host that this one left undecided.
+    found: Option<Later<'a>>,
     causes: &'a [String],
     recommendations: &'a [String],
     next: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Later<'a> {
+    run: &'a str,
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+    note: &'a str,
+    after: Option<&'a Pointers>,
 }
 
 #[derive(Serialize)]
@@ -108,7 +123,8 @@ pub fn document(state: &RunState) -> String {
         took_ms: state.elapsed_ms,
         complete: state.finished,
         interrupted: state.interrupted.as_deref(),
-        exit: words::exit_of_run(state) as u8,
+        exit: (!state.alive).then(|| words::exit_of_run(state) as u8),
+        alive: state.alive,
         tree: Tree {
             name: cleared.map(|c| c.0.as_str()),
             files: cleared.map(|c| c.1),
@@ -131,7 +147,7 @@ fn host<'a>(state: &'a RunState, host: &'a HostState) -> Host<'a> {
     Host {
         host: host.name.as_str(),
         result: words::result(host, words::goal(state)),
-        exit: words::exit_of_host(host) as u8,
+        exit: (!words::goes_on(host)).then(|| words::exit_of_host(host) as u8),
         outcome: report.map(|r| &r.outcome),
         phase: report.and_then(|r| r.phase).or(host.current.map(|c| c.0)),
         note: report.map_or("", |r| &r.note),
@@ -151,10 +167,17 @@ fn host<'a>(state: &'a RunState, host: &'a HostState) -> Host<'a> {
         vitals_after: host.vitals_after.as_ref(),
         findings: host.findings.iter().map(|(p, f)| Seen { phase: *p, finding: f }).collect(),
         evidence: &host.evidence,
+        found: later(host),
         causes: report.map_or(&[], |r| &r.causes),
         recommendations: &host.recommendations,
         next: words::next(state, host),
     }
+}
+
+fn later(host: &HostState) -> Option<Later<'_>> {
+    let (run, found) = words::found(host)?;
+    let (outcome, note, after) = (&found.outcome, found.note.as_str(), found.after.as_ref());
+    Some(Later { run, outcome, note, after })
 }
 
 fn row<'a>((phase, ended): (&'a Phase, &'a (PhaseResult, String, u64))) -> Row<'a> {

@@ -6,7 +6,7 @@ use super::look::{Ink, Look, Mark, columns_of, growth, short};
 use super::words::{self, Tone};
 use crate::event::state::{HostState, RunState};
 use crate::event::{
-    Changes, Finding, Outcome, PackageChange, Phase, PhaseResult, Severity, UnitFate,
+    Changes, Decider, Finding, Outcome, PackageChange, Phase, PhaseResult, Severity, UnitFate,
 };
 
 /// Lines of one piece of evidence in the recap; the report shows all.
@@ -98,7 +98,12 @@ pub fn failure_head(state: &RunState, host: &HostState, look: &Look) -> Vec<Stri
         Some(phase) => phase.word().to_owned(),
         None => why,
     };
-    let label = if words::tone(host) == Tone::Open { "OPEN" } else { "FAIL" };
+    let label = match host.report.as_ref().map(|r| &r.outcome) {
+        None => "OPEN",
+        // nothing failed: somebody said so
+        Some(Outcome::Declined | Outcome::Interrupted { .. }) => "STOP",
+        Some(_) => "FAIL",
+    };
     let head =
         look.edges(&format!("{label} {}  {told}", host.name), &took.map(short).unwrap_or_default());
     let clock = |ms| look.clock(ms);
@@ -120,7 +125,12 @@ fn returned_text(host: &HostState) -> Option<String> {
     let generation = words::generations(host).now.filter(|_| returned(host))?;
     let (_, note, ms) = host.ended.get(&Phase::Rollback)?;
     let note = if note.is_empty() { "the return was verified" } else { note };
-    Some(format!("rolled back to gen {generation} in {}; {note}", short(*ms)))
+    // What we waited for a guard that had decided by itself is not how long that took.
+    let by = match host.report.as_ref().map(|r| r.decided_by) {
+        Some(Decider::Guard) => "by its guard".to_owned(),
+        _ => format!("in {}", short(*ms)),
+    };
+    Some(format!("rolled back to gen {generation} {by}; {note}"))
 }
 
 /// Everything one needs after a failure: what is true now, evidence, cause, what to type.

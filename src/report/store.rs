@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Sink, json, words};
-use crate::event::state::{HostState, RunState};
+use crate::event::state::{Beyond, HostState, RunState};
 use crate::event::{Event, Outcome, Phase, Stamped};
 use crate::fleet::HostName;
 use crate::world::files;
@@ -84,11 +84,13 @@ impl Entry {
 }
 
 fn open(state: &RunState) -> Vec<HostName> {
-    let undecided = |h: &&HostState| match h.report.as_ref().map(|r| &r.outcome) {
-        None => h.armed.is_some(),
-        Some(outcome) => matches!(outcome, Outcome::Unknown { .. }),
-    };
-    state.hosts.iter().filter(undecided).map(|h| h.name.clone()).collect()
+    let open = |h: &&HostState| undecided(h) && (h.report.is_some() || h.armed.is_some());
+    state.hosts.iter().filter(open).map(|h| h.name.clone()).collect()
+}
+
+/// Whether a host has no last word, or one that leaves open what is true of it.
+fn undecided(host: &HostState) -> bool {
+    host.report.as_ref().is_none_or(|r| matches!(r.outcome, Outcome::Unknown { .. }))
 }
 
 /// A log as it could be read.
@@ -204,6 +206,41 @@ pub fn load(log: &Path) -> io::Result<Loaded> {
     let mut loaded = Loaded::default();
     let (strange, cut) = each(log, |_, stamped| loaded.state.apply(stamped))?;
     Ok(Loaded { strange, cut, ..loaded })
+}
+
+/// Folds the log of a run, with what is known beyond it: whether it goes on, and what later runs
+/// found of hosts that it left without a last word.
+///
+/// # Errors
+/// When its log can not be opened or read.
+pub fn load_run(state_dir: &Path, run: &str) -> io::Result<Loaded> {
+    // Asked first: one that ends meanwhile has a last word in the log that is read after.
+    let lives = lives(state_dir, run);
+    let mut loaded = load(&log_of(state_dir, run))?;
+    let state = &mut loaded.state;
+    state.alive = lives && !state.finished;
+    if state.alive {
+        for host in state.hosts.iter_mut().filter(|h| h.report.is_none()) {
+            host.beyond = Beyond::Going;
+        }
+        return Ok(loaded);
+    }
+    if !state.hosts.iter().any(undecided) {
+        return Ok(loaded);
+    }
+    // Newest first: the last word that was found is the one that counts.
+    let later = list(state_dir).into_iter();
+    for later in later.filter(|e| e.complete && e.recovers.as_deref() == Some(run)) {
+        let Ok(found) = load(&log_of(state_dir, &later.run)) else { continue };
+        for host in state.hosts.iter_mut().filter(|h| undecided(h)) {
+            let report = found.state.host(&host.name).and_then(|h| h.report.clone());
+            if let (Beyond::Nothing, Some(report)) = (&host.beyond, report) {
+                let report = Box::new(report);
+                host.beyond = Beyond::Found { run: later.run.clone(), report };
+            }
+        }
+    }
+    Ok(loaded)
 }
 
 /// Calls `visit` with each line and its event, in order. Returns the number of strange lines, and

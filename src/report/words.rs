@@ -1,8 +1,8 @@
 //! Words for outcomes, phases and hosts: every renderer takes them from here, so no two disagree.
 
 use super::look::{Ink, Mark, columns_of, count};
-use crate::event::state::{HostState, RunState};
-use crate::event::{Finding, Outcome, Phase, PhaseResult, Severity, UnitFate};
+use crate::event::state::{Beyond, HostState, RunState};
+use crate::event::{Finding, HostReport, Outcome, Phase, PhaseResult, Severity, UnitFate};
 use crate::exit::{self, Exit};
 use crate::fleet::Generation;
 use crate::plan::Goal;
@@ -46,12 +46,31 @@ pub fn tone(host: &HostState) -> Tone {
     }
 }
 
+/// Whether the run that works on it lives in another process.
+pub fn goes_on(host: &HostState) -> bool {
+    matches!(host.beyond, Beyond::Going)
+}
+
+/// What a later run found of a host that was left undecided, and which run.
+pub fn found(host: &HostState) -> Option<(&str, &HostReport)> {
+    match &host.beyond {
+        Beyond::Found { run, report } => Some((run, report)),
+        Beyond::Nothing | Beyond::Going => None,
+    }
+}
+
 /// One word for the recap: lower case, without spaces, stable.
 pub fn result(host: &HostState, goal: Option<Goal>) -> &'static str {
-    let Some(report) = &host.report else {
-        return if host.armed.is_some() { "unknown" } else { "unfinished" };
-    };
-    match &report.outcome {
+    match &host.report {
+        None if goes_on(host) => "under-way",
+        None if host.armed.is_some() => "unknown",
+        None => "unfinished",
+        Some(report) => result_of(&report.outcome, goal),
+    }
+}
+
+fn result_of(outcome: &Outcome, goal: Option<Goal>) -> &'static str {
+    match outcome {
         Outcome::Committed { .. } => "changed",
         Outcome::Unchanged { .. } => "unchanged",
         Outcome::Planned { .. } if goal == Some(Goal::Build) => "built",
@@ -75,14 +94,26 @@ pub fn result(host: &HostState, goal: Option<Goal>) -> &'static str {
 
 /// What is true of the machine now, as a sentence fragment; `clock` names a moment.
 pub fn truth(host: &HostState, goal: Option<Goal>, clock: &dyn Fn(i64) -> String) -> String {
+    if let Some((run, found)) = found(host) {
+        return format!("run {run} found it: {}", truth_of(&found.outcome, goal, clock));
+    }
     let decides = host.armed.as_ref().map(|(_, by)| *by);
-    let Some(report) = &host.report else {
-        return match decides {
-            Some(by) => format!("unknown: the host decided by itself by {}", clock(by)),
-            None => "the log ends before its last word; ask the host".to_owned(),
-        };
-    };
-    let told = match &report.outcome {
+    match (&host.report, decides) {
+        (Some(report), _) => truth_of(&report.outcome, goal, clock),
+        (None, Some(by)) if goes_on(host) => {
+            format!("under way; left alone, the host would decide by itself by {}", clock(by))
+        }
+        (None, None) if goes_on(host) => match host.current {
+            Some((phase, _)) => format!("under way, in phase {}", phase.word()),
+            None => "under way".to_owned(),
+        },
+        (None, Some(by)) => format!("unknown: the host decides by itself by {}", clock(by)),
+        (None, None) => "the log ends before anything was changed on it".to_owned(),
+    }
+}
+
+fn truth_of(outcome: &Outcome, goal: Option<Goal>, clock: &dyn Fn(i64) -> String) -> String {
+    let told = match outcome {
         Outcome::Committed { reboot_required: true } => {
             "deployed and verified; a reboot is needed for the new kernel or initrd"
         }
@@ -104,7 +135,7 @@ pub fn truth(host: &HostState, goal: Option<Goal>, clock: &dyn Fn(i64) -> String
         Outcome::Foreign => "somebody else changed the host meanwhile; we stood down",
         Outcome::Unknown { decides_by_ms } => {
             return format!(
-                "contact lost; the host decides by itself by {}",
+                "without a last word of it; the host decides by itself by {}",
                 clock(*decides_by_ms)
             );
         }
@@ -116,6 +147,10 @@ pub fn truth(host: &HostState, goal: Option<Goal>, clock: &dyn Fn(i64) -> String
 
 /// `SUCCESS`, `NOTHING TO DO`, `FAILED`, ...: the status line of a host's report.
 pub fn status(host: &HostState, goal: Option<Goal>) -> String {
+    if let Some((_, found)) = found(host) {
+        let then = spaced(result(host, goal)).to_uppercase();
+        return format!("{then}, found later: {}", spaced(result_of(&found.outcome, goal)));
+    }
     match (tone(host), host.report.as_ref().map(|r| &r.outcome)) {
         (_, Some(Outcome::Committed { .. })) => "SUCCESS".to_owned(),
         (_, Some(Outcome::Unchanged { .. })) => "NOTHING TO DO".to_owned(),
@@ -272,12 +307,25 @@ pub fn fates(fate: UnitFate) -> (&'static str, &'static str) {
 
 /// What to type next; never empty for a host that did not end well.
 pub fn next(state: &RunState, host: &HostState) -> Vec<String> {
+    if goes_on(host) {
+        return Vec::new();
+    }
+    if let Some((_, found)) = found(host) {
+        return found.next.clone();
+    }
     let own = host.report.as_ref().map(|r| r.next.clone()).unwrap_or_default();
     if !own.is_empty() || matches!(tone(host), Tone::Good | Tone::Quiet) {
         return own;
     }
     if host.report.is_none() {
-        return vec![format!("nixdeploy status {}", host.name)];
+        return vec![match goal(state) {
+            // nothing was to be changed anywhere
+            Some(Goal::Build | Goal::DryRun) => {
+                let typed = state.command.join(" ");
+                format!("nixdeploy {}", typed.strip_prefix("nixdeploy ").unwrap_or(&typed))
+            }
+            _ => format!("nixdeploy resume {}", state.run),
+        }];
     }
     vec![format!("nixdeploy logs {} --run {}", host.name, state.run)]
 }

@@ -122,6 +122,11 @@ impl Session {
         Ok(())
     }
 
+    /// Milliseconds from the start of ssh to the host's first word.
+    pub fn greeted_ms(&self) -> u64 {
+        self.greeted_ms
+    }
+
     /// What is true of the host; runs the checks from here meanwhile. Once per session.
     ///
     /// # Errors

@@ -49,7 +49,7 @@ all_machines() { need_lab; cat "$LAB_DIR/names"; }   # deployer first
 dir() { need_lab; [ -d "$MACHINES/$1" ] || die "no machine $1"; echo "$MACHINES/$1"; }
 alive() { # a zombie is dead
   local s
-  [ -n "${1:-}" ] && read -r _ _ s _ < "/proc/$1/stat" 2>/dev/null && [ "$s" != Z ]
+  [ -n "${1:-}" ] && read -r _ _ s _ 2>/dev/null < "/proc/$1/stat" && [ "$s" != Z ]
 }
 launcher_pid() { cat "$MACHINES/$1/pid" 2>/dev/null || true; }
 init_pid() { # the machine's PID 1 as seen here
