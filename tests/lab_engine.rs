@@ -62,6 +62,34 @@ mod lab {
             },
             ..TAKEN_BACK
         };
+        a_folder_that_is_removed_while_it_switches: Row {
+            id: "/run/nixdeploy removed",
+            knob: "lab.slowActivation = 6; lab.apps.greeter = { };",
+            during: |desk, _| {
+                desk.until("the switch", QUICK, SWITCHING);
+                let _ = desk.exec("rm -rf /run/nixdeploy");
+            },
+            ..TAKEN_BACK
+        };
+        a_guard_that_is_killed_while_it_takes_the_switch_back: Row {
+            id: "engine, guard killed",
+            knob: "lab.slowActivation = 6; lab.apps.greeter = { };",
+            hosts: "activate_timeout_s = 9\nverify_timeout_s = 5",
+            during: |desk, _| {
+                desk.until("the switch", QUICK, SWITCHING);
+                desk.lab().hook(
+                    desk.host(),
+                    "case $1:$2 in boot-default:boot) \
+                if [ ! -e /etc/lab/once ]; then touch /etc/lab/once; \
+                while [ -e /etc/lab/once ]; do sleep 0.1; done; fi ;; esac",
+                );
+                let _ = desk.exec("touch /run/nixdeploy/current/req.abort");
+                desk.until("the undo", QUICK, "[ -e /etc/lab/once ]");
+                let _ = desk.exec("systemctl kill -s KILL nixdeploy-guard; \
+                    rm -f /etc/lab/hook /etc/lab/once");
+            },
+            ..TAKEN_BACK
+        };
     }
 
     #[test]

@@ -9,9 +9,9 @@
 #
 # Files beside it: owner old new profile0 link0 boot0 (what was); lease_s activate observe commit
 # (budgets in seconds); baseline failed0 (units); lease deadline phase started act observing
-# decision reason step boot_begun committed outcome trace (what happened); bell (a pipe that wakes
-# it); req.go req.stage req.external req.abort req.commit (requests); external (armed or undone: the
-# profile and the boot default are moved by another engine). The way back itself is ladder.sh.
+# decision reason step made boot_begun links0 committed outcome trace (what happened); bell (a pipe
+# that wakes it); req.go req.stage req.external req.abort req.commit (requests); external (armed or
+# undone: the profile and the boot default are moved by another engine). The way back is ladder.sh.
 # shellcheck shell=sh
 set -u
 umask 077
@@ -30,8 +30,15 @@ unset NIXOS_NO_CHECK NIXOS_INSTALL_BOOTLOADER LD_PRELOAD LD_LIBRARY_PATH
 now() { IFS='. ' read -r uptime_s _ < /proc/uptime; }
 # val KEY: its value in $v; empty when there is none.
 val() { v=; [ ! -r "$d/$1" ] || IFS= read -r v < "$d/$1" || :; }
-# put KEY VALUE: whole or not at all.
-put() { printf '%s\n' "$2" > "$d/.$1.$$" && mv -f "$d/.$1.$$" "$d/$1"; }
+# put KEY VALUE: whole or not at all. What stands in its way is made good once: a full /run by the
+# reserve, a folder that somebody removed from what this process knows.
+put() {
+  ! put_once "$1" "$2" || return 0
+  rm -f "$d/reserve"
+  [ -d "$d" ] || restore
+  put_once "$1" "$2"
+}
+put_once() { { printf '%s\n' "$2" > "$d/.$1.$$" && mv -f "$d/.$1.$$" "$d/$1"; } 2> /dev/null; }
 decision() { readlink "$d/decision" 2> /dev/null; }
 pointer() { readlink -e "$1" 2> /dev/null || :; }
 running() { pointer /run/current-system; }
@@ -42,6 +49,8 @@ etc_is() {
 }
 # A byte in the guard's pipe wakes it, and waits there if it is busy.
 wake() { [ ! -p "$d/bell" ] || printf x 1<> "$d/bell"; }
+# Whether this is for the next boot only: what was told to go is never that.
+staging() { [ -e "$d/req.stage" ] && [ ! -e "$d/deadline" ]; }
 stopping() { [ "$(timeout 5 systemctl is-system-running 2> /dev/null)" = stopping ]; }
 
 tell() { # PHASE TEXT: to the trace, and to the journal with fields
@@ -51,6 +60,41 @@ tell() { # PHASE TEXT: to the trace, and to the journal with fields
     "$tx" "$1" "$2" "$tx" "$1" "$owner" "$old" "$new" | timeout 5 logger --journald 2> /dev/null || :
 }
 phase() { put phase "$1"; tell "$1" "${2:-}"; }
+
+# keep: what a folder that is removed is made again from; restore: makes it.
+keep() {
+  kept='' decided='' line_end=$(printf '\n.')
+  line_end=${line_end%.}
+  for key in owner old new profile0 link0 boot0 activate observe commit on_failure port external made; do
+    val "$key"
+    [ -z "$v" ] || kept=$kept$key=$v$line_end
+  done
+  [ -z "$v" ] || kept_commit
+  # While it is held the units are still being listed.
+  kept_units=$(cat "$d/baseline" 2> /dev/null) kept_failed=$(cat "$d/failed0" 2> /dev/null)
+  kept_links=$(cat "$d/links" 2> /dev/null) kept_network=$(cat "$d/network0" 2> /dev/null)
+  [ ! -r "$d/guard" ] || exec 5< "$d/guard"
+}
+kept_commit() {
+  kept=${kept}made=$v${line_end}boot_begun=1$line_end
+  [ ! -e "$d/links0" ] || kept_links0=$(cat "$d/links0")
+}
+restore() {
+  [ -n "${kept:-}" ] || return
+  mkdir -p "$d" && cat <&5 > "$d/guard" || return
+  exec 5< "$d/guard"
+  again baseline "$kept_units"
+  again failed0 "$kept_failed"
+  again links "$kept_links"
+  again network0 "$kept_network"
+  [ -z "${kept_links0+set}" ] || put_once links0 "$kept_links0"
+  printf '%s' "$kept" | while IFS='=' read -r key was; do put_once "$key" "$was"; done
+  if [ "$done_word" = staged ]; then put_once req.stage 1; else put_once started 0; put_once deadline 0; fi
+  ln -sfn "$tx" "${d%/*}/current"
+  [ -z "$decided" ] || ln -s "$decided" "$d/decision"
+  if mkfifo "$d/bell"; then exec 3<> "$d/bell"; fi
+}
+again() { if [ -n "$2" ]; then put_once "$1" "$2"; else : > "$d/$1"; fi; }
 
 # nap: until a request or half a second.
 nap() {
@@ -67,9 +111,16 @@ finish() { # OUTCOME REASON [KEY=VALUE...]: the last word
     pointers
     spoken "$finish_outcome"
   } > "$d/.outcome.$$" || put .outcome.$$ "outcome=$finish_outcome"
-  mv -f "$d/.outcome.$$" "$d/outcome"
+  # Without its last word the guard keeps the lock: the host is decided, and nobody can be told.
+  until mv -f "$d/.outcome.$$" "$d/outcome"; do
+    nap
+    put .outcome.$$ "outcome=$finish_outcome"
+  done
   phase "$finish_outcome" "$finish_reason"
-  case $finish_outcome in reverted | expired | committed | staged) rm -f "$roots/$tx-new" ;; esac
+  case $finish_outcome in
+    expired) rm -f "$roots/$tx-new" "$roots/$tx-old" ;;
+    reverted | committed | staged) rm -f "$roots/$tx-new" ;;
+  esac
   rm -f "$reserve"
   timeout 10 systemctl stop nixdeploy-backstop.timer 2> /dev/null || :
   exit 0
@@ -108,7 +159,7 @@ hold() {
   done
 }
 
-expire() { rm -f "$roots/$tx-new" "$roots/$tx-old"; finish expired "$1"; }
+expire() { finish expired "$1"; }
 
 # intact: NEW is a system and its closure is whole.
 intact() {
@@ -128,9 +179,10 @@ prepare() { # the new closure is here: nothing is changed, everything is kept
 
 arm() {
   prepare || return 1
+  keep
   val activate; now
   put deadline $((uptime_s + v)) || decide revert 'nothing could be written down'
-  backstop_arm "$v" &
+  backstop_arm &
   phase armed
   val activate
   put started "$uptime_s" || decide revert 'nothing could be written down'
@@ -138,17 +190,19 @@ arm() {
     --property=RuntimeMaxSec="$v" --property=TimeoutStopSec=5 --property=IgnoreOnIsolate=yes \
     --property=LogRateLimitIntervalSec=0 --property=ExecStopPost="$old/sw/bin/sh $d/guard ended" \
     -- "$new/bin/switch-to-configuration" test < /dev/null; then
-    put act 'result=unstarted code= status='
+    put act "result=unstarted code= status= at=$uptime_s"
   fi
+  return 0
 }
 
 # Another engine switches: what is written down before it begins is that it may have begun.
 arm_external() {
   prepare || return 1
-  put external armed || return 1
+  links_before && put made "$(next_generation)" && put external armed || return 1
+  keep
   val activate; now
   put deadline $((uptime_s + v)) || decide revert 'nothing could be written down'
-  backstop_arm "$v" &
+  backstop_arm &
   put started "$uptime_s" || decide revert 'nothing could be written down'
   phase armed 'another engine switches'
 }
@@ -158,31 +212,46 @@ adopt() {
   adopted=$(pointer "$profile")
   if ! valid_store_path "$adopted" || [ "$adopted" = "$old" ] || [ "$adopted" = "$new" ]; then return 0; fi
   ln -sfn "$adopted" "$roots/$tx-new"
+  kept=${kept}new=$adopted$line_end
   put new "$adopted" && new=$adopted
 }
 
 # ours PATH: it is the new system, and an engine may have put it there.
 ours() { [ -e "$d/external" ] && [ "$1" = "$new" ]; }
 
-# A timer by the time since boot, which no daemon-reload re-bases; it only wakes a hung guard.
+# A timer that looks at once and every half minute, and wakes a guard that hangs past its deadline.
+# The deadline is looked up then: systemd's own times since boot leave out what the host slept, and in
+# a container begin with it (systemd.timer(5), OnBootSec), and OnActiveSec begins anew at each reload.
 backstop_arm() {
-  val observe; now
   timeout 30 systemd-run --quiet --collect --unit=nixdeploy-backstop \
-    --on-boot=$((uptime_s + $1 + v + 60)) --timer-property=AccuracySec=1s \
+    --on-active=0 --on-unit-inactive=30 --timer-property=AccuracySec=1s \
     -- "$old/sw/bin/sh" "$d/guard" backstop < /dev/null > /dev/null 2>&1 || tell armed 'no backstop timer'
 }
+
+backstop_again() { systemctl is-active --quiet nixdeploy-backstop.timer || backstop_arm & }
 
 backstop() {
   [ ! -e "$d/outcome" ] || exit 0
   val deadline; now
-  [ "$uptime_s" -ge "${v:-0}" ] && [ "$(decision)" != commit ] || exit 0
+  late_s=$((uptime_s - ${v:-0}))
+  if [ $late_s -lt 0 ]; then exit 0; fi
+  if [ $late_s -lt 30 ] || [ -L "$d/decision" ]; then frozen || exit 0; fi
   tell backstop 'the guard is late: starting it anew'
   timeout 10 systemctl kill --signal=KILL nixdeploy-guard.service
 }
 
+# frozen: somebody stopped the guard (SIGSTOP, systemctl freeze): it will not go on by itself.
+frozen() {
+  unit_show=$(timeout 10 systemctl show -p MainPID -p FreezerState nixdeploy-guard.service)
+  case $unit_show in *FreezerState=frozen*) return 0 ;; esac
+  unit_pid=${unit_show#*MainPID=}
+  grep -q '^State:[[:space:]]*[Tt]' "/proc/${unit_pid%%[!0-9]*}/status" 2> /dev/null
+}
+
 # Called by systemd when the activation unit has ended, with its result in the environment.
 ended() {
-  put act "result=${SERVICE_RESULT:-} code=${EXIT_CODE:-} status=${EXIT_STATUS:-}"
+  now
+  put act "result=${SERVICE_RESULT:-} code=${EXIT_CODE:-} status=${EXIT_STATUS:-} at=$uptime_s"
   wake
 }
 
@@ -192,6 +261,7 @@ observe() {
   [ -e "$d/started" ] || decide revert 'interrupted before the activation began'
   beats=0
   while :; do
+    [ -d "$d" ] || decide revert 'its folder in /run was removed'
     [ ! -e "$d/act" ] || activated
     [ ! -e "$d/req.abort" ] || decide revert 'aborted by the deployer'
     val deadline; now
@@ -205,14 +275,17 @@ observe() {
   done
 }
 
-# The activation is over: from here the deployer has its time to verify, once.
+# The activation is over: from its end the deployer has its time to verify, once, also where the
+# guard was killed meanwhile.
 activated() {
   [ ! -e "$d/observing" ] || return 0
+  now
   [ ! -e "$d/external" ] || adopt
-  val observe; now
-  put deadline $((uptime_s + v))
+  val act; ended_s=${v##* at=}
+  case $ended_s in '' | *[!0-9]*) ended_s=$uptime_s ;; esac
+  val observe
+  put deadline $((ended_s + v))
   put observing "$uptime_s"
-  rm -f "$d/req.commit"
   val act
   phase observe "$v"
   case $v in result=timeout*) decide revert 'the activation took too long' ;; esac
@@ -234,11 +307,13 @@ gone() {
 # One link, made once, is the decision; whoever comes second obeys the first.
 decide() {
   put reason "$2"
+  decided=$1
   ln -s "$1" "$d/decision" 2> /dev/null || :
   carry_out
 }
 
 carry_out() {
+  [ -d "$d" ] || restore
   case $(decision) in
     commit) committing ;;
     *) revert ;;
@@ -251,6 +326,13 @@ committing() {
   if [ ! -e "$d/step" ]; then
     put step begun || undo 'nothing could be written down'
     phase committing
+    # An engine's generation was written down before it began.
+    if [ ! -e "$d/external" ]; then
+      links_before || undo 'nothing could be written down'
+      put made "$(next_generation)" || undo 'nothing could be written down'
+    fi
+    val made
+    kept_commit
     commit_start || undo 'the commit could not be started'
   fi
   val step
@@ -273,6 +355,18 @@ committing() {
     124) undo 'setting the profile and the boot default took too long' ;;
     *) undo 'setting the profile and the boot default was cut off' ;;
   esac
+}
+
+# next_generation: the link that nix-env will make, one above all there are.
+next_generation() {
+  highest=0
+  for generation in "$profile"-*-link; do
+    generation=${generation#"$profile"-}
+    generation=${generation%-link}
+    case $generation in '' | *[!0-9]*) continue ;; esac
+    [ "$generation" -le "$highest" ] || highest=$generation
+  done
+  echo "system-$((highest + 1))-link"
 }
 
 reason() { val reason; printf '%s' "$v"; }
@@ -301,14 +395,14 @@ commit_ended() {
 }
 
 commit_step() {
-  if [ ! -e "$d/req.stage" ]; then
+  val step; [ "$v" = begun ] || exit 25 # started so late that it is given up
+  if ! staging; then
     [ "$(running)" = "$new" ] && etc_is "$new" || exit 20
   fi
   at=$(pointer "$profile")
   val profile0; [ "$at" = "$v" ] || ours "$at" || exit 21
   at=$(boot_default)
   val boot0; boot0=$v; [ "$at" = "$boot0" ] || ours "$at" || exit 21
-  val link0; [ -n "$v" ] || generations > "$d/links0" || exit 25
   put step set && put boot_begun 1 || exit 25
   if ! ours "$at" || ! ours "$(pointer "$profile")"; then
     nix-env -p "$profile" --set "$new" || exit 22
@@ -329,7 +423,8 @@ stage() {
   prepare || return 1
   ln -s commit "$d/decision" 2> /dev/null || :
   put reason 'staged for the next boot'
-  done_word=staged
+  backstop_arm &
+  decided=commit done_word=staged
   committing
 }
 
@@ -337,28 +432,34 @@ stage() {
 undo() {
   rm -f "$d/reserve"
   put step undo
+  kept=${kept}step=undo$line_end
   put reason "$1"
   phase undo "$1"
   timeout 60 systemctl stop "$commit_unit" 2> /dev/null
   switch_lock
   rm -f "$reserve"
+  [ -d "$d" ] || restore
+  begun=; [ ! -e "$d/boot_begun" ] || begun=1
   val link0; link0=$v
-  made=$(readlink "$profile" 2> /dev/null)
-  if [ -n "$made" ] && [ "$made" != "$link0" ]; then undo_profile; fi
-  val boot0
-  before=$v
+  val made; made=$v
+  val boot0; boot0=$v
+  before=$boot0
   [ -x "$before/bin/switch-to-configuration" ] || before=$old
-  if [ -e "$d/boot_begun" ]; then
+  undo_profile
+  if [ -n "$begun" ]; then
     for _ in 1 2 3; do
       NIXOS_NO_CHECK=1 timeout 120 "$before/bin/switch-to-configuration" boot >> "$d/undo.log" 2>&1
-      [ "$(boot_default)" != "$v" ] || break
+      [ "$(boot_default)" != "$boot0" ] || break
       switch_lock
     done
   fi
   [ ! -e "$d/links0" ] || unprofile
-  [ "$(boot_default)" = "$v" ] || put undone 'boot default is not what it was'
-  [ ! -e "$d/external" ] || put external undone
-  if [ -e "$d/req.stage" ]; then
+  [ "$(boot_default)" = "$boot0" ] || put undone 'boot default is not what it was'
+  if [ -e "$d/external" ]; then
+    put external undone
+    kept=${kept}external=undone$line_end
+  fi
+  if staging; then
     [ ! -e "$d/undone" ] || finish revert_failed "$1; the boot default is not what it was"
     finish reverted "$1"
   fi
@@ -371,29 +472,61 @@ switch_lock() {
   flock -w 60 /run/nixos/switch-to-configuration.lock true 2> /dev/null || :
 }
 
-# Where there was no generation OLD is one until its entry is written: builders of boot loaders
-# give entries to generations alone, and would leave none.
+# The link back, then the generation away that was made: the order that nix-env wants, and each step
+# as good the second time. What is neither NEW nor an engine's is somebody else's.
 undo_profile() {
   if [ -z "$link0" ]; then
-    [ ! -e "$d/boot_begun" ] || timeout 60 nix-env -p "$profile" --set "$old" >> "$d/undo.log" 2>&1
+    undo_first
     return
   fi
-  number=${link0#system-} made=${made#system-}
-  timeout 60 nix-env -p "$profile" --switch-generation "${number%-link}" >> "$d/undo.log" 2>&1
-  timeout 60 nix-env -p "$profile" --delete-generations "${made%-link}" >> "$d/undo.log" 2>&1
+  number=${link0#system-}
+  if made_here "$profile" && [ "$(readlink "$profile")" != "$link0" ]; then
+    timeout 60 nix-env -p "$profile" --switch-generation "${number%-link}" >> "$d/undo.log" 2>&1
+  fi
+  [ -n "$made" ] && made_here "${profile%/*}/$made" || return 0
+  number=${made#system-}
+  timeout 60 nix-env -p "$profile" --delete-generations "${number%-link}" >> "$d/undo.log" 2>&1
+}
+
+made_here() { # LINK: it leads to NEW, or where an engine deployed what ran, to OLD
+  case $(pointer "$1") in
+    "$new") ;;
+    "$old") [ -e "$d/external" ] ;;
+    *) return 1 ;;
+  esac
+}
+
+# Where there was no generation OLD is one until its entry is written: builders of boot loaders
+# give entries to generations alone, and would leave none.
+undo_first() {
+  [ -n "$begun" ] || return 0
+  case $(pointer "$profile") in
+    "$new" | "$old" | '') timeout 60 nix-env -p "$profile" --set "$old" >> "$d/undo.log" 2>&1 ;;
+  esac
 }
 
 generations() {
   for link in "$profile"-*-link; do [ ! -L "$link" ] || printf '%s\n' "$link"; done
 }
 
-# unprofile: no profile, or one that was no generation's, and no generation but those before.
+# links_before: the generations that are there, written down once, where the profile was none's.
+links_before() {
+  val link0
+  if [ -n "$v" ] || [ -e "$d/links0" ]; then return 0; fi
+  generations > "$d/.links0.$$" && mv -f "$d/.links0.$$" "$d/links0"
+}
+
+# unprofile: no profile, or one that was no generation's, and no generation of OLD or NEW but those
+# before.
 unprofile() {
-  keep=$v
   val profile0
-  if [ -n "$v" ]; then ln -sfn "$v" "$profile"; else rm -f "$profile"; fi
-  generations | while IFS= read -r link; do grep -qxF "$link" "$d/links0" || rm -f "$link"; done
-  v=$keep
+  case $(pointer "$profile") in
+    "$new" | "$old" | '') if [ -n "$v" ]; then ln -sfn "$v" "$profile"; else rm -f "$profile"; fi ;;
+  esac
+  generations | while IFS= read -r link; do
+    case $(pointer "$link") in "$new" | "$old") ;; *) continue ;; esac
+    grep -qxF "$link" "$d/links0" || rm -f "$link"
+  done
 }
 
 # --- revert -------------------------------------------------------------------
@@ -416,7 +549,7 @@ revert() {
   val act
   case $v in
     # another one had switch-to-configuration's lock, so ours did nothing
-    *'code=exited status=11') [ -n "$(wanting)" ] || finish reverted "$why" rung=0 ;;
+    *'code=exited status=11 '*) [ -n "$(wanting)" ] || finish reverted "$why" rung=0 ;;
   esac
   climb
 }
@@ -467,9 +600,12 @@ clean_failed() {
 # its default dependencies: while it is stopped by hand its last process goes back, which starts
 # targets, and a target that the guard is ordered after would wait for that very stop.
 start() {
+  val activate; stop_s=$v
+  val commit
+  stop_s=$((5 * stop_s + v + 2000)) # a stop by hand has to wait for an undo and a whole ladder
   timeout 60 systemd-run --quiet --collect --unit=nixdeploy-guard --service-type=exec \
     --description="nixdeploy $tx" --property=Restart=on-failure --property=RestartSec=500ms \
-    --property=StartLimitIntervalSec=0 --property=TimeoutStopSec=900 --property=RuntimeMaxSec=21600 \
+    --property=StartLimitIntervalSec=0 --property=TimeoutStopSec=$stop_s --property=RuntimeMaxSec=21600 \
     --property=DefaultDependencies=no --property=Conflicts=shutdown.target \
     --property=Before=shutdown.target --property=IgnoreOnIsolate=yes --property=OOMScoreAdjust=-1000 \
     --property=LogRateLimitIntervalSec=0 --property=ExecStopPost="$old/sw/bin/sh $d/guard post" \
@@ -479,13 +615,16 @@ start() {
 run() {
   [ -p "$d/bell" ] || mkfifo "$d/bell" || :
   [ ! -p "$d/bell" ] || exec 3<> "$d/bell"
+  keep
   [ ! -e "$d/outcome" ] || exit 0
   if [ -L "$d/decision" ]; then
     tell resumed "decision $(decision)"
-    [ ! -e "$d/req.stage" ] || done_word=staged
+    backstop_again
+    decided=$(decision)
+    ! staging || done_word=staged
     carry_out
   fi
-  [ -e "$d/deadline" ] || hold
+  if [ -e "$d/deadline" ]; then backstop_again; else hold; fi
   observe
 }
 
@@ -495,7 +634,8 @@ post() {
   ! stopping || exit 0
   [ "${SERVICE_RESULT:-}" = success ] || exit 0
   [ ! -p "$d/bell" ] || exec 3<> "$d/bell"
-  [ ! -e "$d/req.stage" ] || done_word=staged
+  keep
+  ! staging || done_word=staged
   [ ! -L "$d/decision" ] || carry_out
   [ -e "$d/deadline" ] || expire 'the guard was stopped'
   decide revert 'the guard was stopped'
@@ -517,7 +657,8 @@ request() { # go|stage|trial|external|abort|commit [NEW]
       valid_store_path "$2" || { echo 'error=bad-path'; exit 2; }
       [ "$new" = "$2" ] || { echo 'error=another-path'; exit 2; }
       ;;
-    abort | commit) ;;
+    commit) [ -e "$d/act" ] || { echo 'error=nothing-to-commit'; exit 2; } ;;
+    abort) ;;
     *) echo 'error=bad-request'; exit 2 ;;
   esac
   rm -f "$d/refused"
@@ -574,7 +715,8 @@ armed() {
 engine_ended() {
   case $1 in '' | *[!0-9]*) echo 'error=bad-status'; exit 2 ;; esac
   [ -e "$d/external" ] || { echo 'error=no-engine'; exit 2; }
-  [ -e "$d/act" ] || put act "result=external code=exited status=$1"
+  now
+  [ -e "$d/act" ] || put act "result=external code=exited status=$1 at=$uptime_s"
   wake
   until [ -e "$d/observing" ] || [ -L "$d/decision" ]; do watched || break; done
   sample_units

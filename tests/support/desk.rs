@@ -29,11 +29,43 @@ const SET_UP: &str = r#"
       mv "$desk/new" "$desk/flake"
     fi
     for full in state cache; do umount -l "$desk/$full" 2> /dev/null || :; done
-    rm -rf "$desk/nth" "$desk/cache"; cd "$desk/flake"; git reset -q --hard fleet; git clean -qfd"#;
+    rm -rf "$desk/bin" "$desk/nth" "$desk/cache"
+    cd "$desk/flake"; git reset -q --hard fleet; git clean -qfd"#;
 /// Takes away what tests left on the machine itself.
 const CLEAR: &str = "rm -f /etc/lab/hook /etc/lab/once /etc/lab/refuse /etc/lab/tailscale \
     /var/full /var/brim /boot/full; \
     systemctl reset-failed; true";
+
+/// `ssh` on the way of every command: the script that carries the guard to a machine is changed
+/// in passing, by exact replacement; everything else goes through as it is.
+const CHANGING_SSH: &str = r#"#!/usr/bin/perl
+use strict; use warnings;
+my $ssh = "/usr/bin/ssh";
+exec $ssh, @ARGV unless $ARGV[-1] =~ /\bsh -s -- /;
+my $pid = open(my $to, "|-", $ssh, @ARGV) or die "no ssh";
+$SIG{$_} = sub { kill "TERM", $pid; exit 143 } for qw(INT TERM HUP);
+my $folder = $0 =~ s{/[^/]*$}{}r;
+my ($text, $first) = ("", 1);
+while (sysread(STDIN, my $some, 65536)) {
+  if ($first && $some !~ /\Awrite_guard/) { undef $text }
+  $first = 0;
+  if (defined $text) { $text .= $some } else { syswrite($to, $some) }
+}
+if (defined $text) {
+  for my $from (sort glob "$folder/from.*") {
+    my $into = $from =~ s/from\.(\d+)$/into.$1/r;
+    my ($was, $is) = map { local (@ARGV, $/) = $_; <> } $from, $into;
+    my $found = () = $text =~ /\Q$was\E/g;
+    unless ($found == 1) {
+      print STDERR "the guard has $found times: $was\n"; kill "KILL", $pid; exit 99
+    }
+    $text =~ s/\Q$was\E/$is/;
+  }
+  print $to $text;
+}
+close $to;
+exit($? & 127 ? 255 : $? >> 8);
+"#;
 
 /// A machine and a place to deploy it from.
 pub(crate) struct Desk {
@@ -137,6 +169,18 @@ impl Desk {
              [hosts.{host}]\nuser = \"{user}\"\n{lines}\n"
         );
         let _ = self.deployer(r#"printf %s "$2" > "/root/desks/$1/hosts.toml""#, &[host, &text]);
+    }
+
+    /// From now on the guard that is sent from this desk differs: each first text is there once,
+    /// and becomes the second.
+    pub(crate) fn change_guard(&self, changes: &[(&str, &str)]) {
+        let put = r#"mkdir -p "/root/desks/$1/bin"; printf %s "$3" > "/root/desks/$1/bin/$2"
+            chmod +x "/root/desks/$1/bin/$2""#;
+        let _ = self.deployer(put, &[&self.host, "ssh", CHANGING_SSH]);
+        for (n, (from, into)) in changes.iter().enumerate() {
+            let _ = self.deployer(put, &[&self.host, &format!("from.{n}"), from]);
+            let _ = self.deployer(put, &[&self.host, &format!("into.{n}"), into]);
+        }
     }
 
     /// What is wrong with the machine's configuration from now on, committed; empty: nothing.

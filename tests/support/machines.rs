@@ -211,7 +211,8 @@ impl Lab {
         let n = DEPLOYS.fetch_add(1, Ordering::Relaxed);
         let pid_file = format!("/run/deploy-{}-{n}", std::process::id());
         let shell = "echo $$ > \"$1\"; cd \"$2\" || exit; shift 2; \
-            export XDG_STATE_HOME=$PWD/state; [ ! -d nth/bin ] || PATH=$PWD/nth/bin:$PATH; \
+            export XDG_STATE_HOME=$PWD/state; [ ! -d bin ] || PATH=$PWD/bin:$PATH; \
+            [ ! -d nth/bin ] || PATH=$PWD/nth/bin:$PATH; \
             [ ! -d cache ] || export XDG_CACHE_HOME=$PWD/cache; exec nixdeploy \"$@\"";
         let fixed = ["deployer", "bash", "-c", shell, "deploy", &pid_file, folder];
         let mut command = self.script("exec");

@@ -98,20 +98,42 @@ pub(crate) fn check(row: &Row) {
     let desk = if row.host.is_empty() { Desk::any() } else { Desk::of(row.host) };
     let Some(desk) = desk else { return };
     let began = std::time::Instant::now();
-    let _ = desk.good();
-    (row.before)(&desk);
-    desk.inventory(row.hosts);
-    desk.knob(&row.knob.replace("UNIQUE", &unique()));
-    let before = desk.state();
-    let running = desk.start(&[row.args, &[desk.host()]].concat());
-    (row.during)(&desk, &running);
-    let said = running.end();
+    let (before, said, wrong) = tried(row, &desk, &[]);
     let told = format!("{}\n{}{}", row.id, said.stdout, said.stderr);
-    let wrong = wrong(row, &desk, &before, &said);
     assert!(wrong.is_empty(), "{} on {}:\n  {}\n{told}", row.id, desk.host(), wrong.join("\n  "));
     (row.after)(&desk, &before, &said);
     // `--show-output` shows it, of those that pass as well
     println!("{:<28} {:>6.1} s on {}", row.id, began.elapsed().as_secs_f64(), desk.host());
+}
+
+/// The same row with a guard that is wrong: it must not come out right.
+pub(crate) fn check_weakened(row: &Row, changes: &[(&str, &str)]) {
+    let Some(desk) = Desk::any() else { return };
+    let (_, said, wrong) = tried(row, &desk, changes);
+    assert!(!said.stderr.contains("the guard has"), "{}", said.stderr);
+    assert!(!wrong.is_empty(), "{}: a wrong guard passes\n{}{}", row.id, said.stdout, said.stderr);
+    desk.spoil();
+}
+
+/// Deploys once on a good machine; the state before, what was said, and all that is not as wanted.
+pub(crate) fn tried(
+    row: &Row,
+    desk: &Desk,
+    changes: &[(&str, &str)],
+) -> (State, Said, Vec<String>) {
+    let _ = desk.good();
+    if !changes.is_empty() {
+        desk.change_guard(changes);
+    }
+    (row.before)(desk);
+    desk.inventory(row.hosts);
+    desk.knob(&row.knob.replace("UNIQUE", &unique()));
+    let before = desk.state();
+    let running = desk.start(&[row.args, &[desk.host()]].concat());
+    (row.during)(desk, &running);
+    let said = running.end();
+    let wrong = wrong(row, desk, &before, &said);
+    (before, said, wrong)
 }
 
 /// What no closure of an earlier run has: it is built, and copied, for this row.
