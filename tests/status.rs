@@ -8,8 +8,9 @@ use std::path::Path;
 use insta::assert_snapshot;
 use nixdeploy::activate::journal::{Record, Step};
 use nixdeploy::build::{BuildError, Evaluated};
-use nixdeploy::command::standing::{Known, missed, not_evaluated, row};
+use nixdeploy::command::standing::{self, Known, not_evaluated, row};
 use nixdeploy::event::facts::Disk;
+use nixdeploy::exit::{self, Exit};
 use nixdeploy::fleet::hosts_toml::parse;
 use nixdeploy::fleet::{Fleet, Generation, HostName, StorePath};
 use nixdeploy::preflight::facts::{Facts, Kept, Transaction, Unit};
@@ -117,7 +118,7 @@ fn record(step: Step) -> Record {
 
 fn board(hosts: Vec<Invented>, ping: bool) -> Board {
     let fleet = fleet();
-    let (mut rows, mut exit) = (Vec::new(), 0);
+    let (mut rows, mut exit) = (Vec::new(), Exit::Done);
     for it in hosts {
         let host = fleet.host(it.name).expect("a host of the fleet");
         let target = Target {
@@ -156,12 +157,20 @@ fn board(hosts: Vec<Invented>, ping: bool) -> Board {
             }),
             now_ms: NOW_MS,
         };
-        exit = if missed(&known) { 5 } else { exit };
+        exit = exit::worst([exit, standing::exit(&known)]);
         rows.push(row(&known));
     }
     let flake = Some("/home/olaf/.config/nixos".to_owned()).filter(|_| !ping);
     let command = if ping { "ping-hosts" } else { "status" };
-    Board { schema: SCHEMA, command, at_ms: NOW_MS, took_ms: 412, flake, exit, hosts: rows }
+    Board {
+        schema: SCHEMA,
+        command,
+        at_ms: NOW_MS,
+        took_ms: 412,
+        flake,
+        exit: exit as u8,
+        hosts: rows,
+    }
 }
 
 fn status(hosts: Vec<Invented>) -> String {

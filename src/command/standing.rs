@@ -5,6 +5,7 @@
 use super::remarks;
 use crate::activate::journal::Record;
 use crate::build::{BuildError, Evaluated};
+use crate::exit::Exit;
 use crate::fleet::{Host, Limits, Optional, StorePath};
 use crate::preflight::facts::Facts;
 use crate::preflight::read::Answered;
@@ -56,9 +57,18 @@ pub fn row(known: &Known<'_>) -> Row {
 }
 
 /// Whether the row makes the command fail: it should have answered.
-pub fn missed(known: &Known<'_>) -> bool {
+fn missed(known: &Known<'_>) -> bool {
     let excused = known.host.optional != Optional::Fail;
     known.answer.as_ref().is_err_and(|refused| !(excused && refused.unreachable()))
+}
+
+/// What a host makes of the exit code: it did not answer, or the flake says nothing of it.
+pub fn exit(known: &Known<'_>) -> Exit {
+    match known.wanted {
+        _ if missed(known) => Exit::Refused,
+        Some(Err(_)) => Exit::NotBuilt,
+        Some(Ok(_)) | None => Exit::Done,
+    }
 }
 
 fn reach(answered: &Answered) -> Reach {

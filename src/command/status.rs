@@ -14,7 +14,7 @@ use futures_util::future::join;
 
 use super::glance::glance;
 use super::report::show;
-use super::standing::{Known, missed, not_evaluated, row};
+use super::standing::{self, Known, not_evaluated, row};
 use super::{inventory, launch};
 use crate::activate::journal;
 use crate::build::{self, Evaluated, FlakeRef, Options};
@@ -22,7 +22,7 @@ use crate::cli::{Global, StatusArgs};
 use crate::error::Error;
 use crate::event::harmless;
 use crate::event::stream::{Emitter, Stopwatch, channel};
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::fleet::{Fleet, Host, HostName};
 use crate::preflight::Refused;
 use crate::preflight::read::{Answered, Effort};
@@ -76,7 +76,8 @@ pub async fn run(
             return Ok(Exit::Interrupted);
         }
     };
-    let exit = if board.exit == 0 { Exit::Done } else { Exit::Refused };
+    let exit = [Exit::Refused, Exit::NotBuilt].into_iter().find(|e| *e as u8 == board.exit);
+    let exit = exit.unwrap_or(Exit::Done);
     show(&text(&board, which, launch::setting(global).format, look))?;
     Ok(exit)
 }
@@ -232,9 +233,7 @@ impl<'a> Looking<'a> {
                 last_seen: seen.get(&host.name).cloned(),
                 now_ms,
             };
-            if missed(&known) {
-                exit = Exit::Refused;
-            }
+            exit = exit::worst([exit, standing::exit(&known)]);
             rows.push(row(&known));
         }
         let flake = || inventory::flake(&self.world.environment, self.global, self.fleet);
