@@ -59,7 +59,12 @@ fn exit_codes() -> String {
 }
 
 /// Pages of the documentation that `help` prints: name, what it tells, text.
-pub const PAGES: [(&str, &str, &str); 4] = [
+pub const PAGES: [(&str, &str, &str); 5] = [
+    (
+        "check",
+        "what check finds, and how it is told what to leave alone",
+        include_str!("docs/check.md"),
+    ),
     ("faults", "what happens if", include_str!("docs/faults.md")),
     ("hosts", "hosts.toml: every key with its default", include_str!("docs/hosts.md")),
     ("protocol", "how a deploy is done and undone", include_str!("docs/protocol.md")),
@@ -136,6 +141,8 @@ pub enum Format {
     Jsonl,
     /// Annotations and a step summary for GitHub Actions
     Github,
+    /// SARIF 2.1.0, for code scanning (check alone)
+    Sarif,
 }
 
 impl Format {
@@ -146,6 +153,7 @@ impl Format {
             Self::Json => "json",
             Self::Jsonl => "jsonl",
             Self::Github => "github",
+            Self::Sarif => "sarif",
         }
     }
 
@@ -250,11 +258,21 @@ pub enum Command {
     #[command(before_long_help = "Example:\n  nixdeploy trust p620")]
     Trust(TrustArgs),
     /// Check Nix files before they are deployed
-    #[command(before_long_help = "Examples:\n  nixdeploy check\n  nixdeploy check hosts/p620")]
+    #[command(before_long_help = "Examples:\n  nixdeploy check\n  nixdeploy check hosts/p620\n  \
+        nixdeploy check --staged\n  nixdeploy check --explain mkif-true")]
     Check(CheckArgs),
     /// Check the syntax of Nix files
     #[command(before_long_help = "Example:\n  nixdeploy check-syntax")]
-    CheckSyntax(CheckArgs),
+    CheckSyntax(CheckSyntaxArgs),
+    /// Check the whole tree by all rules
+    #[command(before_long_help = "Example:\n  nixdeploy validate-quick")]
+    ValidateQuick,
+    /// Check the whole tree by all rules, by Nix itself, and by nix flake check
+    #[command(before_long_help = "Example:\n  nixdeploy validate")]
+    Validate,
+    /// Install the git hook that checks what is committed
+    #[command(before_long_help = "Example:\n  nixdeploy hooks install")]
+    Hooks(HooksArgs),
     /// List the runs that were kept
     #[command(before_long_help = "Example:\n  nixdeploy history")]
     History(HistoryArgs),

@@ -76,25 +76,38 @@ fn good_texts_are_accepted() {
 #[test]
 fn bad_texts_are_refused_where_nix_refuses_them() {
     for (text, expected) in [
-        ("{ a = 1 }", "1:9 syntax: syntax error, unexpected '}', expecting ';'"),
+        ("{ a = 1 }", "1:9 syntax-error: syntax error, unexpected '}', expecting ';'"),
         (
             "{ a = ; }",
-            "1:7 syntax: syntax error, unexpected ';', expecting '(', 'rec', '{', '[', a string",
+            "1:7 syntax-error: syntax error, unexpected ';', expecting '(', 'rec', '{', '[', a",
         ),
-        ("{ a = 1;", "1:9 syntax: syntax error, unexpected end of file"),
-        ("{\n  a = [ 1 2;\n}", "2:12 syntax: syntax error, unexpected ';', expecting"),
-        ("{ } }", "1:5 syntax: syntax error, unexpected '}', expecting end of file"),
-        ("(1 ]", "1:4 syntax: syntax error, unexpected ']', expecting ')'"),
-        ("[ x: x ]", "1:4 syntax: syntax error, unexpected ':'"),
-        ("true y: y", "1:7 syntax: syntax error, unexpected ':'"),
-        ("1 + x: x", "1:6 syntax: syntax error, unexpected ':'"),
-        ("{ } lib: 1", "1:8 syntax: syntax error, unexpected ':'"),
-        ("{ ''a'' = 1; }", "1:3 syntax: syntax error, an indented string is no attribute name"),
-        ("{\u{a0}}", "1:2 syntax: syntax error, this blank is none to Nix"),
-        ("9223372036854775808", "1:1 syntax: syntax error, the integer does not fit"),
-        ("1.0e400", "1:1 syntax: syntax error, the number is too large"),
-        ("let ${\"a\" + \"b\"} = 1; in 1", "1:5 syntax: dynamic attributes not allowed in let"),
-        ("{ inherit ${\"a\" + \"b\"}; }", "1:11 syntax: dynamic attributes not allowed in inherit"),
+        ("{ a = 1;", "1:9 syntax-error: syntax error, unexpected end of file"),
+        ("{\n  a = [ 1 2;\n}", "2:12 syntax-error: syntax error, unexpected ';', expecting"),
+        ("{ } }", "1:5 syntax-error: syntax error, unexpected '}', expecting end of file"),
+        ("(1 ]", "1:4 syntax-error: syntax error, unexpected ']', expecting ')'"),
+        ("[ x: x ]", "1:4 syntax-error: syntax error, unexpected ':'"),
+        ("true y: y", "1:7 syntax-error: syntax error, unexpected ':'"),
+        ("1 + x: x", "1:6 syntax-error: syntax error, unexpected ':'"),
+        ("{ } lib: 1", "1:8 syntax-error: syntax error, unexpected ':'"),
+        (
+            "{ ''a'' = 1; }",
+            "1:3 syntax-error: syntax error, an indented string is no attribute name",
+        ),
+        ("{\u{a0}}", "1:2 syntax-error: syntax error, this blank is none to Nix"),
+        ("9223372036854775808", "1:1 syntax-error: syntax error, the integer does not fit"),
+        ("[ 0. ]", "1:3 syntax-error: syntax error, no digit follows the point"),
+        ("<nixpkgs/>", "1:1 syntax-error: syntax error, a path in angle brackets ends"),
+        ("\"a\0b\"", "1:2 syntax-error: syntax error, a string holds no null byte"),
+        ("1 |> (x: x)", "1:3 syntax-error: syntax error, pipe operators are an experimental"),
+        ("1.0e400", "1:1 syntax-error: syntax error, the number is too large"),
+        (
+            "let ${\"a\" + \"b\"} = 1; in 1",
+            "1:5 syntax-error: dynamic attributes not allowed in let",
+        ),
+        (
+            "{ inherit ${\"a\" + \"b\"}; }",
+            "1:11 syntax-error: dynamic attributes not allowed in inherit",
+        ),
         ("{ a, a }: 1", "1:6 duplicate-formal: duplicate formal function argument 'a'"),
         ("a@{ a }: 1", "duplicate-formal: duplicate formal function argument 'a'"),
         ("{ a = 1; a = 2; }", "1:10 duplicate-attr: attribute 'a' already defined"),
@@ -169,7 +182,7 @@ fn no_depth_and_no_length_overflows_a_stack() {
 fn what_only_nix_can_judge_is_a_warning() {
     let deep = format!("{}1{}", "(".repeat(600), ")".repeat(600));
     let deeper = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
-    let large = format!("{{ }} # {}", "x".repeat(9 << 20));
+    let large = format!("{{ }} # {}", "x".repeat(33 << 20));
     let examined = check_all(&[deep.as_bytes(), deeper.as_bytes(), large.as_bytes()]);
     let severities: Vec<Severity> = examined.findings().iter().map(|f| f.severity).collect();
     assert_eq!(severities, [Severity::Warn; 3]);
@@ -184,7 +197,7 @@ fn bytes_that_are_no_utf_8_are_placed_and_do_not_hide_the_rest() {
         ["Warn 1:3 not-utf-8: no UTF-8 from byte 2 on (Nix takes any byte in text)"]
     );
     assert_eq!(told_of(b"{ a = \"\xe4\"; b = c; }").len(), 2);
-    assert!(told_of(b"{ \xe4 = 1; }")[0].starts_with("Block 1:3 syntax"));
+    assert!(told_of(b"{ \xe4 = 1; }")[0].starts_with("Block 1:3 syntax-error"));
 }
 
 #[test]

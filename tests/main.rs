@@ -2,6 +2,10 @@
 
 mod bad_input;
 mod check;
+mod check_command;
+mod check_flags;
+mod check_forms;
+mod check_nix;
 mod exit_codes;
 mod flags;
 mod fuzz;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::Engine;
 use crate::fleet::Mode;
@@ -174,12 +174,72 @@ pub struct TrustArgs {
     pub host: String,
 }
 
-/// `check` and `check-syntax`.
+/// `check`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct CheckArgs {
     /// Check these files and folders; by default the whole flake
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// Check what is staged, as it is staged, against the last commit
+    #[arg(long, conflicts_with = "since")]
+    pub staged: bool,
+    /// Check what changed since the branch parted from a revision
+    #[arg(long, value_name = "REV")]
+    pub since: Option<String>,
+    /// Show older findings and notes too; older ones never block
+    #[arg(long)]
+    pub all: bool,
+    /// Print one line per finding
+    #[arg(long)]
+    pub compact: bool,
+    /// Let Nix itself confirm the verdict on syntax
+    #[arg(long, conflicts_with = "staged")]
+    pub nix: bool,
+    /// Put right what can be without changing what a file means
+    #[arg(long, conflicts_with = "staged")]
+    pub fix: bool,
+    /// Write everything that is found to the baseline; it will not block again
+    #[arg(long, conflicts_with_all = ["staged", "since", "paths"])]
+    pub write_baseline: bool,
+    /// Let warnings block too
+    #[arg(long, value_name = "SEVERITY")]
+    pub deny: Option<Denied>,
+    /// Explain a rule, with examples
+    #[arg(long, value_name = "RULE", exclusive = true)]
+    pub explain: Option<String>,
+    /// List the rules
+    #[arg(long)]
+    pub list_rules: bool,
+}
+
+/// What `--deny` lets block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Denied {
+    /// Warnings
+    Warn,
+}
+
+/// `check-syntax`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CheckSyntaxArgs {
+    /// Check these files and folders; by default the whole flake
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// `hooks`.
+#[derive(Debug, Clone, Args)]
+pub struct HooksArgs {
+    /// What to do
+    #[arg(value_name = "ACTION")]
+    pub action: HooksAction,
+}
+
+/// What `hooks` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HooksAction {
+    /// Install the hook; one that is there already is kept and run first
+    Install,
 }
 
 /// `history`.

@@ -1,32 +1,84 @@
-//! `check [PATH...]` and `check-syntax`: the tree held against Nix's grammar, without network.
+//! `check [PATH...]`, `check-syntax`, `validate-quick` and `validate`: the tree held against Nix's
+//! grammar and our rules, without network.
 //!
 //! Returns what is to be printed; it knows no terminal.
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+pub mod github;
+mod json;
+mod nix;
+mod sarif;
+mod text;
 
-use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::event::{Severity, harmless};
 use crate::exit::Exit;
-use crate::report::github;
-use crate::validate::{Examined, Fault, Faulty, Position, examine, tracked};
-use crate::world::World;
+use crate::fleet;
+use crate::validate::baseline::{self, Baseline};
+use crate::validate::fix::{self, Fixed};
+use crate::validate::levels::{Level, Levels};
+use crate::validate::revision::{Repository, Untold};
+use crate::validate::rules::{RULES, Rule, rule};
+use crate::validate::{Base, Depth, Examined, Job, examine_jobs, tracked};
+use crate::world::{World, files};
+
+/// Findings that are drawn with their lines.
+const DRAWN: usize = 400;
+/// A baseline of a large tree is some hundred KiB.
+const BASELINE_LIMIT: u64 = 16 << 20;
 
 /// What was typed.
 #[derive(Debug, Clone, Default)]
 pub struct Check {
-    /// Files and folders; none: everything tracked below the current folder.
+    /// Files and folders; none: the whole repository, or what lies below the current folder.
     pub paths: Vec<PathBuf>,
-    /// One JSON document instead of drawings.
-    pub json: bool,
-    /// Annotations of GitHub Actions instead of drawings.
-    pub github: bool,
+    /// Which files, and what they are compared with.
+    pub scope: Scope,
+    /// Nix's grammar alone.
+    pub syntax_only: bool,
+    /// Old findings and notes are shown too.
+    pub all: bool,
+    /// How it is printed.
+    pub form: Form,
     /// Whether colours can be shown.
     pub colour: bool,
     /// Warnings block too (`--deny warn`).
     pub deny_warnings: bool,
+    /// Nix confirms the verdict on syntax.
+    pub nix: bool,
+    /// What can be put right safely is.
+    pub fix: bool,
+    /// Everything that is found is written to the baseline.
+    pub write_baseline: bool,
+}
+
+/// Which files are checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything, against HEAD.
+    #[default]
+    Tree,
+    /// What is staged, as it is staged, against HEAD.
+    Staged,
+    /// What changed since the merge base with a revision.
+    Since(String),
+}
+
+/// How findings are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Form {
+    /// With the lines they are about.
+    #[default]
+    Drawn,
+    /// One line each.
+    Compact,
+    /// One JSON document.
+    Json,
+    /// SARIF 2.1.0.
+    Sarif,
+    /// Annotations for GitHub Actions, and a summary.
+    Github,
 }
 
 /// What to print on standard output, and the code to end with.
@@ -34,129 +86,268 @@ pub struct Check {
 pub struct Answer {
     /// Complete lines.
     pub text: String,
+    /// For `$GITHUB_STEP_SUMMARY`, when that is wanted.
+    pub summary: Option<String>,
     /// [`Exit::Done`] or [`Exit::Blocked`].
     pub exit: Exit,
+}
+
+/// Everything that the printers need.
+pub(super) struct Outcome<'a> {
+    examined: &'a Examined,
+    check: &'a Check,
+    took_ms: u64,
+    fixed: usize,
+    notes: &'a [String],
 }
 
 /// Checks files.
 ///
 /// # Errors
-/// When a path does not exist, or git cannot say what is tracked.
-pub async fn run(world: &World, check: &Check) -> Result<Answer, Error> {
+/// When a path does not exist, git refuses, or hosts.toml or the baseline is wrong.
+pub async fn run(world: &World, check: &Check, settings: &fleet::Checks) -> Result<Answer, Error> {
     let began = world.clock.elapsed();
-    let folder = world.environment.folder.clone();
-    let files = files(world, &folder, &check.paths).await?;
-    let examined = tokio::task::spawn_blocking(move || examine(&folder, &files)).await;
-    let examined =
+    let chosen = chosen(world, check).await?;
+    let mut notes = Vec::new();
+    let (levels, baseline) = self::settings(settings, &chosen.root)
+        .map_err(|m| Error::usage(m).hint("nixdeploy check --list-rules"))?;
+    let mut fixed = 0;
+    if check.fix {
+        fixed = mend(&chosen, &mut notes).await?;
+    }
+    let depth =
+        Depth { rules: !check.syntax_only, drawn: DRAWN, old: check.all || check.syntax_only };
+    let (root, jobs) = (chosen.root.clone(), chosen.jobs.clone());
+    let examined = tokio::task::spawn_blocking(move || examine_jobs(&root, &jobs, depth)).await;
+    let mut examined =
         examined.map_err(|e| Error::new(Exit::Internal, "the check failed").because(e))?;
-    let took_ms = (world.clock.elapsed() - began).as_millis();
-    let blocks_from = if check.deny_warnings { Severity::Warn } else { Severity::Block };
-    let blocked = examined.worst().is_some_and(|worst| worst >= blocks_from);
-    let text = if check.json {
-        format!("{:#}\n", document(&examined, took_ms))
-    } else if check.github {
-        annotations(&examined) + &recap(&examined, took_ms)
+    if check.nix {
+        nix::confirm(world, &chosen.root, &chosen.jobs, &mut examined, &mut notes).await?;
+    }
+    examined.weigh(&levels);
+    let file = baseline_file(settings);
+    if check.write_baseline {
+        let text = Baseline::of(&examined);
+        let path = chosen.root.join(&file);
+        files::replace(&path, text.as_bytes())
+            .map_err(|e| Error::usage(format!("cannot write {}", path.display())).because(e))?;
+        let parsed = Baseline::parse(&text).unwrap_or_default();
+        parsed.apply(&mut examined, &file, false);
+        notes.push(format!("written: {}", file.display()));
     } else {
-        examined.drawn(check.colour, world.environment.unicode) + &recap(&examined, took_ms)
-    };
-    Ok(Answer { text, exit: if blocked { Exit::Blocked } else { Exit::Done } })
+        let whole = check.paths.is_empty() && check.scope == Scope::Tree && !check.syntax_only;
+        baseline.apply(&mut examined, &file, whole);
+    }
+    let took_ms = u64::try_from((world.clock.elapsed() - began).as_millis()).unwrap_or(u64::MAX);
+    let outcome = Outcome { examined: &examined, check, took_ms, fixed, notes: &notes };
+    Ok(answer(world, &outcome))
 }
 
-async fn files(world: &World, folder: &Path, paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
-    if paths.is_empty() {
-        return below(world, folder, Path::new("")).await;
+fn answer(world: &World, outcome: &Outcome<'_>) -> Answer {
+    let check = outcome.check;
+    let blocks_from = if check.deny_warnings { Severity::Warn } else { Severity::Block };
+    let blocked = outcome.examined.worst_new().is_some_and(|worst| worst >= blocks_from);
+    let text = match check.form {
+        Form::Drawn => text::drawn(outcome, world.environment.unicode),
+        Form::Compact => text::compact(outcome),
+        Form::Json => format!("{:#}\n", json::document(outcome)),
+        Form::Sarif => format!("{:#}\n", sarif::document(outcome.examined)),
+        Form::Github => github::annotations(outcome),
+    };
+    let summary = (check.form == Form::Github).then(|| github::summary(outcome));
+    Answer { text, summary, exit: if blocked { Exit::Blocked } else { Exit::Done } }
+}
+
+/// What hosts.toml says of rules, and the baseline of a tree.
+///
+/// # Errors
+/// With a sentence: a rule that is not there, or a baseline that is none.
+pub fn settings(check: &fleet::Checks, root: &Path) -> Result<(Levels, Baseline), String> {
+    let mut levels = Levels::default();
+    let mut give = |glob: Option<&str>, id: &str, level: fleet::CheckLevel| {
+        let level = match level {
+            fleet::CheckLevel::Block => Level::As(Severity::Block),
+            fleet::CheckLevel::Warn => Level::As(Severity::Warn),
+            fleet::CheckLevel::Info => Level::As(Severity::Info),
+            fleet::CheckLevel::Off => Level::Off,
+        };
+        levels.give(glob, id, level).map_err(|e| format!("[check] in hosts.toml: {e}"))
+    };
+    for (id, level) in &check.rules {
+        give(None, id, *level)?;
     }
-    let mut files = Vec::new();
-    for path in paths {
+    for (glob, rules) in &check.paths {
+        for (id, level) in rules {
+            give(Some(glob), id, *level)?;
+        }
+    }
+    let file = baseline_file(check);
+    let path = root.join(&file);
+    if check.baseline.is_none() && !path.exists() {
+        return Ok((levels, Baseline::default()));
+    }
+    let text = match files::read_text(&path, BASELINE_LIMIT) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Ok((levels, Baseline::default()));
+        }
+        Err(e) => return Err(format!("cannot read {}: {e}", path.display())),
+    };
+    let baseline = Baseline::parse(&text)
+        .map_err(|line| format!("{}:{line} is no line of a baseline", file.display()))?;
+    Ok((levels, baseline))
+}
+
+fn baseline_file(check: &fleet::Checks) -> PathBuf {
+    check.baseline.as_deref().unwrap_or(baseline::FILE_NAME).into()
+}
+
+/// Files to check, from one root.
+struct Chosen {
+    root: PathBuf,
+    jobs: Vec<Job>,
+    repository: Option<Repository>,
+}
+
+async fn chosen(world: &World, check: &Check) -> Result<Chosen, Error> {
+    let folder = world.environment.folder.clone();
+    for path in &check.paths {
         let shown = harmless::line(&path.display().to_string());
-        let meta = std::fs::metadata(folder.join(path))
+        std::fs::symlink_metadata(folder.join(path))
             .map_err(|e| Error::usage(format!("cannot check {shown}: {e}")).hint("ls"))?;
-        if meta.is_dir() {
-            files.extend(below(world, folder, path).await?);
+    }
+    let repository = match Repository::around(world, &folder).await {
+        Ok(repository) => repository,
+        Err(Untold::NoRepository) if check.scope == Scope::Tree => {
+            return Ok(lying(folder, &check.paths));
+        }
+        Err(untold) => return Err(refused(&untold)),
+    };
+    let jobs = match &check.scope {
+        Scope::Tree => whole(&repository, &folder, &check.paths).await,
+        Scope::Staged => repository.staged(&check.paths).await,
+        Scope::Since(revision) => repository.since(revision, &check.paths).await,
+    };
+    match jobs {
+        Ok(jobs) => {
+            Ok(Chosen { root: repository.root.clone(), jobs, repository: Some(repository) })
+        }
+        // A path outside of the repository.
+        Err(_) if check.scope == Scope::Tree && !check.paths.is_empty() => {
+            Ok(lying(folder, &check.paths))
+        }
+        Err(untold) => Err(refused(&untold)),
+    }
+}
+
+fn refused(untold: &Untold) -> Error {
+    match untold {
+        Untold::NoRepository => Error::usage("this is no git repository").hint("git init"),
+        Untold::Failed(cause) => Error::usage("git cannot say which files are meant")
+            .because(harmless::line(cause))
+            .hint("git status"),
+    }
+}
+
+/// The files that are meant; those that were named are checked although git ignores them.
+async fn whole(
+    repository: &Repository,
+    folder: &Path,
+    paths: &[PathBuf],
+) -> Result<Vec<Job>, Untold> {
+    let mut jobs = repository.whole(paths).await?;
+    for path in paths {
+        let full = folder.join(path);
+        let meta = std::fs::symlink_metadata(&full);
+        let (plain, resolved) = (meta.is_ok_and(|m| m.is_file()), full.canonicalize());
+        let Ok(resolved) = resolved else { continue };
+        let root = repository.root.canonicalize().unwrap_or_else(|_| repository.root.clone());
+        let shown = resolved.strip_prefix(&root).map_or(resolved.clone(), Path::to_path_buf);
+        if plain && !jobs.iter().any(|j| j.path == shown) {
+            jobs.push(Job { path: shown, bytes: None, base: Base::None });
+        }
+    }
+    Ok(jobs)
+}
+
+/// Files without a repository: all of them new.
+fn lying(folder: PathBuf, paths: &[PathBuf]) -> Chosen {
+    let mut found = Vec::new();
+    if paths.is_empty() {
+        found = tracked::lying_below(&folder);
+    }
+    for path in paths {
+        if folder.join(path).is_dir() {
+            let below = tracked::lying_below(&folder.join(path));
+            found.extend(below.into_iter().map(|name| path.join(name)));
         } else {
-            files.push(path.clone());
+            found.push(path.clone());
         }
     }
-    Ok(files)
+    let job = |path: PathBuf| {
+        let path = path.strip_prefix(".").map(Path::to_path_buf).unwrap_or(path);
+        Job { path, bytes: None, base: Base::None }
+    };
+    Chosen { root: folder, jobs: found.into_iter().map(job).collect(), repository: None }
 }
 
-/// What is tracked below a path; without a repository, what lies there.
-async fn below(world: &World, folder: &Path, path: &Path) -> Result<Vec<PathBuf>, Error> {
-    let root = folder.join(path);
-    let names = match tracked::nix_files(world, &root).await {
-        Ok(names) => names,
-        Err(tracked::Untold::NoRepository) => tracked::lying_below(&root),
-        Err(tracked::Untold::Failed(cause)) => {
-            let error = Error::usage("git cannot say which files are tracked");
-            return Err(error.because(harmless::line(&cause)).hint("git status"));
+/// Mends the files, each as a whole or not at all.
+async fn mend(chosen: &Chosen, notes: &mut Vec<String>) -> Result<usize, Error> {
+    let partly = match &chosen.repository {
+        Some(repository) => repository.partly_staged().await.map_err(|e| refused(&e))?,
+        None => Vec::new(),
+    };
+    let mut made = 0;
+    for job in &chosen.jobs {
+        let path = chosen.root.join(&job.path);
+        let (at, shown) = (path.clone(), harmless::line(&job.path.display().to_string()));
+        let mended = tokio::task::spawn_blocking(move || fix::mended(&at, &[])).await;
+        match mended.unwrap_or(Fixed::Unsafe) {
+            Fixed::Nothing => {}
+            Fixed::Unsafe => notes.push(format!("left alone: {shown}: the edit is not safe")),
+            Fixed::Text(..) if partly.contains(&job.path) => {
+                notes.push(format!("left alone: {shown}: it is staged in part"));
+            }
+            Fixed::Text(text, count) => {
+                write(&path, &text)
+                    .map_err(|e| Error::usage(format!("cannot write {shown}")).because(e))?;
+                made += count;
+                notes.push(format!("mended: {shown}: {count}"));
+            }
         }
-    };
-    Ok(names.into_iter().map(|name| path.join(name)).collect())
-}
-
-fn recap(examined: &Examined, took_ms: u128) -> String {
-    let count = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
-    let mut line = count(examined.files, "file");
-    let errors = count(examined.count(Severity::Block), "error");
-    let warnings = count(examined.count(Severity::Warn), "warning");
-    let _ = writeln!(line, ", {errors}, {warnings}, {took_ms} ms");
-    line
-}
-
-fn annotations(examined: &Examined) -> String {
-    let faults = examined.faulty.iter().flat_map(|file| file.faults.iter().map(move |f| (file, f)));
-    let line = |(file, fault): (&Faulty, &Fault)| {
-        let at = Position::of(&file.text, fault.range.start);
-        let hint = fault.hint.as_ref().map(|hint| format!("\n{hint}")).unwrap_or_default();
-        github::annotation_at(&github::Place {
-            block: fault.severity == Severity::Block,
-            file: &file.path.display().to_string(),
-            line: at.line,
-            column: at.column,
-            title: fault.code,
-            text: &format!("{}{hint}", fault.message),
-        }) + "\n"
-    };
-    faults.map(line).collect()
-}
-
-fn document(examined: &Examined, took_ms: u128) -> Value {
-    let faults = examined.faulty.iter().flat_map(|file| file.faults.iter().map(move |f| (file, f)));
-    json!({
-        "version": 1,
-        "findings": faults.map(|(file, fault)| finding(file, fault)).collect::<Vec<_>>(),
-        "summary": {
-            "files": examined.files,
-            "errors": examined.count(Severity::Block),
-            "warnings": examined.count(Severity::Warn),
-            "elapsed_ms": u64::try_from(took_ms).unwrap_or(u64::MAX),
-        },
-    })
-}
-
-/// Lines and columns count from 1, in characters; the offset is in bytes, from 0. Syntax is never
-/// an old sin: every finding counts as new.
-fn finding(file: &Faulty, fault: &Fault) -> Value {
-    let from = Position::of(&file.text, fault.range.start);
-    let upto = Position::of(&file.text, fault.range.end);
-    let mut value = json!({
-        "rule": fault.code,
-        "severity": match fault.severity {
-            Severity::Block => "block",
-            Severity::Warn => "warn",
-            Severity::Info => "info",
-        },
-        "new": true,
-        "path": file.path.display().to_string(),
-        "line": from.line,
-        "column": from.column,
-        "end_line": upto.line,
-        "end_column": upto.column,
-        "byte_offset": fault.range.start,
-        "message": fault.message,
-    });
-    if let Some(hint) = &fault.hint {
-        value["hint"] = json!(hint);
     }
-    value
+    Ok(made)
+}
+
+/// Replaces a file as a whole; it keeps who may read and run it.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let kept = std::fs::metadata(path)?.permissions();
+    files::replace(path, text.as_bytes())?;
+    std::fs::set_permissions(path, kept)
+}
+
+/// The rules, one line each.
+pub fn list() -> String {
+    let line = |rule: &&&Rule| {
+        let fix = if rule.fixable { " (--fix)" } else { "" };
+        format!("{:5} {:28} {}{fix}\n", text::word(rule.severity), rule.id, rule.flags)
+    };
+    RULES.iter().map(|rule| line(&rule)).collect()
+}
+
+/// What a rule is about, with examples.
+///
+/// # Errors
+/// When there is none of that name.
+pub fn explain(id: &str) -> Result<String, Error> {
+    let Some(rule) = rule(id) else {
+        let near = fleet::hosts_toml::nearest(id, RULES.iter().map(|r| r.id));
+        let error = Error::usage(format!("there is no rule '{}'", id.escape_debug()));
+        let error = match near {
+            Some(near) => error.hint(format!("nixdeploy check --explain {near}")),
+            None => error,
+        };
+        return Err(error.hint("nixdeploy check --list-rules"));
+    };
+    Ok(text::explained(rule))
 }

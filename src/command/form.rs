@@ -6,7 +6,7 @@ use crate::error::Error;
 const RUNS: &[Format] = &[Format::Human, Format::Json, Format::Jsonl, Format::Github];
 const TABLES: &[Format] = &[Format::Human, Format::Json, Format::Jsonl];
 const DOCUMENT: &[Format] = &[Format::Human, Format::Json];
-const CHECK: &[Format] = &[Format::Human, Format::Json, Format::Github];
+const CHECK: &[Format] = &[Format::Human, Format::Json, Format::Github, Format::Sarif];
 const TEXT: &[Format] = &[Format::Human];
 
 /// The forms that a command has, and its name.
@@ -31,6 +31,9 @@ fn of(command: &Command) -> (&'static str, &'static [Format]) {
         Command::History(_) => ("history", TABLES),
         Command::Check(_) => ("check", CHECK),
         Command::CheckSyntax(_) => ("check-syntax", CHECK),
+        Command::ValidateQuick => ("validate-quick", CHECK),
+        Command::Validate => ("validate", CHECK),
+        Command::Hooks(_) => ("hooks", TEXT),
         // It is a document already.
         Command::Schema => ("schema", DOCUMENT),
         Command::Trust(_) => ("trust", TEXT),

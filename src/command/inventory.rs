@@ -10,7 +10,7 @@ use crate::cli::{Color, Global, nearest_command};
 use crate::error::Error;
 use crate::fleet::hosts_toml::{FILE_NAME, find, parse, render};
 use crate::fleet::select::{SelectError, select};
-use crate::fleet::{Fleet, Host};
+use crate::fleet::{self, Fleet, Host};
 use crate::world::{Environment, files};
 
 /// A fleet of hundreds of hosts is some hundred KiB.
@@ -34,6 +34,18 @@ pub fn load(environment: &Environment, global: &Global) -> Result<Fleet, Error> 
         let drawn = render(&mistakes, shown, &text, colour);
         Error::usage(drawn).hint("every key with its default: nixdeploy help hosts")
     })
+}
+
+/// What hosts.toml says of checks; nothing without one.
+///
+/// # Errors
+/// As [`load`], but for one that is not there and was not asked for.
+pub fn checks(environment: &Environment, global: &Global) -> Result<fleet::Checks, Error> {
+    let found = find(&environment.folder, Path::exists);
+    if global.inventory.is_none() && found.is_none() {
+        return Ok(fleet::Checks::default());
+    }
+    load(environment, global).map(|fleet| fleet.checks)
 }
 
 fn locate(environment: &Environment, inventory: Option<&Path>) -> Result<PathBuf, Error> {

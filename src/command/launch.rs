@@ -14,7 +14,7 @@ use crate::event::state::RunState;
 use crate::event::stream::{Emitter, Stopwatch, channel};
 use crate::event::{self, Event, harmless};
 use crate::exit::{self, Exit};
-use crate::fleet::{Fleet, Host, HostName};
+use crate::fleet::{self, Fleet, Host, HostName};
 use crate::pipeline::cancel::Stop;
 use crate::pipeline::{self, Run, Source};
 use crate::plan::{self, Finding, Plan, Request, Severity};
@@ -28,7 +28,8 @@ pub fn form(wanted: Wanted) -> Format {
         Wanted::Human => Format::Human,
         Wanted::Json => Format::Json,
         Wanted::Jsonl => Format::Jsonl,
-        Wanted::Github => Format::Github,
+        // Sarif: `check` alone has it, and draws it itself.
+        Wanted::Github | Wanted::Sarif => Format::Github,
     }
 }
 
@@ -148,7 +149,13 @@ pub async fn launch(
     let tree = tree::reading(world, &flake);
     // Whoever asks first starts it; if nobody does it is read all the same, beside the evaluation.
     drop(tokio::spawn(tree.clone()));
-    let cleared = verdict(begun.0.emitter.clone(), flake.clone(), tree.clone());
+    let strictness = Strictness { rules: !all_fast(&begun.1), ..Strictness::default() };
+    let cleared = verdict(
+        world.clone(),
+        begun.0.emitter.clone(),
+        (flake.clone(), tree.clone()),
+        (fleet.checks.clone(), strictness),
+    );
     let source = Source { flake, tree, cleared: pipeline::clear(cleared) };
     Ok(conclude(world, begun, fleet, request, Some(source), detailed).await.0)
 }
@@ -220,20 +227,42 @@ async fn conclude(
     begun.finish(detailed).await
 }
 
+/// Whether every host wants no more than its syntax checked.
+fn all_fast(plan: &Plan) -> bool {
+    plan.hosts().all(|host| host.policy.fast)
+}
+
 /// Looks at the tree that is being evaluated; a flake that is not on this machine has none.
-async fn verdict(emitter: Emitter, flake: FlakeRef, tree: Reading) -> Result<Clearance, Blocked> {
-    let view = match (&flake, tree.await) {
-        (FlakeRef::Local(local), Ok(tree)) => TreeView {
-            id: tree.id.as_str().to_owned(),
-            root: local.root.clone(),
-            nix_files: tree.nix_files.clone(),
-        },
-        (FlakeRef::Other(text), _) => {
-            TreeView { id: harmless::line(text), root: "/".into(), nix_files: Vec::new() }
+async fn verdict(
+    world: World,
+    emitter: Emitter,
+    (flake, tree): (FlakeRef, Reading),
+    (checks, strictness): (fleet::Checks, Strictness),
+) -> Result<Clearance, Blocked> {
+    let (id, root, files) = match (&flake, tree.await) {
+        (FlakeRef::Local(local), Ok(tree)) => {
+            (tree.id.as_str().to_owned(), local.root.clone(), tree.nix_files.clone())
         }
+        (FlakeRef::Other(text), _) => (harmless::line(text), "/".into(), Vec::new()),
         (FlakeRef::Local(_), Err(error)) => return Err(unreadable(&error)),
     };
-    validate::run(&emitter, &view, Strictness::default()).await
+    let (levels, baseline) = super::check::settings(&checks, &root).map_err(|message| {
+        let (code, subject, suggestion) = ("check", "[check]", "nixdeploy check");
+        blocked(code, subject, message, suggestion)
+    })?;
+    let view = TreeView { id, root, files, levels, baseline };
+    validate::run(&world, &emitter, &view, strictness).await
+}
+
+fn blocked(code: &str, subject: &str, message: String, suggestion: &str) -> Blocked {
+    let finding = Finding {
+        code: code.to_owned(),
+        severity: Severity::Block,
+        subject: subject.to_owned(),
+        message,
+        suggestion: Some(suggestion.to_owned()),
+    };
+    Blocked { findings: vec![finding] }
 }
 
 fn unreadable(error: &TreeError) -> Blocked {
@@ -243,12 +272,5 @@ fn unreadable(error: &TreeError) -> Blocked {
         }
         other => (other.to_string(), "git status"),
     };
-    let finding = Finding {
-        code: "tree".to_owned(),
-        severity: Severity::Block,
-        subject: "the tree".to_owned(),
-        message,
-        suggestion: Some(suggestion.to_owned()),
-    };
-    Blocked { findings: vec![finding] }
+    blocked("tree", "the tree", message, suggestion)
 }

@@ -3,10 +3,12 @@
 pub mod check;
 pub mod completions;
 pub mod deploy;
+mod flake_check;
 pub mod form;
 mod glance;
 pub mod help;
 pub mod history;
+mod hooks;
 pub mod init;
 pub mod inventory;
 mod kept;
@@ -79,7 +81,9 @@ async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, 
         Command::PingHosts(args) => {
             status::run(world, &cli.global, args, status::Which::Ping, &look).await
         }
-        Command::Check(args) | Command::CheckSyntax(args) => checked(world, cli, args).await,
+        Command::Check(_) | Command::CheckSyntax(_) => checked(world, cli).await,
+        Command::ValidateQuick | Command::Validate => checked(world, cli).await,
+        Command::Hooks(_) => hooks::install(world).await,
         Command::Trust(args) => {
             let fleet = inventory::load(&world.environment, &cli.global)?;
             let words = std::slice::from_ref(&args.host);
@@ -100,16 +104,58 @@ async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, 
     }
 }
 
-async fn checked(world: &World, cli: &Cli, args: &crate::cli::CheckArgs) -> Result<Exit, Error> {
-    let check = check::Check {
-        paths: args.paths.clone(),
-        json: cli.global.format() == crate::cli::Format::Json,
-        github: cli.global.format() == crate::cli::Format::Github,
-        colour: cli.global.color == crate::cli::Color::Always
-            || (cli.global.color == crate::cli::Color::Auto && world.environment.screen),
-        deny_warnings: false,
-    };
-    let answer = check::run(world, &check).await?;
+async fn checked(world: &World, cli: &Cli) -> Result<Exit, Error> {
+    let colour = cli.global.color == crate::cli::Color::Always
+        || (cli.global.color == crate::cli::Color::Auto && world.environment.screen);
+    let mut check = check::Check { form: form(cli), colour, ..check::Check::default() };
+    match &cli.command {
+        Command::Check(args) if args.list_rules => {
+            report::show(&check::list())?;
+            return Ok(Exit::Done);
+        }
+        Command::Check(crate::cli::CheckArgs { explain: Some(id), .. }) => {
+            report::show(&check::explain(id)?)?;
+            return Ok(Exit::Done);
+        }
+        Command::Check(args) => {
+            let since = args.since.clone().map(check::Scope::Since);
+            let staged = args.staged.then_some(check::Scope::Staged);
+            check.scope = staged.or(since).unwrap_or_default();
+            check.paths.clone_from(&args.paths);
+            (check.all, check.fix, check.nix) = (args.all, args.fix, args.nix);
+            check.write_baseline = args.write_baseline;
+            check.deny_warnings = args.deny.is_some();
+            if args.compact && check.form == check::Form::Drawn {
+                check.form = check::Form::Compact;
+            }
+        }
+        Command::CheckSyntax(args) => {
+            check.paths.clone_from(&args.paths);
+            check.syntax_only = true;
+        }
+        Command::Validate => check.nix = true,
+        _ => {}
+    }
+    let settings = inventory::checks(&world.environment, &cli.global)?;
+    let answer = check::run(world, &check, &settings).await?;
     report::show(&answer.text)?;
-    Ok(answer.exit)
+    if let (Some(path), Some(summary)) = (&world.environment.step_summary, &answer.summary) {
+        check::github::append(path, summary)?;
+    }
+    match cli.command {
+        Command::Validate if answer.exit == Exit::Done => {
+            flake_check::run(world, &cli.global).await
+        }
+        _ => Ok(answer.exit),
+    }
+}
+
+fn form(cli: &Cli) -> check::Form {
+    use crate::cli::Format;
+    match cli.global.format() {
+        Format::Human => check::Form::Drawn,
+        Format::Json | Format::Jsonl => check::Form::Json,
+        Format::Github => check::Form::Github,
+        Format::Sarif => check::Form::Sarif,
+    }
 }

@@ -343,6 +343,7 @@ mod tests {
             &top["hosts"]["additionalProperties"]["properties"],
             &top["hosts"]["additionalProperties"]["properties"]["health"]["items"]["properties"],
             &top["cache"]["properties"],
+            &top["check"]["properties"],
             &top["builders"]["additionalProperties"]["properties"],
         ] {
             for key in keys.as_object().expect("keys").keys() {

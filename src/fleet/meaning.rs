@@ -14,7 +14,7 @@ use super::place::Places;
 use super::probe;
 use super::raw::{RawBuilder, RawCache, RawCommon, RawFile, RawHost};
 use super::{
-    Address, AttrName, BuildOn, Builder, Cache, Fleet, FleetLimits, Host, HostName, Limits,
+    Address, AttrName, BuildOn, Builder, Cache, Checks, Fleet, FleetLimits, Host, HostName, Limits,
     NameError, UserName,
 };
 
@@ -27,7 +27,7 @@ pub(super) fn read(
     mistakes: &mut Vec<Mistake>,
 ) -> Fleet {
     let mut judge = Judge { places, text, mistakes, hosts: places.names("hosts") };
-    let RawFile { defaults, hosts, cache, builders } = raw;
+    let RawFile { defaults, hosts, cache, builders, check } = raw;
     judge.common(&["defaults"], &defaults.common, &builders);
     let canary = judge.canary(defaults.canary.as_deref());
     let hosts = judge.hosts(hosts, &defaults.common, &builders);
@@ -44,6 +44,7 @@ pub(super) fn read(
         },
         cache: cache.and_then(|raw| judge.cache(raw)),
         builders: judge.builders(builders),
+        checks: Checks { baseline: check.baseline, rules: check.rules, paths: check.paths },
     }
 }
 

@@ -39,6 +39,33 @@ pub struct Fleet {
     pub cache: Option<Cache>,
     /// Remote builders by name; they become Nix's `builders` option.
     pub builders: BTreeMap<String, Builder>,
+    /// What it says of checks.
+    pub checks: Checks,
+}
+
+/// `[check]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checks {
+    /// The file of known findings, from the top of the repository.
+    pub baseline: Option<String>,
+    /// How bad findings of a rule are.
+    pub rules: BTreeMap<String, CheckLevel>,
+    /// The same for paths that fit a glob.
+    pub paths: BTreeMap<String, BTreeMap<String, CheckLevel>>,
+}
+
+/// A value of `[check.rules]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckLevel {
+    /// New findings block.
+    Block,
+    /// They are told.
+    Warn,
+    /// They are told when everything is.
+    Info,
+    /// They are not told.
+    Off,
 }
 
 /// `[defaults]` keys that have no meaning for a single host.

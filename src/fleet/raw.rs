@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Mode, OnInhibitor, OnRevertFailure, Optional, Reboot, Role, SshControl, Sudo};
+use super::{
+    CheckLevel, Mode, OnInhibitor, OnRevertFailure, Optional, Reboot, Role, SshControl, Sudo,
+};
 
 /// The machines of a fleet and how each is deployed.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -24,6 +26,21 @@ pub(super) struct RawFile {
     pub(super) cache: Option<RawCache>,
     /// Remote builders, one table each: `[builders.NAME]`.
     pub(super) builders: BTreeMap<String, RawBuilder>,
+    /// What `nixdeploy check` finds fault with, and how bad that is.
+    pub(super) check: RawCheck,
+}
+
+/// `[check]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct RawCheck {
+    /// The file of findings that are known, from the top of the repository; by default
+    /// `.nixdeploy-baseline`.
+    pub(super) baseline: Option<String>,
+    /// How bad findings of a rule are: `[check.rules] RULE = LEVEL`.
+    pub(super) rules: BTreeMap<String, CheckLevel>,
+    /// The same for paths that fit a glob: `[check.paths."hosts/*/test/**"] RULE = LEVEL`.
+    pub(super) paths: BTreeMap<String, BTreeMap<String, CheckLevel>>,
 }
 
 /// `[defaults]`.

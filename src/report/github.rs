@@ -142,30 +142,6 @@ fn annotation(kind: &str, host: Option<&str>, finding: &Finding) -> String {
     }
 }
 
-/// What is annotated, and where.
-pub struct Place<'a> {
-    /// An error; else a warning.
-    pub block: bool,
-    /// From the folder it was started in.
-    pub file: &'a str,
-    /// From 1.
-    pub line: usize,
-    /// From 1.
-    pub column: usize,
-    /// In few words.
-    pub title: &'a str,
-    /// In a sentence or more.
-    pub text: &'a str,
-}
-
-/// An annotation at a place in a file.
-pub fn annotation_at(place: &Place<'_>) -> String {
-    let (line, column) = (place.line.to_string(), place.column.to_string());
-    let kind = if place.block { "error" } else { "warning" };
-    let at = [("file", place.file), ("line", &line), ("col", &column), ("title", place.title)];
-    command(kind, &at, place.text)
-}
-
 /// Why a command ended before any host was touched, as an annotation.
 pub fn refusal(error: &Error) -> String {
     let causes = error.causes.iter().map(|c| format!("\nbecause: {c}"));
@@ -182,7 +158,8 @@ fn place(subject: &str) -> Option<(&str, &str)> {
     (number && !file.is_empty() && !file.contains(' ')).then_some((file, line))
 }
 
-fn command(kind: &str, properties: &[(&str, &str)], text: &str) -> String {
+/// A workflow command, with whatever it could be misread for escaped.
+pub fn command(kind: &str, properties: &[(&str, &str)], text: &str) -> String {
     let list: Vec<String> =
         properties.iter().map(|(k, v)| format!("{k}={}", property(v))).collect();
     let gap = if list.is_empty() { "" } else { " " };

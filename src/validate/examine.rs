@@ -1,79 +1,71 @@
-//! Many files at once: reads each, holds it against [`super::syntax`], and gathers what is wrong.
+//! Many files at once: reads each, holds it against [`super::syntax`] and the rules, and gathers
+//! what is wrong.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
-use std::panic::catch_unwind;
+use std::collections::HashSet;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use super::syntax::{self, Fault, Position};
-use super::{nesting, variables};
-use crate::event::{Finding, Severity, harmless};
+use super::found::{Examined, Faulty, Found, Lines};
+use super::identity::{Before, Identity};
+use super::reading::{self, SIZE_LIMIT, read};
+use super::rules::{self, Entry};
+use super::syntax::{self, Fault};
+use super::{allow, nesting, variables};
+use crate::event::Severity;
+use crate::world::Clock;
 
-/// Larger files are generated, and not worth the wait.
-const SIZE_LIMIT: u64 = 8 << 20;
 /// More threads than this gain nothing.
 const MAX_WORKERS: usize = 8;
 /// Files below which one thread is quicker than two.
 const FILES_PER_WORKER: usize = 16;
-/// Stands for each byte that is no UTF-8, so that every other byte keeps its place. Like them it
-/// is legal in comments and strings, and nowhere else.
-const SUBSTITUTE: char = '\u{1a}';
+/// No file that a person wrote takes this long.
+const TIME_LIMIT: Duration = Duration::from_secs(2);
+/// More findings of one file are no help to anybody.
+const FAULT_LIMIT: usize = 1_000;
 
-/// What was seen.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Examined {
-    /// Files that were read to their end.
-    pub files: usize,
-    /// Those in which something is wrong, by path.
-    pub faulty: Vec<Faulty>,
-}
-
-/// A file in which something is wrong.
+/// A file to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Faulty {
-    /// As it was given.
+pub struct Job {
+    /// Counted from the tree's root.
     pub path: PathBuf,
-    /// Its text; bytes that are no UTF-8 replaced one by one.
-    pub text: String,
-    /// In the order of the text.
-    pub faults: Vec<Fault>,
+    /// What it holds; `None`: what lies there.
+    pub bytes: Option<Vec<u8>>,
+    /// What it held before.
+    pub base: Base,
 }
 
-impl Examined {
-    /// How bad the worst fault is; `None`: nothing is wrong.
-    pub fn worst(&self) -> Option<Severity> {
-        self.faulty.iter().flat_map(|f| &f.faults).map(|f| f.severity).max()
-    }
-
-    /// How many faults are just that bad.
-    pub fn count(&self, severity: Severity) -> usize {
-        self.faulty.iter().flat_map(|f| &f.faults).filter(|f| f.severity == severity).count()
-    }
-
-    /// Everything as findings for the stream, harmless to print.
-    pub fn findings(&self) -> Vec<Finding> {
-        self.faulty.iter().flat_map(Faulty::findings).collect()
-    }
+/// What a file held in the revision that it is compared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Base {
+    /// It was not there, or nobody can say: all of it is new.
+    None,
+    /// The same: nothing is new.
+    Same,
+    /// This.
+    Was(Vec<u8>),
 }
 
-impl Faulty {
-    fn findings(&self) -> impl Iterator<Item = Finding> {
-        self.faults.iter().map(|fault| {
-            let at = Position::of(&self.text, fault.range.start);
-            let subject = format!("{}:{}:{}", self.path.display(), at.line, at.column);
-            Finding {
-                code: fault.code.to_owned(),
-                severity: fault.severity,
-                subject: harmless::line(&subject),
-                message: harmless::line(&fault.message),
-                suggestion: fault.hint.as_deref().map(harmless::line),
-            }
-        })
-    }
+/// How much is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Depth {
+    /// All rules, and not Nix's grammar alone.
+    pub rules: bool,
+    /// How many findings are kept with the lines they are about, to be drawn.
+    pub drawn: usize,
+    /// Old findings and notes are to be drawn too.
+    pub old: bool,
+}
+
+/// Reads and checks files below `root`, all of them new. Blocks, and has threads of its own.
+pub fn examine(root: &Path, paths: &[PathBuf]) -> Examined {
+    let job = |path: &PathBuf| Job { path: path.clone(), bytes: None, base: Base::None };
+    let jobs: Vec<Job> = paths.iter().map(job).collect();
+    examine_jobs(root, &jobs, Depth { rules: false, drawn: 1_000, old: true })
 }
 
 /// Reads and checks files below `root`. Blocks, and has threads of its own.
@@ -81,18 +73,21 @@ impl Faulty {
 /// A tracked file that is gone from the working copy is no part of what is evaluated, and a
 /// symbolic link leads to a file that is tracked itself or to one that is not ours to judge: both
 /// are passed over.
-pub fn examine(root: &Path, paths: &[PathBuf]) -> Examined {
-    let next = AtomicUsize::new(0);
+pub fn examine_jobs(root: &Path, jobs: &[Job], depth: Depth) -> Examined {
+    let (next, drawn) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let seen: Mutex<Vec<(usize, Seen)>> = Mutex::new(Vec::new());
     let work = || {
         let mut mine = Vec::new();
-        while let Some((at, path)) = take(&next, paths) {
-            mine.extend(look(root, path).map(|seen| (at, seen)));
+        while let Some((at, job)) = take(&next, jobs) {
+            let look = Look { root, job, depth, drawn: &drawn, clock: Clock::start() };
+            let seen = catch_unwind(AssertUnwindSafe(|| look.look()));
+            let seen = seen.unwrap_or_else(|_| Some(Seen::alone(&job.path, failed())));
+            mine.extend(seen.map(|seen| (at, seen)));
         }
         seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).append(&mut mine);
     };
     thread::scope(|scope| {
-        for _ in 0..workers(paths.len()) {
+        for _ in 0..workers(jobs.len()) {
             let worker = thread::Builder::new().name("check".to_owned()).stack_size(nesting::STACK);
             if worker.spawn_scoped(scope, work).is_err() {
                 break; // the others do its share
@@ -100,21 +95,35 @@ pub fn examine(root: &Path, paths: &[PathBuf]) -> Examined {
         }
     });
     let mut seen = seen.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    while let Some((at, path)) = take(&next, paths) {
+    while let Some((at, job)) = take(&next, jobs) {
         let cause = io::Error::other("no thread could be started to check it");
-        seen.push((at, Seen::unread(path, &cause)));
+        seen.push((at, Seen::unread(&job.path, &cause)));
     }
-    gather(seen)
+    let mut examined = gather(seen);
+    if depth.rules {
+        let known: HashSet<&Path> = jobs.iter().map(|j| j.path.as_path()).collect();
+        for (path, fault) in rules::without_version(&examined.entries, &known) {
+            let at = jobs.iter().find(|j| j.path == path);
+            let same = at.is_some_and(|j| j.base == Base::Same);
+            examined.add(&path, fault, !same);
+        }
+    }
+    examined
 }
 
-fn take<'a>(next: &AtomicUsize, paths: &'a [PathBuf]) -> Option<(usize, &'a PathBuf)> {
+fn take<'a>(next: &AtomicUsize, jobs: &'a [Job]) -> Option<(usize, &'a Job)> {
     let at = next.fetch_add(1, Ordering::Relaxed);
-    paths.get(at).map(|path| (at, path))
+    jobs.get(at).map(|job| (at, job))
 }
 
 fn workers(files: usize) -> usize {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     files.div_ceil(FILES_PER_WORKER).min(cores).clamp(1, MAX_WORKERS)
+}
+
+fn failed() -> Fault {
+    let message = "the check itself failed here; Nix itself decides, please report";
+    Fault::doubt("check-failed", 0..0, message.to_owned())
 }
 
 /// One file that was looked at.
@@ -123,96 +132,178 @@ struct Seen {
     read: bool,
     /// It mentions `scopedImport`, which defines variables in other files.
     scopes_others: bool,
+    /// What it tells of a host's modules.
+    entry: Option<(PathBuf, Entry)>,
+    /// Ports that were open before.
+    ports: Vec<String>,
 }
 
 impl Seen {
     fn unread(path: &Path, cause: &io::Error) -> Self {
         let message = format!("cannot be read: {cause}");
-        let mut fault = Fault::doubt("unreadable", 0..0, message);
-        fault.severity = Severity::Block;
-        Self::with(path, String::new(), vec![fault], false)
+        Self::alone(path, Fault::at("unreadable", Severity::Block, 0..0, message))
     }
 
-    fn with(path: &Path, text: String, faults: Vec<Fault>, read: bool) -> Self {
-        let scopes_others = text.contains("scopedImport");
-        let faulty = Faulty { path: path.to_owned(), text, faults };
-        Self { faulty: (!faulty.faults.is_empty()).then_some(faulty), read, scopes_others }
+    /// Nothing but one fault, without a text.
+    fn alone(path: &Path, fault: Fault) -> Self {
+        let found = Found::placed(&Lines::of(""), fault, true, None);
+        let faulty = Some(Faulty { path: path.to_owned(), faults: vec![found] });
+        Self { faulty, read: false, scopes_others: false, entry: None, ports: Vec::new() }
     }
 }
 
-fn look(root: &Path, path: &Path) -> Option<Seen> {
-    let bytes = match read(&root.join(path)) {
-        Ok(Some(bytes)) => bytes,
-        Ok(None) => return None,
-        Err(cause) => return Some(Seen::unread(path, &cause)),
-    };
-    if bytes.len() as u64 > SIZE_LIMIT {
-        let message = "larger than 8 MiB, not checked; Nix itself decides".to_owned();
-        let fault = Fault::doubt("too-large", 0..0, message);
-        return Some(Seen::with(path, String::new(), vec![fault], false));
-    }
-    let (text, broken) = decode(bytes);
-    let faults = catch_unwind(|| syntax::faults(&text)).unwrap_or_else(|_| {
-        let message = "the parser itself failed here; Nix itself decides, please report".to_owned();
-        vec![Fault::doubt("check-failed", 0..0, message)]
-    });
-    Some(Seen::with(path, text, faults.into_iter().chain(broken).collect(), true))
+/// One file that is looked at.
+struct Look<'a> {
+    root: &'a Path,
+    job: &'a Job,
+    depth: Depth,
+    drawn: &'a AtomicUsize,
+    clock: Clock,
 }
 
-/// The whole file; `None` when there is no regular file of that name.
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    use rustix::fs::OFlags;
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-            return Ok(None);
+impl Look<'_> {
+    fn look(&self) -> Option<Seen> {
+        let path = &self.job.path;
+        let bytes = match &self.job.bytes {
+            Some(bytes) => bytes.clone(),
+            None => match read(&self.root.join(path)) {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => return None,
+                Err(cause) => return Some(Seen::unread(path, &cause)),
+            },
+        };
+        if bytes.len() as u64 > SIZE_LIMIT {
+            let message =
+                format!("larger than {} MiB, not checked; Nix itself decides", SIZE_LIMIT >> 20);
+            return Some(Seen::alone(path, Fault::doubt("too-large", 0..0, message)));
         }
-        Err(e) => return Err(e),
-    };
-    let meta = file.metadata()?;
-    if !meta.is_file() {
-        return Ok(None);
+        let (text, broken) = reading::decode(bytes);
+        let (mut checked, mut allows) = catch_unwind(|| self.check(&text))
+            .unwrap_or_else(|_| (Checked { faults: vec![failed()], entry: None }, Vec::new()));
+        checked.faults.extend(broken);
+        let reasons: Vec<Option<String>> =
+            checked.faults.iter().map(|f| allow::reason(&mut allows, f)).collect();
+        let idle = allow::unused(&text, &allows);
+        let mut faults: Vec<(Fault, Option<String>)> =
+            checked.faults.into_iter().zip(reasons).collect();
+        faults.extend(idle.into_iter().map(|fault| (fault, None)));
+        faults.sort_by_key(|(f, _)| place(f));
+        let mut before = self.before();
+        let ports = before.as_ref().map(|b| b.keys_of(PORTS).cloned().collect());
+        let found = self.found(&text, faults, before.as_mut());
+        Some(Seen {
+            faulty: (!found.is_empty()).then(|| Faulty { path: path.clone(), faults: found }),
+            read: true,
+            scopes_others: text.contains("scopedImport"),
+            entry: checked.entry.map(|e| (path.clone(), e)),
+            ports: ports.unwrap_or_default(),
+        })
     }
-    let mut bytes =
-        Vec::with_capacity(usize::try_from(meta.len().min(SIZE_LIMIT)).unwrap_or(0) + 1);
-    file.take(SIZE_LIMIT + 1).read_to_end(&mut bytes)?;
-    Ok(Some(bytes))
+
+    fn check(&self, text: &str) -> (Checked, Vec<allow::Allow>) {
+        let syntax::Read { mut faults, root, unused } = syntax::read(text);
+        let Some(root) = root.filter(|_| self.depth.rules) else {
+            return (Checked { faults, entry: None }, Vec::new());
+        };
+        let allows = allow::read(text, &root);
+        if faults.iter().any(|f| f.severity == Severity::Block) {
+            return (Checked { faults, entry: None }, Vec::new());
+        }
+        let late = || self.clock.elapsed() > TIME_LIMIT;
+        faults.extend(rules::faults(&root, &unused, &late));
+        if late() {
+            let message = format!("not checked to the end within {} s", TIME_LIMIT.as_secs());
+            faults.push(Fault::doubt("check-slow", 0..0, message));
+        }
+        let entry = rules::entries(&self.job.path, text, &root);
+        (Checked { faults, entry }, allows)
+    }
+
+    /// What was wrong with the file before.
+    fn before(&self) -> Option<Before> {
+        let Base::Was(bytes) = &self.job.base else { return None };
+        let (text, _) = reading::decode(bytes.clone());
+        let faults = catch_unwind(|| self.check(&text).0.faults).unwrap_or_default();
+        Some(Before::of(&text, &faults))
+    }
+
+    fn found(
+        &self,
+        text: &str,
+        mut faults: Vec<(Fault, Option<String>)>,
+        mut before: Option<&mut Before>,
+    ) -> Vec<Found> {
+        if faults.is_empty() {
+            return Vec::new();
+        }
+        let lines = Lines::of(text);
+        if faults.len() > FAULT_LIMIT {
+            // What blocks is kept.
+            faults.sort_by_key(|(f, _)| (std::cmp::Reverse(f.severity), f.range.start));
+            faults.truncate(FAULT_LIMIT);
+            faults.sort_by_key(|(f, _)| place(f));
+        }
+        let mut secrets: Vec<_> = faults.iter().filter_map(|(f, _)| f.secret.clone()).collect();
+        secrets.extend(super::secrets::written(text));
+        let mut kept = Vec::new();
+        for (fault, allowed) in faults {
+            let identity = Identity::of(text, &fault);
+            let always = rules::rule(fault.code).is_none_or(rules::Rule::always_blocks);
+            let old = match (&self.job.base, before.as_deref_mut()) {
+                (Base::Same, _) => true,
+                (_, Some(before)) => before.had(identity, &fault),
+                _ => false,
+            };
+            let new = always || !old;
+            let mut found = Found::placed(&lines, fault, new, allowed);
+            found.identity = Some(identity);
+            let wanted = self.depth.old || (found.new && found.fault.severity > Severity::Info);
+            if wanted && self.drawn.fetch_add(1, Ordering::Relaxed) < self.depth.drawn {
+                found.draw_from(&lines, &secrets);
+            }
+            kept.push(found);
+        }
+        kept
+    }
 }
 
-/// The text, and where it is no UTF-8.
-fn decode(bytes: Vec<u8>) -> (String, Option<Fault>) {
-    let bytes = match String::from_utf8(bytes) {
-        Ok(text) => return (text, None),
-        Err(error) => error.into_bytes(),
-    };
-    let mut text = String::with_capacity(bytes.len());
-    let mut first = None;
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        if !chunk.invalid().is_empty() {
-            first.get_or_insert(text.len());
-        }
-        text.extend(chunk.invalid().iter().map(|_| SUBSTITUTE));
-    }
-    let doubt = |at| {
-        let message = format!("no UTF-8 from byte {at} on (Nix takes any byte in text)");
-        Fault::doubt("not-utf-8", at..at + 1, message)
-    };
-    (text, first.map(doubt))
+/// The order of findings: by place, the worst of a place first.
+fn place(fault: &Fault) -> (usize, std::cmp::Reverse<Severity>, usize, &'static str) {
+    (fault.range.start, std::cmp::Reverse(fault.severity), fault.range.end, fault.code)
 }
+
+struct Checked {
+    faults: Vec<Fault>,
+    entry: Option<Entry>,
+}
+
+const PORTS: &str = "firewall-port-opened";
 
 fn gather(mut seen: Vec<(usize, Seen)>) -> Examined {
     let scoped = seen.iter().any(|(_, s)| s.scopes_others);
     let files = seen.iter().filter(|(_, s)| s.read).count();
     seen.sort_by_key(|(at, _)| *at);
+    let entries: Vec<(PathBuf, Entry)> =
+        seen.iter_mut().filter_map(|(_, s)| s.entry.take()).collect();
+    let mut open: HashSet<String> = seen.iter_mut().flat_map(|(_, s)| s.ports.drain(..)).collect();
     let mut faulty: Vec<Faulty> = seen.into_iter().filter_map(|(_, s)| s.faulty).collect();
-    if scoped {
-        faulty.iter_mut().flat_map(|f| &mut f.faults).for_each(soften);
-    }
     faulty.sort_by(|a, b| a.path.cmp(&b.path));
-    Examined { files, faulty }
+    let all = |faulty: &[Faulty]| -> Vec<String> {
+        let faults = faulty.iter().flat_map(|f| &f.faults);
+        let old = faults.filter(|f| f.fault.code == PORTS && !f.new);
+        old.flat_map(|f| f.fault.keys.clone()).collect()
+    };
+    open.extend(all(&faulty));
+    for found in faulty.iter_mut().flat_map(|f| &mut f.faults) {
+        if scoped {
+            soften(&mut found.fault);
+        }
+        if found.fault.code == PORTS && found.fault.keys.iter().all(|key| open.contains(key)) {
+            found.new = false;
+            found.fault.severity = Severity::Info;
+        }
+    }
+    Examined { files, faulty, entries }
 }
 
 /// Some file gives variables to others, so nothing is undefined for certain.

@@ -1,21 +1,29 @@
 //! What `rnix` lets through and Nix's grammar does not: one look at each node and token. Pure.
 
 use rnix::ast;
-use rnix::{NodeOrToken, SyntaxKind, SyntaxNode, SyntaxToken, WalkEvent};
+use rnix::{NodeOrToken, SyntaxKind, SyntaxNode, WalkEvent};
 use rowan::ast::AstNode;
 
 use super::names;
 use super::syntax::Fault;
+use crate::event::Severity;
 
 /// Faults of a tree that parsed.
-pub(super) fn faults(root: &SyntaxNode) -> Vec<Fault> {
+pub(super) fn faults(text: &str, root: &SyntaxNode) -> Vec<Fault> {
     let mut faults = Vec::new();
-    for event in root.preorder_with_tokens() {
-        match event {
-            WalkEvent::Enter(NodeOrToken::Node(node)) => faults.extend(of_node(&node)),
-            WalkEvent::Enter(NodeOrToken::Token(token)) => faults.extend(of_token(&token)),
-            WalkEvent::Leave(_) => {}
+    for event in root.preorder() {
+        if let WalkEvent::Enter(node) = event {
+            faults.extend(of_node(&node));
         }
+    }
+    // To read the tokens once more is quicker than to walk to each.
+    let mut at = 0;
+    for (kind, word) in rnix::tokenize(text) {
+        faults.extend(of_token(kind, word).map(|message| {
+            let end = at + word.len();
+            Fault::at("syntax-error", Severity::Block, at..end, message.to_owned())
+        }));
+        at += word.len();
     }
     faults
 }
@@ -32,18 +40,28 @@ fn of_node(node: &SyntaxNode) -> Option<Fault> {
     }
 }
 
-fn of_token(token: &SyntaxToken) -> Option<Fault> {
-    let text = token.text();
-    let fault = |message: &str| Some(Fault::new("syntax", token.text_range(), message));
-    match token.kind() {
+fn of_token(kind: SyntaxKind, text: &str) -> Option<&'static str> {
+    match kind {
         SyntaxKind::TOKEN_WHITESPACE if text.contains(|c| !" \t\r\n".contains(c)) => {
-            fault("syntax error, this blank is none to Nix (only space, tab and line ends are)")
+            Some("syntax error, this blank is none to Nix (only space, tab and line ends are)")
         }
         SyntaxKind::TOKEN_INTEGER if text.parse::<i64>().is_err() => {
-            fault("syntax error, the integer does not fit into 64 bits")
+            Some("syntax error, the integer does not fit into 64 bits")
         }
         SyntaxKind::TOKEN_FLOAT if text.parse::<f64>().is_ok_and(f64::is_infinite) => {
-            fault("syntax error, the number is too large")
+            Some("syntax error, the number is too large")
+        }
+        SyntaxKind::TOKEN_FLOAT if text == "0." => {
+            Some("syntax error, no digit follows the point of a number that begins with 0")
+        }
+        SyntaxKind::TOKEN_PATH_SEARCH if text.ends_with("/>") => {
+            Some("syntax error, a path in angle brackets ends with no slash")
+        }
+        SyntaxKind::TOKEN_STRING_CONTENT if text.contains('\0') => {
+            Some("syntax error, a string holds no null byte")
+        }
+        SyntaxKind::TOKEN_PIPE_LEFT | SyntaxKind::TOKEN_PIPE_RIGHT => {
+            Some("syntax error, pipe operators are an experimental feature that is off")
         }
         _ => None,
     }
@@ -55,7 +73,7 @@ fn unclosed(node: &SyntaxNode) -> Option<Fault> {
     let last = tokens.filter(|t| !t.kind().is_trivia()).last()?;
     let closed = last.kind() == SyntaxKind::TOKEN_R_PAREN;
     let message = || format!("syntax error, unexpected '{}', expecting ')'", last.text());
-    (!closed).then(|| Fault::new("syntax", last.text_range(), message()))
+    (!closed).then(|| Fault::new("syntax-error", last.text_range(), message()))
 }
 
 /// A function is no operand, argument or element without parentheses.
@@ -67,7 +85,7 @@ fn bare_function(node: &SyntaxNode) -> Option<Fault> {
     let simple = [NODE_APPLY, NODE_BIN_OP, NODE_HAS_ATTR, NODE_LIST, NODE_SELECT, NODE_UNARY_OP];
     let colon = ast::Lambda::cast(node.clone())?.token_colon()?;
     simple.contains(&parent).then(|| {
-        Fault::new("syntax", colon.text_range(), "syntax error, unexpected ':'")
+        Fault::new("syntax-error", colon.text_range(), "syntax error, unexpected ':'")
             .hint(Some("put the function into parentheses".to_owned()))
     })
 }
@@ -78,7 +96,7 @@ fn indented_name(node: &SyntaxNode) -> Option<Fault> {
     let named = matches!(parent, SyntaxKind::NODE_ATTRPATH | SyntaxKind::NODE_INHERIT);
     let indented = node.first_token()?.text() == "''";
     let message = "syntax error, an indented string is no attribute name";
-    (named && indented).then(|| Fault::new("syntax", node.text_range(), message))
+    (named && indented).then(|| Fault::new("syntax-error", node.text_range(), message))
 }
 
 /// Only the first part of a path counts: `let a.${x} = 1;` is a set named `a`.
@@ -87,14 +105,14 @@ fn dynamic_let(node: &SyntaxNode) -> Option<Fault> {
     let mut firsts = values.filter_map(|v| v.attrpath()?.attrs().next());
     let dynamic = firsts.find(|a| names::of_attribute(a).is_none())?;
     let range = dynamic.syntax().text_range();
-    Some(Fault::new("syntax", range, "dynamic attributes not allowed in let"))
+    Some(Fault::new("syntax-error", range, "dynamic attributes not allowed in let"))
 }
 
 fn dynamic_inherit(node: &SyntaxNode) -> Option<Fault> {
     let mut attrs = ast::Inherit::cast(node.clone())?.attrs();
     let dynamic = attrs.find(|a| names::of_attribute(a).is_none())?;
     let range = dynamic.syntax().text_range();
-    Some(Fault::new("syntax", range, "dynamic attributes not allowed in inherit"))
+    Some(Fault::new("syntax-error", range, "dynamic attributes not allowed in inherit"))
 }
 
 fn duplicate_formal(node: &SyntaxNode) -> Option<Fault> {

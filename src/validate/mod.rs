@@ -1,8 +1,9 @@
 //! Slice 1: is this tree fit to be deployed?
 //!
-//! Every tracked `.nix` file is held against Nix's own grammar (2.26 and later) and its static
-//! rules: duplicate attributes and formals, undefined variables. The rule for all of them: what
-//! blocks never blocks good code, so whatever cannot be told for certain is a warning or silence.
+//! Every tracked `.nix` file is held against Nix's own grammar (2.26 and later), its static rules
+//! (duplicate attributes and formals, undefined variables) and the rules of [`rules`]. The rule
+//! for all of them: what blocks never blocks good code, so whatever cannot be told for certain is
+//! a warning or silence, and what was there before the change never blocks it.
 //! This slice reads files and nothing else; it knows no host.
 //!
 //! Its evidence is [`Clearance`]. It names the tree that was looked at, and a host is only
@@ -20,24 +21,38 @@
 //! fn give(clearance: Clearance) -> Clearance { clearance }
 //! ```
 
+mod allow;
 mod attributes;
+pub mod baseline;
 mod examine;
+pub mod fix;
+mod found;
 mod grammar;
+pub mod identity;
+pub mod levels;
 mod names;
 mod nesting;
+mod reading;
+mod resolve;
+pub mod revision;
+pub mod rules;
+mod secrets;
 mod show;
 pub mod syntax;
 pub mod tracked;
 mod variables;
+mod wording;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::event::harmless;
 use crate::event::stream::Emitter;
 use crate::event::{Event, Finding, Phase, Severity, Step};
 use crate::fleet::HostName;
+use crate::world::World;
 
-pub use examine::{Examined, Faulty, examine};
+pub use examine::{Base, Depth, Job, examine, examine_jobs};
+pub use found::{Examined, Faulty, Found};
 pub use syntax::{Fault, Position};
 
 /// The tree that is evaluated.
@@ -48,7 +63,11 @@ pub struct TreeView {
     /// Its folder.
     pub root: PathBuf,
     /// Its `.nix` files, as tracked by git, counted from `root`.
-    pub nix_files: Vec<PathBuf>,
+    pub files: Vec<PathBuf>,
+    /// Severities that hosts.toml gives.
+    pub levels: levels::Levels,
+    /// Findings that are known.
+    pub baseline: baseline::Baseline,
 }
 
 /// What a finding may do.
@@ -56,11 +75,13 @@ pub struct TreeView {
 pub struct Strictness {
     /// Findings from this severity on stop the deploy (`--deny warn` lowers it).
     pub blocks_from: Severity,
+    /// All rules, and not Nix's grammar alone.
+    pub rules: bool,
 }
 
 impl Default for Strictness {
     fn default() -> Self {
-        Self { blocks_from: Severity::Block }
+        Self { blocks_from: Severity::Block, rules: true }
     }
 }
 
@@ -128,43 +149,85 @@ fn first(findings: &[Finding]) -> String {
     worst.map_or("the tree was not cleared".to_owned(), |f| format!("{}: {}", f.subject, f.message))
 }
 
-/// Looks at the whole tree on threads of its own; every finding becomes an event.
+/// Looks at the whole tree on threads of its own; every new finding that matters becomes an event.
 ///
 /// # Errors
 /// When a finding blocks.
 pub async fn run(
+    world: &World,
     emitter: &Emitter,
     tree: &TreeView,
     strictness: Strictness,
 ) -> Result<Clearance, Blocked> {
     let began_ms = emitter.elapsed_ms();
-    let (root, paths) = (tree.root.clone(), tree.nix_files.clone());
-    let examined = tokio::task::spawn_blocking(move || examine(&root, &paths)).await;
-    let (files, findings) = match examined {
-        Ok(examined) => (examined.files, examined.findings()),
-        Err(failure) => (0, vec![unfinished(&failure.to_string())]),
+    let (files, old, findings) = match examined(world, tree, strictness).await {
+        Ok(examined) => {
+            let old = examined.told().filter(|(_, f)| !f.new).count();
+            let new = examined.told().filter(|(_, f)| f.new);
+            let new = new.map(|(file, f)| file.finding(f));
+            (examined.files, old, new.filter(|f| f.severity > Severity::Info).collect())
+        }
+        Err(failure) => (0, 0, vec![unfinished(&failure)]),
     };
     for finding in &findings {
-        let (phase, finding) = (Phase::Validate, finding.clone());
+        let (phase, finding) = (Phase::Validate, Finding::clone(finding));
         emitter.emit(Event::Found { host: None, phase, finding });
     }
     let took_ms = emitter.elapsed_ms().saturating_sub(began_ms);
-    emitter.step(None, syntax_step(files, &findings, strictness).took(took_ms));
+    emitter.step(None, syntax_step(files, old, &findings, strictness).took(took_ms));
     if findings.iter().any(|f| f.severity >= strictness.blocks_from) {
         return Err(Blocked { findings });
     }
     Ok(cleared(emitter, Clearance { tree: tree.id.clone(), files, waiver: None }))
 }
 
-/// `494 files, 0 errors, 2 warnings`.
-fn syntax_step(files: usize, findings: &[Finding], strictness: Strictness) -> Step {
+/// What is wrong with the tree. Git is asked what was there before only when something is found
+/// that would count if it were new.
+async fn examined(
+    world: &World,
+    tree: &TreeView,
+    strictness: Strictness,
+) -> Result<Examined, String> {
+    let depth = Depth { rules: strictness.rules, drawn: 0, old: false };
+    let new = |path: &PathBuf| Job { path: path.clone(), bytes: None, base: Base::None };
+    let look = |jobs: Vec<Job>| {
+        let view = tree.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut examined = examine_jobs(&view.root, &jobs, depth);
+            examined.weigh(&view.levels);
+            view.baseline.apply(&mut examined, Path::new(baseline::FILE_NAME), false);
+            examined
+        })
+    };
+    let first = look(tree.files.iter().map(new).collect()).await.map_err(|e| e.to_string())?;
+    let counts = |found: &Found| {
+        let always = rules::rule(found.fault.code).is_none_or(rules::Rule::always_blocks);
+        found.new && !always && found.fault.severity > Severity::Info
+    };
+    if !first.told().any(|(_, found)| counts(found)) {
+        return Ok(first);
+    }
+    let Ok(mut known) = revision::against_head(world, &tree.root).await else { return Ok(first) };
+    let job = |path: &PathBuf| {
+        let base = known.remove(path).unwrap_or(Base::Same);
+        Job { path: path.clone(), bytes: None, base }
+    };
+    look(tree.files.iter().map(job).collect()).await.map_err(|e| e.to_string())
+}
+
+/// `494 files, 0 errors, 2 warnings, 80 older not counted`.
+fn syntax_step(files: usize, old: usize, findings: &[Finding], strictness: Strictness) -> Step {
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let errors = findings.iter().filter(|f| f.severity >= strictness.blocks_from).count();
     let warnings = match findings.len() - errors {
         0 => String::new(),
         n => format!(", {}", count(n, "warning")),
     };
-    let told = format!("{}, {}{warnings}", count(files, "file"), count(errors, "error"));
+    let old = match old {
+        0 => String::new(),
+        n => format!(", {n} older not counted"),
+    };
+    let told = format!("{}, {}{warnings}{old}", count(files, "file"), count(errors, "error"));
     match errors {
         0 => Step::ok(Phase::Validate, "syntax", told),
         _ => Step::failed(Phase::Validate, "syntax", told),

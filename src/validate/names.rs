@@ -17,6 +17,14 @@ pub(super) fn of_attribute(attr: &ast::Attr) -> Option<String> {
     }
 }
 
+/// Whether a part of an attribute path is that name.
+pub(super) fn is(attr: &ast::Attr, name: &str) -> bool {
+    match attr {
+        ast::Attr::Ident(ident) => ident.ident_token().is_some_and(|t| t.text() == name),
+        other => of_attribute(other).is_some_and(|n| n == name),
+    }
+}
+
 /// The content of a string without interpolation.
 fn of_string(text: &ast::Str) -> Option<String> {
     let parts = text.normalized_parts();
@@ -56,6 +64,11 @@ pub(super) fn bound(set: &SyntaxNode) -> Vec<String> {
 pub(super) fn recursive(set: &SyntaxNode) -> bool {
     match set.kind() {
         SyntaxKind::NODE_LET_IN | SyntaxKind::NODE_LEGACY_LET => true,
-        _ => ast::AttrSet::cast(set.clone()).is_some_and(|s| s.rec_token().is_some()),
+        // It can only stand first; to look among all of what a set holds would take long.
+        SyntaxKind::NODE_ATTR_SET => {
+            let first = set.children_with_tokens().find(|c| !c.kind().is_trivia());
+            first.is_some_and(|c| c.kind() == SyntaxKind::TOKEN_REC)
+        }
+        _ => false,
     }
 }

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use rnix::{ParseError, SyntaxKind, TextRange};
+use rnix::{ParseError, SyntaxKind, SyntaxNode, TextRange};
 
 use super::{attributes, grammar, nesting, variables};
 use crate::event::Severity;
@@ -27,23 +27,53 @@ pub struct Fault {
     pub hint: Option<String>,
     /// Another place that belongs to it, and what is there.
     pub other: Option<(Range<usize>, &'static str)>,
+    /// What puts it right without changing what the text means.
+    pub fix: Option<Edit>,
+    /// Where a secret's value stands, which nothing may show.
+    pub secret: Option<Range<usize>>,
+    /// What it is about when not the text at its place: a finding is new if one of these is.
+    pub keys: Vec<String>,
+}
+
+/// A piece of text in the place of another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// Bytes that go.
+    pub range: Range<usize>,
+    /// What comes.
+    pub text: String,
 }
 
 impl Fault {
     /// A fault that blocks.
     pub(super) fn new(code: &'static str, range: TextRange, message: impl Into<String>) -> Self {
         let range = range.start().into()..range.end().into();
-        let message = message.into();
-        Self { code, severity: Severity::Block, range, message, hint: None, other: None }
+        Self::at(code, Severity::Block, range, message.into())
+    }
+
+    /// A fault with nothing but its message.
+    pub fn at(
+        code: &'static str,
+        severity: Severity,
+        range: Range<usize>,
+        message: String,
+    ) -> Self {
+        let (hint, other, fix, secret, keys) = (None, None, None, None, Vec::new());
+        Self { code, severity, range, message, hint, other, fix, secret, keys }
     }
 
     /// A doubt: Nix may well take it.
     pub(super) fn doubt(code: &'static str, range: Range<usize>, message: String) -> Self {
-        Self { code, severity: Severity::Warn, range, message, hint: None, other: None }
+        Self::at(code, Severity::Warn, range, message)
     }
 
     pub(super) fn hint(mut self, hint: Option<String>) -> Self {
         self.hint = hint;
+        self
+    }
+
+    pub(super) fn fix(mut self, edit: Edit) -> Self {
+        self.fix = Some(edit);
         self
     }
 
@@ -72,31 +102,53 @@ impl Position {
     }
 }
 
-/// Everything wrong with a text, in its order.
+/// A text that was read.
+pub(super) struct Read {
+    /// Everything wrong with it, in its order.
+    pub(super) faults: Vec<Fault>,
+    /// Its tree; `None` when it does not parse, or is too deep.
+    pub(super) root: Option<SyntaxNode>,
+    /// The sets whose `rec` nothing uses.
+    pub(super) unused: Vec<TextRange>,
+}
+
+impl Read {
+    fn refused(faults: Vec<Fault>) -> Self {
+        Self { faults, root: None, unused: Vec::new() }
+    }
+}
+
+/// Reads a text.
 ///
 /// Parser and passes recurse up to the bound of [`super::nesting`]: call it on a thread with
 /// [`nesting::STACK`] bytes of stack.
-pub fn faults(text: &str) -> Vec<Fault> {
+pub(super) fn read(text: &str) -> Read {
     if let Some(at) = nesting::too_deep(text) {
         let message = "nested too deep to be checked here; Nix itself decides".to_owned();
-        return vec![Fault::doubt("too-deep", at..at + 1, message)];
+        return Read::refused(vec![Fault::doubt("too-deep", at..at + 1, message)]);
     }
     // Nix skips a byte order mark; three blanks instead keep every byte in its place.
     let unmarked = text.strip_prefix('\u{feff}').map(|rest| format!("   {rest}"));
-    let parsed = rnix::Root::parse(unmarked.as_deref().unwrap_or(text));
+    let unmarked = unmarked.as_deref().unwrap_or(text);
+    let parsed = rnix::Root::parse(unmarked);
     if let Some(fault) = first_error(text, parsed.errors()) {
-        return vec![fault];
+        return Read::refused(vec![fault]);
     }
     let root = parsed.syntax();
-    let mut faults = grammar::faults(&root);
+    let mut faults = grammar::faults(unmarked, &root);
     let (duplicates, unclear) = attributes::faults(&root);
+    let (undefined, unused) = variables::faults(&root, &unclear);
     faults.extend(duplicates);
-    faults.extend(variables::faults(&root, &unclear));
+    faults.extend(undefined);
     faults.sort_by_key(|f| (f.range.start, f.range.end));
-    faults
+    Read { faults, root: Some(root), unused }
 }
 
 fn first_error(text: &str, errors: &[ParseError]) -> Option<Fault> {
+    if let Some(at) = dotted_path(text).filter(|_| !errors.is_empty()) {
+        let message = "a path that begins with three dots is not understood here; Nix decides";
+        return Some(Fault::doubt("check-failed", at..at + 3, message.to_owned()));
+    }
     let depth = errors.iter().position(|e| *e == ParseError::RecursionLimitExceeded);
     // What rnix says after its own limit (512 expressions) is about our limit, not about the text.
     let first = errors[..depth.unwrap_or(errors.len())].iter().map(|e| describe(text, e));
@@ -105,6 +157,16 @@ fn first_error(text: &str, errors: &[ParseError]) -> Option<Fault> {
         let message = "more than 512 expressions inside each other; Nix itself decides".to_owned();
         depth.map(|_| Fault::doubt("too-deep", 0..0, message))
     })
+}
+
+/// Where a path such as `.../x` stands, which is one to Nix and three dots to `rnix`.
+fn dotted_path(text: &str) -> Option<usize> {
+    let within = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
+    let path = |at: &usize| {
+        let rest = text[at + 3..].trim_start_matches(within);
+        rest.strip_prefix('/').is_some_and(|r| r.starts_with(within))
+    };
+    text.match_indices("...").map(|(at, _)| at).find(path)
 }
 
 fn describe(text: &str, error: &ParseError) -> Fault {
@@ -134,8 +196,7 @@ fn describe(text: &str, error: &ParseError) -> Fault {
         other => (end..end, other.to_string()),
     };
     let message = format!("syntax error, {message}");
-    let severity = Severity::Block;
-    Fault { code: "syntax", severity, range, message, hint: None, other: None }
+    Fault::at("syntax-error", Severity::Block, range, message)
 }
 
 /// The first token of a range: rnix's ranges reach to where it found its way again.

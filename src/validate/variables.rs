@@ -45,28 +45,44 @@ const GLOBALS: [&str; 24] = [
 
 /// What a part of the text adds to what is in scope.
 enum Scope {
-    Names(HashSet<String>),
+    Names(Names),
     /// Below a `with`, or where merging makes it unclear.
     Anything,
 }
 
-/// Faults of a tree that parsed; within the `unclear` ranges nothing is told.
-pub(super) fn faults(root: &SyntaxNode, unclear: &[TextRange]) -> Vec<Fault> {
+/// Names of one scope.
+struct Names {
+    names: HashSet<String>,
+    /// The `rec` set that binds them.
+    set: Option<TextRange>,
+    used: bool,
+}
+
+/// Faults of a tree that parsed, and the sets whose `rec` nothing uses; within the `unclear`
+/// ranges nothing is told.
+pub(super) fn faults(root: &SyntaxNode, unclear: &[TextRange]) -> (Vec<Fault>, Vec<TextRange>) {
     let unclear: HashSet<TextRange> = unclear.iter().copied().collect();
     let mut scopes: Vec<Scope> = Vec::new();
     let mut outside: Vec<usize> = Vec::new();
-    let mut faults = Vec::new();
+    let (mut faults, mut unused) = (Vec::new(), Vec::new());
     for event in root.preorder() {
         match event {
             WalkEvent::Enter(node) => {
                 outside.push(scopes.len());
                 open(&mut scopes, &node, &unclear);
-                faults.extend(undefined(&node, &scopes));
+                faults.extend(undefined(&node, &mut scopes));
             }
-            WalkEvent::Leave(_) => scopes.truncate(outside.pop().unwrap_or(0)),
+            WalkEvent::Leave(_) => {
+                let ended = scopes.drain(outside.pop().unwrap_or(0)..);
+                unused.extend(ended.filter_map(|scope| match scope {
+                    Scope::Names(names) if !names.used => names.set,
+                    _ => None,
+                }));
+            }
         }
     }
-    faults
+    unused.retain(|set| !unclear.contains(set));
+    (faults, unused)
 }
 
 /// Adds the scopes that begin with this node and end with it.
@@ -77,17 +93,25 @@ fn open(scopes: &mut Vec<Scope>, node: &SyntaxNode, unclear: &HashSet<TextRange>
         scopes.push(Scope::Anything);
     }
     match node.kind() {
-        SyntaxKind::NODE_LAMBDA => scopes.push(Scope::Names(arguments(node))),
+        SyntaxKind::NODE_LAMBDA => {
+            scopes.push(Scope::Names(Names { names: arguments(node), set: None, used: true }))
+        }
         SyntaxKind::NODE_LET_IN | SyntaxKind::NODE_LEGACY_LET | SyntaxKind::NODE_ATTR_SET
             if names::recursive(node) =>
         {
-            scopes.push(Scope::Names(names::bound(node).into_iter().collect()));
+            let set = node.kind() == SyntaxKind::NODE_ATTR_SET;
+            scopes.push(Scope::Names(Names {
+                names: names::bound(node).into_iter().collect(),
+                set: set.then(|| node.text_range()),
+                used: false,
+            }));
         }
         _ => {}
     }
 }
 
-fn arguments(lambda: &SyntaxNode) -> HashSet<String> {
+/// Names of a function's arguments.
+pub(super) fn arguments(lambda: &SyntaxNode) -> HashSet<String> {
     let param = ast::Lambda::cast(lambda.clone()).and_then(|l| l.param());
     let idents: Vec<Option<ast::Ident>> = match param {
         Some(ast::Param::IdentParam(param)) => vec![param.ident()],
@@ -101,7 +125,7 @@ fn arguments(lambda: &SyntaxNode) -> HashSet<String> {
     idents.into_iter().flatten().filter_map(name).collect()
 }
 
-fn undefined(node: &SyntaxNode, scopes: &[Scope]) -> Option<Fault> {
+fn undefined(node: &SyntaxNode, scopes: &mut [Scope]) -> Option<Fault> {
     let ident = ast::Ident::cast(node.clone())?;
     let token = ident.ident_token()?;
     let name = token.text();
@@ -123,26 +147,35 @@ fn undefined(node: &SyntaxNode, scopes: &[Scope]) -> Option<Fault> {
 }
 
 /// `inherit x;` looks outside of the set or `let` that it stands in; `inherit (s) x;` nowhere.
-fn inherited_from<'a>(inherit: &SyntaxNode, scopes: &'a [Scope]) -> Option<&'a [Scope]> {
+fn inherited_from<'a>(inherit: &SyntaxNode, scopes: &'a mut [Scope]) -> Option<&'a mut [Scope]> {
     if ast::Inherit::cast(inherit.clone())?.from().is_some() {
         return None;
     }
     let own = names::recursive(&inherit.parent()?);
-    Some(if own { &scopes[..scopes.len().saturating_sub(1)] } else { scopes })
+    let inner = scopes.len().saturating_sub(usize::from(own));
+    Some(&mut scopes[..inner])
 }
 
-fn known(name: &str, scopes: &[Scope]) -> bool {
-    let in_scope = scopes.iter().rev().any(|scope| match scope {
-        Scope::Names(names) => names.contains(name),
-        Scope::Anything => true,
-    });
-    in_scope || name.starts_with("__") || GLOBALS.contains(&name)
+/// Whether something defines a name; what binds it counts as used, also below a `with`.
+fn known(name: &str, scopes: &mut [Scope]) -> bool {
+    let mut anything = false;
+    for scope in scopes.iter_mut().rev() {
+        match scope {
+            Scope::Names(names) if names.names.contains(name) => {
+                names.used = true;
+                return true;
+            }
+            Scope::Names(_) => {}
+            Scope::Anything => anything = true,
+        }
+    }
+    anything || name.starts_with("__") || GLOBALS.contains(&name)
 }
 
 /// The name in scope that differs least: at most two letters, and not more than a third.
 fn nearest<'a>(name: &str, scopes: &'a [Scope]) -> Option<&'a str> {
     let names = scopes.iter().flat_map(|scope| match scope {
-        Scope::Names(names) => names.iter().map(String::as_str).collect(),
+        Scope::Names(names) => names.names.iter().map(String::as_str).collect(),
         Scope::Anything => Vec::new(),
     });
     let limit = (name.len() / 3).clamp(1, 2);

@@ -141,6 +141,65 @@ fn start(invocation: Invocation) -> Result<Conversation, StartError> {
     Ok(talk)
 }
 
+/// What a program printed, byte for byte.
+pub struct Bytes {
+    /// How it ended.
+    pub ended: Ended,
+    /// Its standard output.
+    pub out: Vec<u8>,
+    /// Its standard error, as text.
+    pub err: String,
+}
+
+/// Runs a program whose output is no text of lines, such as names that may hold a line's end, or
+/// the content of files. It is ended when it prints more than `limit` bytes.
+///
+/// # Errors
+/// When it could not be started.
+pub async fn bytes(invocation: Invocation, limit: usize) -> Result<Bytes, StartError> {
+    use tokio::io::AsyncReadExt;
+    tracing::debug!(command = %harmless::redact(&invocation.to_string()), "start");
+    let mut child = spawn(&invocation)?;
+    let food = Food { secret: None, first: invocation.stdin.clone(), source: None, more: None };
+    let fed = tokio::spawn(feed(child.stdin.take(), food));
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let (most, little) = (limit as u64 + 1, LINE_LIMIT as u64);
+    let mut pipes = (
+        child.stdout.take().map(|pipe| pipe.take(most)),
+        child.stderr.take().map(|pipe| pipe.take(little)),
+    );
+    let heard = async {
+        let out = async {
+            match &mut pipes.0 {
+                Some(pipe) => pipe.read_to_end(&mut out).await.map(drop),
+                None => Ok(()),
+            }
+        };
+        let err = async {
+            match &mut pipes.1 {
+                Some(pipe) => pipe.read_to_end(&mut err).await.map(drop),
+                None => Ok(()),
+            }
+        };
+        tokio::join!(out, err)
+    };
+    let deadline = invocation.timeout.map(|t| Instant::now() + t);
+    let in_time = tokio::select! {
+        _ = heard => true,
+        () = until(deadline) => false,
+    };
+    let ended = match (in_time, out.len() > limit) {
+        (true, false) => child.wait().await.map_or(Ended::Killed, of_status),
+        (true, true) => Ended::TooMuch,
+        (false, _) => Ended::TimedOut,
+    };
+    if matches!(ended, Ended::TooMuch | Ended::TimedOut) {
+        end_group(&mut child).await;
+    }
+    fed.abort();
+    Ok(Bytes { ended, out, err: String::from_utf8_lossy(&err).into_owned() })
+}
+
 fn spawn(invocation: &Invocation) -> Result<Child, StartError> {
     command(invocation).spawn().map_err(|e| StartError {
         program: invocation.program.clone(),

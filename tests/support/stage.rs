@@ -223,10 +223,18 @@ async fn play_at(user: &str, runner: Scripted, request: Request, step_ms: i64) -
     let wall = Jumping { clock: world.clock, step_ms, looks: AtomicI64::new(0) };
     let (emitter, mut events) = channel(Arc::new(wall));
     let plan = decide(&request, &fleet.hosts);
-    let view = TreeView { id: "tree".to_owned(), root: "/".into(), nix_files: Vec::new() };
-    let clear = emitter.clone();
+    let view = TreeView {
+        id: "tree".to_owned(),
+        root: "/".into(),
+        files: Vec::new(),
+        levels: validate::levels::Levels::default(),
+        baseline: validate::baseline::Baseline::default(),
+    };
+    let (clear, here) = (emitter.clone(), world.clone());
     let cleared =
-        pipeline::clear(async move { validate::run(&clear, &view, Strictness::default()).await });
+        pipeline::clear(
+            async move { validate::run(&here, &clear, &view, Strictness::default()).await },
+        );
     emitter.emit(Event::Planned { plan: plan.clone() });
     let (_asks, stop) = Stop::manual();
     let flake = FlakeRef::Other("github:me/config".to_owned());

@@ -1,0 +1,101 @@
+//! The findings for GitHub Actions: annotations, worst first, and a step summary.
+//!
+//! GitHub shows ten annotations of a step and drops the rest without a word, so the rest is
+//! counted here.
+
+use std::cmp::Reverse;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+
+use super::Outcome;
+use crate::error::Error;
+use crate::event::{Severity, harmless};
+use crate::report::github::command;
+use crate::validate::{Faulty, Found};
+use crate::world::files;
+
+/// Annotations of a step that GitHub shows.
+const SHOWN: usize = 10;
+/// Rows of the summary; GitHub takes a mebibyte.
+const ROWS: usize = 200;
+
+/// New findings, the worst first, in the order of their places.
+fn worst_first<'a>(outcome: &'a Outcome<'_>) -> Vec<(&'a Faulty, &'a Found)> {
+    let wanted = |f: &Found| f.new && f.fault.severity > Severity::Info;
+    let mut found: Vec<_> = outcome.examined.told().filter(|(_, f)| wanted(f)).collect();
+    found.sort_by_key(|(_, f)| Reverse(f.fault.severity));
+    found
+}
+
+pub(super) fn annotations(outcome: &Outcome<'_>) -> String {
+    let found = worst_first(outcome);
+    let mut text = String::new();
+    let room = if found.len() > SHOWN { SHOWN - 1 } else { SHOWN };
+    for (file, found) in found.iter().take(room) {
+        let kind = if found.fault.severity == Severity::Block { "error" } else { "warning" };
+        let path = harmless::line(&file.path.display().to_string());
+        let (at, upto) = (found.from, found.upto);
+        let numbers = [at.line, upto.line, at.column, upto.column].map(|n| n.to_string());
+        let [line, end_line, col, end_col] = &numbers;
+        let mut place = vec![("file", path.as_str()), ("line", line), ("endLine", end_line)];
+        if at.line == upto.line {
+            place.extend([("col", col.as_str()), ("endColumn", end_col)]);
+        }
+        place.push(("title", found.fault.code));
+        let hint = found.fault.hint.as_ref().map(|h| format!("\n{h}")).unwrap_or_default();
+        let message = harmless::lines(format!("{}{hint}", found.fault.message).lines()).join("\n");
+        let _ = writeln!(text, "{}", command(kind, &place, &message));
+    }
+    if found.len() > room {
+        let left = found.len() - room;
+        let _ = writeln!(text, "::notice title=nixdeploy check::{left} more: see the summary");
+    }
+    let errors = found.iter().filter(|(_, f)| f.fault.severity == Severity::Block).count();
+    let warnings = found.len() - errors;
+    let _ =
+        writeln!(text, "{} files, {errors} errors, {warnings} warnings", outcome.examined.files);
+    text
+}
+
+/// The summary as Markdown.
+pub(super) fn summary(outcome: &Outcome<'_>) -> String {
+    let found = worst_first(outcome);
+    let mut text = format!("### nixdeploy check\n\n{} files checked. ", outcome.examined.files);
+    if found.is_empty() {
+        return text + "Nothing new was found.\n";
+    }
+    let _ = writeln!(text, "{} new findings:\n\n| | rule | where | what |", found.len());
+    text.push_str("|---|---|---|---|\n");
+    for (file, found) in found.iter().take(ROWS) {
+        let kind = if found.fault.severity == Severity::Block { "blocks" } else { "warns" };
+        let place = format!("{}:{}", file.path.display(), found.from.line);
+        let (place, message) = (cell(&place), cell(&found.fault.message));
+        let _ = writeln!(text, "| {kind} | {} | {place} | {message} |", found.fault.code);
+    }
+    if found.len() > ROWS {
+        let _ = writeln!(text, "\n{} more are not listed.", found.len() - ROWS);
+    }
+    text
+}
+
+/// Appends to the step's summary.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn append(path: &Path, summary: &str) -> Result<(), Error> {
+    let written = files::append(path).and_then(|mut file| file.write_all(summary.as_bytes()));
+    written.map_err(|e| Error::usage(format!("cannot write {}", path.display())).because(e))
+}
+
+/// Text that stays in its cell and draws nothing.
+fn cell(text: &str) -> String {
+    let mut cell = String::new();
+    for c in harmless::line(text).chars() {
+        if "\\`*_{}[]<>()#|!~$&".contains(c) {
+            cell.push('\\');
+        }
+        cell.push(c);
+    }
+    cell
+}

@@ -1,0 +1,100 @@
+//! `--nix`: Nix's own verdict on syntax, asked once for all files; where we differ, Nix wins.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::event::{Severity, harmless};
+use crate::exit::Exit;
+use crate::validate::syntax::Fault;
+use crate::validate::{Examined, Job};
+use crate::world::process;
+use crate::world::{Invocation, World};
+
+/// Files for one call: their names must fit a command line.
+const AT_ONCE: usize = 500;
+/// Nix prints what it read; more than this is not worth waiting for.
+const LIMIT: usize = 512 << 20;
+/// Files that Nix refuses, after which it is not asked any more.
+const REFUSED: usize = 100;
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Holds the findings against Nix's verdict.
+///
+/// # Errors
+/// When there is no Nix.
+pub(super) async fn confirm(
+    world: &World,
+    root: &Path,
+    jobs: &[Job],
+    examined: &mut Examined,
+    notes: &mut Vec<String>,
+) -> Result<(), Error> {
+    let there = |job: &&Job| root.join(&job.path).is_file();
+    let paths: Vec<PathBuf> = jobs.iter().filter(there).map(|j| j.path.clone()).collect();
+    let mut refused: HashSet<PathBuf> = HashSet::new();
+    for chunk in paths.chunks(AT_ONCE) {
+        let mut left: Vec<PathBuf> = chunk.to_vec();
+        while !left.is_empty() && refused.len() < REFUSED {
+            let Some(error) = parse(world, root, &left).await? else { break };
+            let Some(at) = left.iter().position(|p| error.contains(&*place(root, p))) else {
+                notes.push(format!("nix: {}", harmless::line(&error)));
+                break;
+            };
+            let path = left.remove(at);
+            disagree(examined, &path, &error, notes);
+            refused.insert(path);
+        }
+    }
+    for file in examined.faulty.iter_mut().filter(|f| !refused.contains(&f.path)) {
+        if !paths.contains(&file.path) || refused.len() >= REFUSED {
+            continue;
+        }
+        for found in &mut file.faults {
+            let syntax =
+                crate::validate::rules::rule(found.fault.code).is_some_and(|r| r.is_syntax());
+            if syntax && found.fault.severity == Severity::Block {
+                found.fault.severity = Severity::Warn;
+                found.fault.message.push_str(" (Nix takes it: please report this)");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How Nix names a file in its messages.
+fn place(root: &Path, path: &Path) -> String {
+    format!("{}:", root.join(path).display())
+}
+
+/// Nix refuses a file; one that we took is a finding, and a mistake of ours.
+fn disagree(examined: &mut Examined, path: &Path, error: &str, notes: &mut Vec<String>) {
+    let blocked = |f: &&crate::validate::Faulty| {
+        f.path == path && f.faults.iter().any(|found| found.fault.severity == Severity::Block)
+    };
+    if examined.faulty.iter().any(|f| blocked(&f)) {
+        return;
+    }
+    let what = error.lines().find_map(|l| l.trim().strip_prefix("error: ")).unwrap_or(error);
+    let message = format!("Nix refuses it: {}", harmless::line(what));
+    examined.add(path, Fault::at("syntax-error", Severity::Block, 0..0, message), true);
+    let shown = harmless::line(&path.display().to_string());
+    notes.push(format!("please report: {shown} is refused by Nix and was not by us"));
+}
+
+/// Asks Nix; the message of the first file that it refuses.
+async fn parse(world: &World, root: &Path, paths: &[PathBuf]) -> Result<Option<String>, Error> {
+    let names = paths.iter().map(|p| root.join(p).display().to_string());
+    let words = ["--parse".to_owned(), "--".to_owned()].into_iter().chain(names);
+    let invocation = Invocation::new("nix-instantiate", words)
+        .within(&world.environment.folder)
+        .env("NO_COLOR", "1")
+        .timeout(TIMEOUT);
+    let told = process::bytes(invocation, LIMIT).await.map_err(|e| {
+        Error::new(Exit::Usage, "there is no nix-instantiate to ask")
+            .because(e)
+            .hint("nix --version")
+    })?;
+    Ok((!told.ended.ok()).then_some(told.err))
+}

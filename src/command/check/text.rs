@@ -1,0 +1,109 @@
+//! Findings for people: with the lines they are about, or one line each, and a count at the end.
+
+use std::fmt::Write as _;
+
+use super::Outcome;
+use crate::event::{Severity, harmless};
+use crate::validate::Found;
+use crate::validate::rules::Rule;
+
+/// A severity as it is typed.
+pub(super) fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Block => "block",
+        Severity::Warn => "warn",
+        Severity::Info => "info",
+    }
+}
+
+/// Whether a finding is shown: what is new and more than a note, unless all is wanted.
+fn shown(outcome: &Outcome<'_>, found: &Found) -> bool {
+    outcome.check.all || (found.new && found.fault.severity > Severity::Info)
+}
+
+/// What an old finding does: it never blocks.
+fn weight(found: &Found) -> Severity {
+    if found.new { found.fault.severity } else { found.fault.severity.min(Severity::Warn) }
+}
+
+pub(super) fn drawn(outcome: &Outcome<'_>, unicode: bool) -> String {
+    let mut examined = outcome.examined.clone();
+    for found in examined.faulty.iter_mut().flat_map(|f| &mut f.faults) {
+        found.fault.severity = weight(found);
+    }
+    let wanted = |found: &Found| shown(outcome, found);
+    examined.drawn_where(outcome.check.colour, unicode, wanted) + &recap(outcome)
+}
+
+pub(super) fn compact(outcome: &Outcome<'_>) -> String {
+    let mut text = String::new();
+    for (file, found) in outcome.examined.told().filter(|(_, found)| shown(outcome, found)) {
+        let path = harmless::line(&file.path.display().to_string());
+        let (at, fault) = (found.from, &found.fault);
+        let message = harmless::line(&fault.message);
+        let (weight, rule) = (word(weight(found)), fault.code);
+        let _ = writeln!(text, "{path}:{}:{}: {weight} {rule} {message}", at.line, at.column);
+    }
+    text + &recap(outcome)
+}
+
+/// `494 files, 0 errors, 2 warnings, 31 ms`, and what was not shown.
+fn recap(outcome: &Outcome<'_>) -> String {
+    let count = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
+    let examined = outcome.examined;
+    let new = |severity: Severity| {
+        examined.told().filter(|(_, f)| f.new && f.fault.severity == severity).count()
+    };
+    let mut text = String::new();
+    for note in outcome.notes {
+        let _ = writeln!(text, "{note}");
+    }
+    let files = count(examined.files, "file");
+    let errors = count(new(Severity::Block), "error");
+    let warnings = count(new(Severity::Warn), "warning");
+    let _ = writeln!(text, "{files}, {errors}, {warnings}, {} ms", outcome.took_ms);
+    let hidden = |pick: fn(&Found) -> bool| {
+        examined.told().filter(|(_, f)| pick(f) && !shown(outcome, f)).count()
+    };
+    let old = hidden(|f| !f.new && f.fault.severity > Severity::Info);
+    let notes = hidden(|f| f.fault.severity == Severity::Info);
+    if old + notes > 0 {
+        let (old, notes) = (count(old, "older finding"), count(notes, "note"));
+        let _ = writeln!(text, "not shown: {old}, {notes} (--all)");
+    }
+    text
+}
+
+pub(super) fn explained(rule: &Rule) -> String {
+    let mut text = format!("{} ({})\n{}\n\n", rule.id, word(rule.severity), rule.flags);
+    let mut width = 0;
+    for word in rule.why.split_whitespace() {
+        let gap = usize::from(width > 0);
+        if width + gap + word.chars().count() > 78 {
+            text.push('\n');
+            width = 0;
+        } else if gap == 1 {
+            text.push(' ');
+        }
+        text.push_str(word);
+        width += gap + word.chars().count();
+        if text.ends_with('\n') {
+            width = 0;
+        }
+    }
+    text.push('\n');
+    let examples = [("Flagged", rule.example()), ("Left alone", rule.counterexample())];
+    for (title, example) in examples {
+        let Some(example) = example.filter(|_| rule.id != "hardcoded-secret") else { continue };
+        let _ = writeln!(text, "\n{title}:");
+        example.lines().for_each(|line| {
+            let _ = writeln!(text, "    {line}");
+        });
+    }
+    let fix = if rule.fixable { "`--fix` puts it right where that is safe.\n" } else { "" };
+    if rule.is_syntax() {
+        return text + "\nIt always blocks: Nix refuses such a file.\n";
+    }
+    let allow = format!("# nixdeploy: allow({}) -- why", rule.id);
+    text + &format!("\n{fix}To let one pass, on its line or the line above:\n    {allow}\n")
+}

@@ -1,0 +1,217 @@
+//! One walk over a file for all rules.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use rnix::ast::{self, Expr};
+use rnix::{SyntaxKind, SyntaxNode, TextRange, WalkEvent};
+use rowan::ast::AstNode;
+
+use super::service::Services;
+use super::{Check, File, OfNode, RULES, needless_rec};
+use crate::event::Severity;
+use crate::validate::names;
+use crate::validate::resolve::{Definition, Key, Options, Resolver, at_top, modules};
+use crate::validate::syntax::Fault;
+
+/// Rules over nodes by the kind of node; the flag says whether documentation counts too.
+static BY_KIND: LazyLock<Vec<Vec<(bool, OfNode)>>> = LazyLock::new(|| {
+    let mut table = vec![Vec::new(); SyntaxKind::NODE_WITH as usize + 1];
+    for rule in RULES {
+        let (kinds, anywhere, check) = match &rule.check {
+            Check::Node(kinds, check) => (kinds, false, check),
+            Check::Anywhere(kinds, check) => (kinds, true, check),
+            _ => continue,
+        };
+        kinds.iter().for_each(|kind| table[*kind as usize].push((anywhere, *check)));
+    }
+    table
+});
+
+/// What the rules find in a file without syntax faults; `unused` are the sets whose `rec` nothing
+/// uses. Stops where `late` says so.
+pub(in crate::validate) fn faults(
+    root: &SyntaxNode,
+    unused: &[TextRange],
+    late: &dyn Fn() -> bool,
+) -> Vec<Fault> {
+    let resolver = Resolver::new();
+    let file = File { resolver: &resolver };
+    let mut walk = Walk { file: &file, unused, faults: Vec::new(), tops: Vec::new(), exempt: 0 };
+    walk.tops.extend(ast::Root::cast(root.clone()).and_then(|r| r.expr()));
+    for (count, event) in root.preorder().enumerate() {
+        match event {
+            WalkEvent::Enter(node) => walk.enter(&node),
+            WalkEvent::Leave(node) => walk.leave(&node),
+        }
+        if count % 4096 == 0 && late() {
+            break;
+        }
+    }
+    for top in std::mem::take(&mut walk.tops) {
+        if late() {
+            break;
+        }
+        walk.module(&top);
+    }
+    let mut seen: HashSet<(&str, Range<usize>)> = HashSet::new();
+    let mut faults = walk.faults;
+    faults.retain(|f| seen.insert((f.code, f.range.clone())));
+    faults
+}
+
+struct Walk<'a> {
+    file: &'a File<'a>,
+    unused: &'a [TextRange],
+    faults: Vec<Fault>,
+    /// Expressions that are modules.
+    tops: Vec<Expr>,
+    /// How many bindings around here are documentation or declarations.
+    exempt: usize,
+}
+
+impl Walk<'_> {
+    fn enter(&mut self, node: &SyntaxNode) {
+        let kind = node.kind();
+        if kind == SyntaxKind::NODE_ATTRPATH_VALUE
+            && let Some(binding) = ast::AttrpathValue::cast(node.clone())
+        {
+            self.exempt += usize::from(documents(&binding));
+            if self.exempt == 0 {
+                self.tops.extend(modules(self.file.resolver, &binding));
+            }
+        }
+        for (anywhere, check) in &BY_KIND[kind as usize] {
+            if *anywhere || self.exempt == 0 {
+                self.faults.extend(check(self.file, node));
+            }
+        }
+        if kind == SyntaxKind::NODE_ATTR_SET && self.unused.contains(&node.text_range()) {
+            self.faults.extend(needless_rec::found(node));
+        }
+        if kind == SyntaxKind::NODE_APPLY && self.exempt == 0 {
+            self.imported(node);
+        }
+    }
+
+    fn leave(&mut self, node: &SyntaxNode) {
+        if self.exempt > 0
+            && let Some(binding) = ast::AttrpathValue::cast(node.clone())
+        {
+            self.exempt -= usize::from(documents(&binding));
+        }
+    }
+
+    /// `import nixpkgs { config = ...; }` sets the same options as `nixpkgs.config`.
+    fn imported(&mut self, node: &SyntaxNode) {
+        let Some(arguments) = ast::Apply::cast(node.clone()).and_then(|a| package_set(self, &a))
+        else {
+            return;
+        };
+        let options = Options::new(self.file.resolver).below(&["nixpkgs"]);
+        let mut found = Vec::new();
+        options.each(&arguments, &mut |definition| self.defined(definition, &mut found));
+        self.faults.extend(found.into_iter().map(|(_, fault)| fault));
+    }
+
+    fn module(&mut self, top: &Expr) {
+        let mut found: Vec<(Vec<Key>, Fault)> = Vec::new();
+        let mut disabled: Vec<Vec<Key>> = Vec::new();
+        let mut services = Services::default();
+        Options::new(self.file.resolver).each(top, &mut |definition| {
+            self.defined(definition, &mut found);
+            services.add(self.file.resolver, definition);
+            disabled.extend(self.disabled(definition));
+        });
+        let off = |path: &[Key]| {
+            let below = |d: &Vec<Key>| path.len() > d.len() && path.starts_with(d);
+            disabled.iter().any(below)
+        };
+        let found = found.into_iter().filter(|(path, _)| !off(path));
+        self.faults.extend(found.map(|(_, fault)| fault));
+        for service in services.complete() {
+            for rule in RULES {
+                if let Check::Service(check) = rule.check {
+                    self.faults.extend(check(&service));
+                }
+            }
+        }
+    }
+
+    fn defined(&self, definition: &Definition<'_>, found: &mut Vec<(Vec<Key>, Fault)>) {
+        for rule in RULES {
+            if let Check::Option(check) = rule.check
+                && let Some(fault) = check(self.file, definition)
+            {
+                found.push((definition.path.to_vec(), fault));
+            }
+        }
+    }
+
+    /// The feature that a definition switches off for good. A firewall that is off still says
+    /// what it would open.
+    fn disabled(&self, definition: &Definition<'_>) -> Option<Vec<Key>> {
+        let (last, feature) = definition.path.split_last()?;
+        let off = last.shown() == "enable"
+            && !definition.weak
+            && definition.conditions.is_empty()
+            && !feature.is_empty()
+            && !definition.below(&["networking", "firewall"])
+            && self.file.resolver.boolean(definition.value) == Some(false);
+        off.then(|| feature.to_vec())
+    }
+}
+
+/// The argument with which a set of packages is imported.
+fn package_set(walk: &Walk<'_>, apply: &ast::Apply) -> Option<Expr> {
+    let arguments = apply.argument()?;
+    let resolver = walk.file.resolver;
+    let call = resolver.call(&Expr::Apply(apply.clone()))?;
+    if call.args.len() != 2 || !call.is_own("import") {
+        return None;
+    }
+    let what = resolver.dotted(&call.args[0]);
+    let searched = matches!(resolver.reduce(&call.args[0]), Expr::PathSearch(p)
+        if p.syntax().text().to_string().starts_with("<nixpkgs"));
+    let named = what.iter().any(|w| w.starts_with("nixpkgs") || w.ends_with("nixpkgs"));
+    let own = what.ends_with(&["path".to_owned()]) && what.len() > 1;
+    (searched || named || own).then_some(arguments)
+}
+
+/// Whether a binding documents or declares: nothing below it is a configuration.
+fn documents(binding: &ast::AttrpathValue) -> bool {
+    let words: Vec<Option<String>> = binding
+        .attrpath()
+        .into_iter()
+        .flat_map(|p| p.attrs())
+        .map(|a| names::of_attribute(&a))
+        .collect();
+    let (Some(Some(first)), Some(last)) = (words.first(), words.last()) else { return false };
+    match last.as_deref() {
+        Some("example" | "description" | "defaultText" | "longDescription") => true,
+        Some("default") => within_option(binding),
+        _ if first == "options" => {
+            let set = binding.syntax().parent();
+            set.is_some_and(|set| at_top(&set))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a binding stands in the argument of `mkOption`.
+fn within_option(binding: &ast::AttrpathValue) -> bool {
+    let set = binding.syntax().parent();
+    let call = set.and_then(|s| s.parent()).and_then(ast::Apply::cast);
+    let function = call.and_then(|c| c.lambda()).map(|f| f.syntax().text().to_string());
+    function.is_some_and(|f| f.trim_end().ends_with("mkOption"))
+}
+
+/// The severity that a service's finding has: maintenance that runs once is less exposed.
+pub(super) fn milder(severity: Severity, once: bool) -> Severity {
+    match severity {
+        Severity::Block if once => Severity::Warn,
+        Severity::Warn if once => Severity::Info,
+        other => other,
+    }
+}

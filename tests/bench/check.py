@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Times `nixdeploy check` on generated trees: check.py NIXDEPLOY [ROUNDS].
+
+Prints files, bytes, n, median and spread of the wall time, and the peak of memory, for a tree of
+494 files (1.6 MB), one staged file, 5,000 and 40,000 files, and one file of 21 MB; next to it
+`nix-instantiate --parse` where there is one. A bound that is missed is printed as missed.
+"""
+
+import os, shutil, statistics, subprocess, sys, tempfile, time
+
+PROGRAM, ROUNDS = os.path.abspath(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 5
+
+PART = """  services.part{n} = lib.mkIf config.services.part{n}.enable {{
+    package = pkgs.part{n};
+    settings = {{ port = {n}; host = "host-${{toString {n}}}.example.org"; verbose = false; }};
+    extraConfig = ''
+      listen {n}
+      path ${{pkgs.part{n}}}/share
+    '';
+  }};
+  systemd.services.part{n} = {{
+    wantedBy = [ "multi-user.target" ];
+    serviceConfig = hardening // {{ ExecStart = "${{pkgs.part{n}}}/bin/part"; User = "part"; }};
+  }};
+"""
+
+
+def module(n, parts):
+    body = "".join(PART.format(n=n * 100 + part) for part in range(parts))
+    head = "{ config, lib, pkgs, ... }:\nlet\n  hardening = { PrivateTmp = true; };\nin\n{\n"
+    return head + body + "}\n"
+
+
+def tree(folder, files, parts):
+    total = 0
+    for n in range(files):
+        place = os.path.join(folder, f"d{n // 50}")
+        os.makedirs(place, exist_ok=True)
+        text = module(n, parts)
+        total += len(text)
+        with open(os.path.join(place, f"{n}.nix"), "w") as out:
+            out.write(text)
+    return total
+
+
+def git(folder, *words):
+    base = ["git", "-c", "user.name=b", "-c", "user.email=b@example.org", "-C", folder]
+    subprocess.run(base + list(words), check=True, stdout=subprocess.DEVNULL)
+
+
+def committed(folder):
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "-m", "x")
+
+
+def timed(folder, command):
+    walls, peak = [], 0
+    for _ in range(ROUNDS):
+        began = time.monotonic()
+        child = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL)
+        _, _, usage = os.wait4(child.pid, 0)
+        walls.append((time.monotonic() - began) * 1000)
+        peak = max(peak, usage.ru_maxrss / 1024)
+    return statistics.median(walls), max(walls) - min(walls), peak
+
+
+def row(name, folder, words, bound_ms, bound_mib):
+    median, spread, peak = timed(folder, [PROGRAM] + words)
+    missed = "" if median <= bound_ms and peak <= bound_mib else "  MISSED"
+    print(f"{name:24} n={ROUNDS} {median:8.1f} ms (spread {spread:.1f}, bound {bound_ms}) "
+          f"{peak:6.1f} MiB (bound {bound_mib}){missed}")
+    return median
+
+
+def main():
+    load = os.getloadavg()[0]
+    print(f"cores {os.cpu_count()}, load {load:.1f}, rounds {ROUNDS}")
+    folder = tempfile.mkdtemp()
+    try:
+        place = os.path.join(folder, "user")
+        size = tree(place, 494, 5)
+        committed(place)
+        print(f"494 files, {size} bytes")
+        ours = row("494 files", place, ["check"], 100, 40)
+        if shutil.which("nix-instantiate"):
+            names = [os.path.join(d, f) for d, _, fs in os.walk(place) for f in fs
+                     if f.endswith(".nix")]
+            one, _, _ = timed(place, ["nix-instantiate", "--parse"] + names)
+            each, _, _ = timed(place, ["nix-instantiate", "--parse", names[0]])
+            print(f"nix-instantiate: all at once {one:.1f} ms ({one / ours:.1f} times), "
+                  f"one by one {each * 494:.0f} ms ({each * 494 / ours:.0f} times)")
+        with open(os.path.join(place, "d0", "0.nix"), "a") as out:
+            out.write("# changed\n")
+        git(place, "add", "-A")
+        row("one staged file", place, ["check", "--staged"], 10, 40)
+        for files, bound in [(5000, 300), (40000, 1500)]:
+            place = os.path.join(folder, str(files))
+            tree(place, files, 3)
+            committed(place)
+            row(f"{files} files", place, ["check"], bound, 40)
+        place = os.path.join(folder, "large")
+        os.makedirs(place)
+        with open(os.path.join(place, "large.nix"), "w") as out:
+            out.write("[\n" + "  { name = \"x\"; value = 1; }\n" * 700_000 + "]\n")
+        row("21 MB in one file", place, ["check"], 2000, 120)
+    finally:
+        shutil.rmtree(folder)
+
+
+main()
