@@ -87,13 +87,16 @@ mod lab {
         check(&Row {
             id: "S20",
             before: |desk| {
-                let _ = desk.exec("journalctl --sync; date +%s.%N > /run/audit-since");
+                let _ = desk.exec(
+                    "journalctl --sync; journalctl -q -n 1 --show-cursor -o cat \
+                     | sed -n 's/^-- cursor: //p' > /run/audit-since",
+                );
             },
             knob: "lab.brokenService = true;",
             after: |desk, before, _| {
                 let entries = desk.exec(
                     "journalctl --sync; journalctl -t nixdeploy -o json --no-pager \
-                     --since @\"$(cut -d. -f1 /run/audit-since)\"",
+                     --after-cursor=\"$(cat /run/audit-since)\"",
                 );
                 let entries: Vec<serde_json::Value> = entries
                     .lines()
