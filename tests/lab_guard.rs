@@ -153,7 +153,7 @@ mod lab {
     #[test]
     fn trace_of_a_foreign_change() {
         let row = Row {
-            hosts: "soak_s = 6",
+            hosts: "soak_s = 20",
             during: |desk, _| {
                 desk.until_observing();
                 let _ = desk.exec(
