@@ -140,8 +140,9 @@ mod lab {
                 assert_eq!(said.code, 8, "{}", said.stderr);
                 // Its hour has come.
                 let _ = desk.exec("systemctl --no-block start nixdeploy-trial.service");
-                desk.until("the old system", LIMIT, "systemctl -q is-active sshd multi-user.target \
-                    && ! grep -q tried=1 /run/lab/cmdline");
+                let back = "systemctl -q is-active sshd multi-user.target \
+                    && ! grep -q tried=1 /run/lab/cmdline";
+                desk.until("the old system", 2 * LIMIT, back);
                 let said = desk.run(&["resume"]);
                 assert_eq!(said.code, 6, "{}", said.stderr);
             },
