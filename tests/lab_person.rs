@@ -100,7 +100,7 @@ mod lab {
         done(&running.end(), 0);
         let report = desk.run(&["report"]).stdout;
         // the numbered warning names it too
-        let mut told = report.lines().filter(|l| l.contains("error since the activation"));
+        let mut told = report.lines().filter(|l| l.contains("since the activation"));
         assert!(told.any(|l| l.trim_start().starts_with("!  ")), "{report}");
     }
 

@@ -63,13 +63,14 @@ phase() { put phase "$1"; tell "$1" "${2:-}"; }
 
 # keep: what a folder that is removed is made again from; restore: makes it.
 keep() {
-  kept='' decided='' line_end=$(printf '\n.')
+  kept='' decided='' activating='' line_end=$(printf '\n.')
   line_end=${line_end%.}
   for key in owner old new profile0 link0 boot0 activate observe commit on_failure port external made; do
     val "$key"
     [ -z "$v" ] || kept=$kept$key=$v$line_end
   done
   [ -z "$v" ] || kept_commit
+  [ ! -e "$d/started" ] || activating=1
   # While it is held the units are still being listed.
   kept_units=$(cat "$d/baseline" 2> /dev/null) kept_failed=$(cat "$d/failed0" 2> /dev/null)
   kept_links=$(cat "$d/links" 2> /dev/null) kept_network=$(cat "$d/network0" 2> /dev/null)
@@ -186,6 +187,7 @@ arm() {
   phase armed
   val activate
   put started "$uptime_s" || decide revert 'nothing could be written down'
+  activating=1
   if ! timeout 30 systemd-run --quiet --collect --unit="$act_unit" --service-type=exec \
     --property=RuntimeMaxSec="$v" --property=TimeoutStopSec=5 --property=IgnoreOnIsolate=yes \
     --property=LogRateLimitIntervalSec=0 --property=ExecStopPost="$old/sw/bin/sh $d/guard ended" \
@@ -204,6 +206,7 @@ arm_external() {
   put deadline $((uptime_s + v)) || decide revert 'nothing could be written down'
   backstop_arm &
   put started "$uptime_s" || decide revert 'nothing could be written down'
+  activating=1
   phase armed 'another engine switches'
 }
 
@@ -533,7 +536,10 @@ unprofile() {
 
 revert() {
   val reason; why=$v
-  if [ ! -e "$d/started" ] && [ "$(running)" = "$old" ]; then finish reverted "$why" rung=0; fi
+  # What this process began it knows, also where its folder was removed between two looks.
+  if [ -z "$activating" ] && [ ! -e "$d/started" ] && [ "$(running)" = "$old" ]; then
+    finish reverted "$why" rung=0
+  fi
   val external
   if [ "$v" = armed ]; then # the engine may still be at work, and has moved what a commit moves
     timeout 60 systemctl stop nixos-rebuild-switch-to-configuration.service 2> /dev/null

@@ -126,7 +126,9 @@ impl Model {
 
     pub(super) fn revert(&mut self) -> At {
         match self.at {
-            At::Revert if !self.files.started && self.is.running == Sys::Old => {
+            At::Revert
+                if !self.activating && !self.files.started && self.is.running == Sys::Old =>
+            {
                 At::Finish(Outcome::Reverted)
             }
             At::Revert => At::RevertStop,

@@ -125,8 +125,9 @@ pub(crate) struct Model {
     pub(crate) reserve: bool,
     pub(crate) life: Life,
     pub(crate) at: At,
-    /// What the process remembers: its decision, and that a commit was begun.
+    /// What the process remembers: its decision, and that an activation or a commit was begun.
     pub(super) decided: Option<Decision>,
+    pub(super) activating: bool,
     pub(super) kept_made: Option<u32>,
     pub(super) staged: bool,
     pub(super) undoing: bool,
@@ -160,6 +161,7 @@ impl Model {
             life: Life::Alive,
             at: At::Begin,
             decided: None,
+            activating: false,
             kept_made: None,
             staged: false,
             undoing: false,
@@ -307,6 +309,7 @@ impl Model {
         }
         self.decided = self.files.decision;
         self.kept_made = self.files.made;
+        self.activating = self.files.started;
         self.staged = self.files.staging() && self.decided.is_some();
         self.undoing = false;
         match (self.files.decision, self.files.deadline) {
@@ -318,6 +321,7 @@ impl Model {
 
     pub(super) fn post(&mut self) -> At {
         self.kept_made = self.files.made;
+        self.activating = self.files.started;
         self.staged = self.files.staging();
         match (self.files.outcome, self.files.decision, self.files.deadline) {
             (Some(_), _, _) => At::Exit,
@@ -372,7 +376,10 @@ impl Model {
                 }
             }
             At::ArmStarted => match self.put("started", |f| f.started = true) {
-                true => At::ArmUnit,
+                true => {
+                    self.activating = true;
+                    At::ArmUnit
+                }
                 false => At::Reason(Decision::Revert),
             },
             _ if self.scene.activation == Activation::CannotStart => {
