@@ -140,7 +140,8 @@ fn every_page_is_named() {
     }
 }
 
-const PAGES: [(&str, &str); 2] = [
+const PAGES: [(&str, &str); 3] = [
+    ("README.md", README),
     ("src/docs/protocol.md", include_str!("../src/docs/protocol.md")),
     ("src/docs/faults.md", include_str!("../src/docs/faults.md")),
 ];
@@ -170,11 +171,22 @@ fn every_test_that_is_named_exists() {
     }
 }
 
+/// From a row of "what happens" one can go to the test that proves it.
+#[test]
+fn everything_that_happens_is_tried() {
+    let table = README.split("| what happens |").nth(1).expect("the table");
+    let rows: Vec<_> = table.lines().skip(2).take_while(|l| l.starts_with('|')).collect();
+    assert!(rows.len() > 10, "{rows:?}");
+    for row in rows {
+        assert!(tests_named(row).next().is_some(), "no test is named: {row}");
+    }
+}
+
 /// The page of faults has every fault that is tried: rows of the matrix begin with F and a number.
 #[test]
 fn every_fault_is_on_its_page() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page: BTreeSet<_> = tests_named(PAGES[1].1).collect();
+    let page: BTreeSet<_> = tests_named(PAGES[2].1).collect();
     let mut faults = BTreeSet::new();
     for module in
         ["lab_activate", "lab_back", "lab_commit", "lab_operators", "lab_refused", "lab_verify"]
