@@ -219,10 +219,10 @@ fn many_files_come_in_the_order_of_their_names() {
     assert!(examined.faulty.is_sorted_by(|a, b| a.path < b.path));
 }
 
-#[test]
-fn the_labs_own_flake_is_clean() {
+/// The lab's own Nix files, and our flake.
+pub(crate) fn nix_files() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut paths = Vec::new();
+    let mut files = vec![root.join("flake.nix")];
     let mut folders = vec![root.join("tests/lab")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
@@ -230,11 +230,18 @@ fn the_labs_own_flake_is_clean() {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|e| e == "nix") {
-                paths.push(path);
+                files.push(path);
             }
         }
     }
-    paths.push(root.join("flake.nix"));
+    files.sort();
+    files
+}
+
+#[test]
+fn the_labs_own_flake_is_clean() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let paths = nix_files();
     let examined = examine(root, &paths);
     assert_eq!(told(&examined), Vec::<String>::new());
     assert!(paths.len() > 10);

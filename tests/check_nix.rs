@@ -34,21 +34,9 @@ impl Lot {
 
 /// Texts of the shapes that people write.
 fn originals() -> Vec<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut texts = Vec::new();
-    let mut folders = vec![root.join("tests/lab")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "nix") {
-                texts.push(std::fs::read_to_string(path).expect("a text"));
-            }
-        }
-    }
-    texts.sort();
-    texts.push(std::fs::read_to_string(root.join("flake.nix")).expect("a text"));
+    let files = crate::check::nix_files();
+    let mut texts: Vec<String> =
+        files.iter().map(|f| std::fs::read_to_string(f).expect("a text")).collect();
     // Half of all mutants come from files of some size, half from the many short ones.
     let long = texts.clone();
     let examples = RULES.iter().flat_map(|r| r.good().iter().chain(r.bad()));

@@ -401,35 +401,19 @@ mod lab {
         assert!(said.stdout.contains("no generation 9999"), "{}", said.stdout);
     }
 
-    /// Runs our program at a terminal on which something was typed already.
-    /// At a terminal, where the answer is typed once the question is there: what was typed before
-    /// answers nothing.
-    fn at_terminal(desk: &Desk, typed: &str, flags: &str) -> Said {
-        let script = r#"cd /root/desks/$1; d=$(mktemp -d); mkfifo "$d/in"
-            script -qec "nixdeploy deploy $1 $3" /dev/null < "$d/in" > "$d/out" & pid=$!
-            exec 7> "$d/in"; printf 'y\r' >&7
-            while kill -0 $pid 2> /dev/null; do
-              if [ ! -e "$d/said" ] && grep -q 'Y/n' "$d/out"; then
-                touch "$d/said"; printf '%s\r' "$2" >&7
-              fi
-              sleep 0.05
-            done
-            wait $pid; rc=$?; cat "$d/out"; exit $rc"#;
-        desk.lab().exec("deployer", &["bash", "-c", script, "-", desk.host(), typed, flags])
-    }
-
     #[test]
     fn a_person_is_asked_once_and_can_say_no() {
         let Some((desk, before)) = with_change("lab.apps.ask = { port = 7775; };") else { return };
-        let said = at_terminal(&desk, "n", "");
+        let deploy = format!("deploy {}", desk.host());
+        let said = desk.at_terminal("n", &deploy);
         assert_eq!(said.code, 11, "{}{}", said.stdout, said.stderr);
         assert!(said.stdout.contains("[Y/n]"), "{}", said.stdout);
         same(&before, &desk.state());
-        let said = at_terminal(&desk, "n", "--yes");
+        let said = desk.at_terminal("n", &format!("{deploy} --yes"));
         assert_eq!(said.code, 0, "{}", said.stdout);
         assert!(!said.stdout.contains("[Y/n]"), "{}", said.stdout);
         desk.knob("lab.apps.asked = { port = 7776; };");
-        let said = at_terminal(&desk, "n", "--no-input");
+        let said = desk.at_terminal("n", &format!("{deploy} --no-input"));
         assert!(!said.stdout.contains("[Y/n]"), "{}", said.stdout);
         assert_eq!(said.code, 0, "as without a terminal: {}", said.stdout);
     }

@@ -328,6 +328,15 @@ async fn a_host_that_rebooted_says_by_its_pointers_what_was_decided() {
     assert_eq!(played.exit(), Exit::RolledBack);
     let new = rebooted.replace(OLD, NEW);
     let played = deployed(rules(&new)).await;
+    let report = played.report();
+    assert_eq!(report.outcome, Outcome::Stranded, "no commit was asked for: {report:?}");
+    assert!(report.note.contains("which was not verified"), "{report:?}");
+    let committing = Scripted::new().once(is("facts"), recorded(FACTS));
+    let committing = committing.on(is("facts"), recorded(&new)).on(is("commit"), gone.clone());
+    let Play::Talks(checks, mut replies) = session(str::to_owned) else { panic!("no session") };
+    replies.retain(|(asked, _)| asked != "guard");
+    let checks_only = Play::Talks(checks, replies);
+    let played = deployed(committing.on(is("verify"), checks_only)).await;
     assert_eq!(played.report().outcome, Outcome::Committed { reboot_required: false });
     let other = rebooted.replace(&format!("running={OLD}"), &format!("running={NEW}"));
     let played = deployed(rules(&other)).await;

@@ -3,7 +3,10 @@
 mod lab {
     use std::time::Duration;
 
-    use crate::support::rows::{COMMITTED, REFUSED, REVERTED, Row, Then, rows};
+    use crate::support::desk::DROP_SESSIONS;
+    use crate::support::rows::{
+        COMMITTED, GUARD_KILLED, GUARD_STOPPED, REFUSED, REVERTED, Row, Then, rows,
+    };
 
     /// The guard gives up 6 s after an activation that nobody follows.
     const IMPATIENT: &str = "verify_timeout_s = 5";
@@ -14,9 +17,6 @@ mod lab {
         "by its guard; back to generation",
         "no commit before the deadline",
     ];
-
-    /// Ends every ssh session of the machine, as a network does that drops its connections.
-    const DROP_SESSIONS: &str = "pkill -KILL -f '^sshd-session: ' || pkill -KILL -f '^sshd: '";
 
     rows! {
         a_service_that_fails: Row {
@@ -169,15 +169,7 @@ mod lab {
             },
             ..COMMITTED
         };
-        a_guard_that_is_killed_in_a_good_deploy: Row {
-            id: "guard killed",
-            hosts: "soak_s = 3",
-            during: |desk, _| {
-                desk.until_observing();
-                let _ = desk.exec("systemctl kill -s KILL nixdeploy-guard");
-            },
-            ..COMMITTED
-        };
+        a_guard_that_is_killed_in_a_good_deploy: Row { id: "guard killed", ..GUARD_KILLED };
         a_guard_that_is_killed_in_a_bad_deploy: Row {
             id: "guard killed, activation",
             knob: "lab.brokenService = true; lab.slowActivation = 3;",
@@ -190,13 +182,8 @@ mod lab {
         };
         a_guard_that_is_stopped: Row {
             id: "guard stopped",
-            hosts: "soak_s = 5",
-            during: |desk, _| {
-                desk.until_observing();
-                let _ = desk.exec("systemctl stop nixdeploy-guard");
-            },
             says: &["the guard was stopped"],
-            ..as_before_with_a_change()
+            ..GUARD_STOPPED
         };
     }
 

@@ -16,15 +16,9 @@ mod lab {
         ..REVERTED
     };
 
-    fn committed(desk: &Desk, knob: &str) {
-        desk.knob(knob);
-        let said = desk.run(&["quick-deploy", desk.host()]);
-        assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
-    }
-
     /// From the new system's activation on a service of the old one is masked.
     fn masks(desk: &Desk, folder: &str) {
-        committed(desk, "lab.apps.greeter = { };");
+        desk.committed("lab.apps.greeter = { };");
         let old = desk.state().get("running").to_owned();
         let script = format!(
             "case $1:$2:$3 in end:test:{old}) ;; end:test:*) mkdir -p {folder}; \
@@ -62,7 +56,7 @@ mod lab {
             id: "F39",
             knob: "lab.brokenService = true;",
             before: |desk| {
-                committed(desk, "lab.preSwitchAsks = true;");
+                desk.committed("lab.preSwitchAsks = true;");
                 let _ = desk.exec("touch /etc/lab/refuse; \
                     ! /run/current-system/bin/switch-to-configuration check");
             },

@@ -4,20 +4,15 @@
 mod lab {
     use std::time::Duration;
 
-    use crate::support::desk::Desk;
+    use crate::support::desk::{DROP_SESSIONS, Desk};
     use crate::support::machines::{Said, State};
-    use crate::support::rows::{COMMITTED, REFUSED, REVERTED, Row, Then, flat, rows};
+    use crate::support::rows::{
+        COMMIT_KILLED, COMMITTED, GUARD_KILLED_IN_COMMIT, REFUSED, REVERTED, Row, Then, flat, rows,
+    };
 
     const LIMIT: Duration = Duration::from_secs(30);
-
-    /// Keeps the boot loader's installation busy at a phase until the mark is taken away.
-    fn hold_boot_loader(desk: &Desk, phase: &str) {
-        let script = format!(
-            "case $1:$2 in {phase}:boot) if [ ! -e /etc/lab/once ]; then touch /etc/lab/once; \
-             while [ -e /etc/lab/once ]; do sleep 0.1; done; fi ;; esac"
-        );
-        desk.lab().hook(desk.host(), &script);
-    }
+    /// The boot loader's installation is held.
+    const HELD: &str = "[ -e /etc/lab/once ]";
 
     /// As a host is that was made from an image: a system runs and boots, and no profile has it.
     fn no_profile(desk: &Desk) {
@@ -67,14 +62,6 @@ mod lab {
         format!("'{}'", script.replace('\'', r"'\''"))
     }
 
-    fn until_held(desk: &Desk) {
-        desk.until("the boot loader's installation", LIMIT, "[ -e /etc/lab/once ]");
-    }
-
-    fn let_boot_loader_go(desk: &Desk) {
-        let _ = desk.exec("rm -f /etc/lab/hook /etc/lab/once");
-    }
-
     fn resumed(desk: &Desk, _: &State, _: &Said) {
         let said = desk.run(&["resume"]);
         assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
@@ -98,7 +85,16 @@ mod lab {
                 free=$(df --output=avail -k /boot | tail -n 1); \
                 fallocate -l $((free - 2000))K /boot/full; } ;; \
                 esac"),
-            says: &["the boot loader could not be installed", "No space left"],
+            says: &["the boot loader could not be installed", "No space left", "Avail", "/boot"],
+            after: |desk, before, said| {
+                // what was free there, by the host's own df, is less than the kernel's 6 MiB
+                let text = flat(said);
+                let figures = text.split(" /boot").next().unwrap_or_default();
+                let free = figures.split_whitespace().nth_back(1).unwrap_or_default();
+                assert!(free.ends_with('M') && free.trim_end_matches('M').parse::<f32>().
+                    is_ok_and(|mib| mib < 6.0), "free: {free} in {text}");
+                assert_eq!(desk.state().get("boot_files"), before.get("boot_files"));
+            },
             then: Then::Undone,
             ..REVERTED
         };
@@ -117,11 +113,11 @@ mod lab {
         };
         a_deployer_that_dies_after_its_request: Row {
             id: "F35",
-            before: |desk| hold_boot_loader(desk, "boot-write"),
+            before: |desk| desk.hold_boot_loader("boot-write"),
             during: |desk, running| {
-                until_held(desk);
+                desk.until("the commit", LIMIT, HELD);
                 running.signal("KILL");
-                let_boot_loader_go(desk);
+                desk.in_the_commit(":");
                 let _ = desk.until_decided(LIMIT);
             },
             exit: 137,
@@ -131,45 +127,28 @@ mod lab {
         };
         an_answer_that_is_lost: Row {
             id: "F36",
-            before: |desk| hold_boot_loader(desk, "boot-done"),
+            before: |desk| desk.hold_boot_loader("boot-done"),
             during: |desk, _| {
-                until_held(desk);
-                let _ = desk.exec("pkill -KILL -f '^sshd-session: ' || pkill -KILL -f '^sshd: '");
-                let_boot_loader_go(desk);
+                desk.in_the_commit(DROP_SESSIONS);
             },
             ..COMMITTED
         };
         a_commit_that_is_killed: Row {
             id: "F37",
-            knob: COMMITTED.knob,
-            before: |desk| hold_boot_loader(desk, "boot-default"),
-            during: |desk, _| {
-                until_held(desk);
-                let _ = desk.exec("systemctl kill -s KILL 'nixdeploy-commit-*'; \
-                    rm -f /etc/lab/hook /etc/lab/once");
-            },
             says: &["setting the profile and the boot default was cut off"],
-            then: Then::Undone,
-            ..REVERTED
+            ..COMMIT_KILLED
         };
         a_guard_that_is_killed_while_it_commits: Row {
             id: "F37 guard",
-            before: |desk| hold_boot_loader(desk, "boot-default"),
-            during: |desk, _| {
-                until_held(desk);
-                let _ = desk.exec("systemctl kill -s KILL nixdeploy-guard; \
-                    rm -f /etc/lab/hook /etc/lab/once");
-            },
-            ..COMMITTED
+            ..GUARD_KILLED_IN_COMMIT
         };
         a_power_loss_after_the_loader_was_written: Row {
             id: "F48",
-            before: |desk| hold_boot_loader(desk, "boot-done"),
+            before: |desk| desk.hold_boot_loader("boot-done"),
             during: |desk, _| {
-                until_held(desk);
-                desk.lab().kill(desk.host());
-                desk.lab().boot(desk.host());
-                let_boot_loader_go(desk);
+                desk.until("the commit", LIMIT, HELD);
+                desk.reboot();
+                desk.in_the_commit(":");
             },
             says: &["committed, then rebooted"],
             then: Then::NewRebooted,
@@ -178,12 +157,11 @@ mod lab {
         a_power_loss_before_the_loader_was_written: Row {
             id: "F48 before",
             knob: COMMITTED.knob,
-            before: |desk| hold_boot_loader(desk, "boot-write"),
+            before: |desk| desk.hold_boot_loader("boot-write"),
             during: |desk, _| {
-                until_held(desk);
-                desk.lab().kill(desk.host());
-                desk.lab().boot(desk.host());
-                let_boot_loader_go(desk);
+                desk.until("the commit", LIMIT, HELD);
+                desk.reboot();
+                desk.in_the_commit(":");
             },
             says: &["a reboot cut run", "the old system runs and boots", "set right"],
             then: Then::Own,
@@ -203,6 +181,20 @@ mod lab {
                 nix-env -p $p --switch-generation 1; \
                 exec $p/bin/switch-to-configuration switch"),
             says: &["-switch-to-configuration switch"],
+            ..FOREIGN
+        };
+        somebody_else_deploys_the_same_first: Row {
+            id: "F24 (a) same",
+            before: |desk| guard_stands_still(desk, "activate:switch) touch /etc/lab/once; \
+                until [ -e /run/nixdeploy/current/act ]; do sleep 0.1; done ;;"),
+            during: |desk, _| after_go(desk, "p=/nix/var/nix/profiles/system; \
+                nix-env -p $p --set $(cat /run/nixdeploy/current/new); \
+                exec $p/bin/switch-to-configuration switch"),
+            after: |desk, before, _| {
+                let after = desk.unguarded();
+                assert!(after.is_all(after.get("running")), "{after:?}");
+                assert_ne!(after.get("running"), before.get("running"));
+            },
             ..FOREIGN
         };
         somebody_else_has_the_lock: Row {
@@ -264,6 +256,7 @@ mod lab {
                 assert_ne!(after.get("running"), before.get("running"));
                 assert_eq!(after.get("profile_link"), "system-1-link");
                 assert_eq!(after.get("generations"), "1");
+                desk.spoil(); // others go back to the factory's system as generation 1
             },
             ..COMMITTED
         };

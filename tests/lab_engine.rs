@@ -4,6 +4,7 @@ mod lab {
     use std::time::Duration;
 
     use crate::support::desk::Desk;
+    use crate::support::machines::State;
     use crate::support::rows::{COMMITTED, REVERTED, Row, Then, differences, flat, rows};
 
     const ENGINE: &[&str] = &["quick-deploy", "--engine", "nixos-rebuild"];
@@ -13,6 +14,15 @@ mod lab {
         then: Then::Undone,
         ..REVERTED
     };
+    /// It had set profile and boot default, and nobody has looked at the host.
+    const UNVERIFIED: Row = Row { exit: 9, result: "stranded", then: Then::Own, ..TAKEN_BACK };
+
+    fn runs_the_new_one(desk: &Desk, before: &State) {
+        let after = desk.state();
+        let new = after.get("running");
+        assert!(after.is_all(new) && new != before.get("running"), "{after:?}");
+    }
+
     /// switch-to-configuration is at work, as nixos-rebuild started it.
     const SWITCHING: &str = "systemctl is-active nixos-rebuild-switch-to-configuration.service && \
         pgrep -f '[l]ab-slow|[s]leep 6'";
@@ -62,6 +72,40 @@ mod lab {
             },
             ..TAKEN_BACK
         };
+        a_power_loss_before_it_was_verified: Row {
+            id: "engine, power loss",
+            knob: "lab.apps.greeter = { };",
+            hosts: "soak_s = 4",
+            during: |desk, _| {
+                desk.until_observing();
+                desk.reboot();
+            },
+            says: &[
+                "rebooted into the new system, which was not verified",
+                "nixdeploy deploy HOST # verifies it",
+            ],
+            after: |desk, before, _| runs_the_new_one(desk, before),
+            ..UNVERIFIED
+        };
+        a_power_loss_and_no_deployer_left: Row {
+            id: "engine, both lost",
+            knob: "lab.apps.greeter = { };",
+            hosts: "soak_s = 100",
+            during: |desk, running| {
+                desk.until_observing();
+                running.signal("KILL");
+                desk.reboot();
+            },
+            exit: 137,
+            result: "",
+            after: |desk, before, _| {
+                let said = desk.run(&["resume"]);
+                assert_eq!(said.code, 9, "{}{}", said.stdout, said.stderr);
+                assert!(flat(&said).contains("which was not verified"), "{}", said.stderr);
+                runs_the_new_one(desk, before);
+            },
+            ..UNVERIFIED
+        };
         a_folder_that_is_removed_while_it_switches: Row {
             id: "/run/nixdeploy removed",
             knob: "lab.slowActivation = 6; lab.apps.greeter = { };",
@@ -77,16 +121,9 @@ mod lab {
             hosts: "activate_timeout_s = 9\nverify_timeout_s = 5",
             during: |desk, _| {
                 desk.until("the switch", QUICK, SWITCHING);
-                desk.lab().hook(
-                    desk.host(),
-                    "case $1:$2 in boot-default:boot) \
-                if [ ! -e /etc/lab/once ]; then touch /etc/lab/once; \
-                while [ -e /etc/lab/once ]; do sleep 0.1; done; fi ;; esac",
-                );
+                desk.hold_boot_loader("boot-default");
                 let _ = desk.exec("touch /run/nixdeploy/current/req.abort");
-                desk.until("the undo", QUICK, "[ -e /etc/lab/once ]");
-                let _ = desk.exec("systemctl kill -s KILL nixdeploy-guard; \
-                    rm -f /etc/lab/hook /etc/lab/once");
+                desk.in_the_commit("systemctl kill -s KILL nixdeploy-guard");
             },
             ..TAKEN_BACK
         };

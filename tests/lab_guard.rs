@@ -7,7 +7,10 @@ mod lab {
     use crate::guard_model::replay::{TRACED, read, replay, write};
     use crate::guard_model::traces::{path, setting};
     use crate::support::desk::Desk;
-    use crate::support::rows::{COMMITTED, REVERTED, Row, Then, rows, tried};
+    use crate::support::rows::{
+        COMMIT_KILLED, COMMITTED, GUARD_KILLED, GUARD_KILLED_IN_COMMIT, GUARD_STOPPED, REVERTED,
+        Row, Then, flat, rows, tried,
+    };
     use crate::support::variable;
 
     use crate::lab_mutants::COLLECTED;
@@ -16,17 +19,8 @@ mod lab {
     const CHANGED: Row = Row { knob: COMMITTED.knob, ..REVERTED };
     const KILLED: Row = Row { exit: 137, result: "", ..CHANGED };
 
-    /// Keeps the boot loader's installation busy until the mark is taken away.
     fn hold_boot_loader(desk: &Desk) {
-        let script = "case $1:$2 in boot-default:boot) if [ ! -e /etc/lab/once ]; then \
-             touch /etc/lab/once; while [ -e /etc/lab/once ]; do sleep 0.1; done; fi ;; esac";
-        desk.lab().hook(desk.host(), script);
-    }
-
-    /// Does something while the boot loader is being installed, and lets that go on.
-    fn in_the_commit(desk: &Desk, what: &str) {
-        desk.until("the boot loader's installation", LIMIT, "[ -e /etc/lab/once ]");
-        let _ = desk.exec(&format!("{what}; rm -f /etc/lab/hook /etc/lab/once"));
+        desk.hold_boot_loader("boot-default");
     }
 
     /// A row whose guard leaves a trace; it must be a run of the model with the same end.
@@ -86,49 +80,22 @@ mod lab {
 
     #[test]
     fn trace_of_a_killed_guard() {
-        let row = Row {
-            hosts: "soak_s = 3",
-            during: |desk, _| {
-                desk.until_observing();
-                let _ = desk.exec("systemctl kill -s KILL nixdeploy-guard");
-            },
-            ..COMMITTED
-        };
-        traced("guard-killed", &row);
+        traced("guard-killed", &GUARD_KILLED);
     }
 
     #[test]
     fn trace_of_a_stopped_guard() {
-        let row = Row {
-            hosts: "soak_s = 5",
-            during: |desk, _| {
-                desk.until_observing();
-                let _ = desk.exec("systemctl stop nixdeploy-guard");
-            },
-            ..CHANGED
-        };
-        traced("guard-stopped", &row);
+        traced("guard-stopped", &GUARD_STOPPED);
     }
 
     #[test]
     fn trace_of_a_killed_commit() {
-        let row = Row {
-            before: hold_boot_loader,
-            during: |desk, _| in_the_commit(desk, "systemctl kill -s KILL 'nixdeploy-commit-*'"),
-            then: Then::Undone,
-            ..CHANGED
-        };
-        traced("commit-killed", &row);
+        traced("commit-killed", &COMMIT_KILLED);
     }
 
     #[test]
     fn trace_of_a_guard_killed_in_its_commit() {
-        let row = Row {
-            before: hold_boot_loader,
-            during: |desk, _| in_the_commit(desk, "systemctl kill -s KILL nixdeploy-guard"),
-            ..COMMITTED
-        };
-        traced("guard-killed-in-commit", &row);
+        traced("guard-killed-in-commit", &GUARD_KILLED_IN_COMMIT);
     }
 
     #[test]
@@ -180,7 +147,7 @@ mod lab {
         an_abort_after_the_decision: Row {
             id: "abort after commit",
             before: hold_boot_loader,
-            during: |desk, _| in_the_commit(desk, "\
+            during: |desk, _| desk.in_the_commit("\
                 touch /run/nixdeploy/current/req.abort; systemctl kill -s KILL nixdeploy-guard"),
             ..COMMITTED
         };
@@ -193,11 +160,42 @@ mod lab {
             },
             ..CHANGED
         };
+        a_guard_that_is_lost_with_its_folder: Row {
+            id: "/run/nixdeploy removed, guard killed",
+            hosts: "soak_s = 100",
+            during: |desk, running| {
+                desk.until_observing();
+                running.signal("KILL");
+                let _ = desk.exec("systemctl kill -s STOP nixdeploy-guard; \
+                    rm -rf /run/nixdeploy; systemctl kill -s KILL nixdeploy-guard");
+                let said = desk.run(&["resume"]);
+                assert_eq!(said.code, 9, "{}{}", said.stdout, said.stderr);
+                let text = flat(&said);
+                assert!(text.contains("its guard is lost, and the new system runs"), "{text}");
+                assert!(text.contains("systemctl stop nixdeploy-guard"), "{text}");
+                let _ = desk.exec("systemctl stop nixdeploy-guard");
+                desk.spoil();
+            },
+            then: Then::Own,
+            ..KILLED
+        };
+        a_folder_that_is_removed_from_a_slow_guard: Row {
+            id: "/run/nixdeploy removed, and the guard is slow",
+            hosts: "soak_s = 1",
+            during: |desk, _| {
+                desk.until_observing();
+                // Five seconds in which there is a guard, and no trace of its transaction.
+                let _ = desk.exec("\
+                    systemctl kill -s STOP nixdeploy-guard; rm -rf /run/nixdeploy; \
+                    sleep 5; systemctl kill -s CONT nixdeploy-guard");
+            },
+            ..CHANGED
+        };
         a_run_that_is_full: Row {
             id: "/run full",
             before: hold_boot_loader,
             during: |desk, _| {
-                in_the_commit(desk, "\
+                desk.in_the_commit("\
                     free() { df --output=\"$1\" -k /run | tail -n 1 | tr -d ' '; }; \
                     free size > /etc/lab/run; mount -o \"remount,size=$(free used)k\" /run");
             },
@@ -208,6 +206,21 @@ mod lab {
         };
     }
 
+    /// A disk that takes what is written and does not keep it: what is read back proves nothing.
+    #[test]
+    fn a_disk_that_fails_when_all_is_written() {
+        let Some(desk) = Desk::any() else { return };
+        let row = Row {
+            id: "sync fails",
+            says: &["profile and boot default could not be brought to the disk"],
+            then: Then::Undone,
+            ..CHANGED
+        };
+        let fails = [("{ sync -f \"$(boot_mount", "sync() { false; }; { sync -f \"$(boot_mount")];
+        let (_, said, wrong) = tried(&row, &desk, &fails);
+        assert!(wrong.is_empty(), "{wrong:?}\n{}{}", said.stdout, said.stderr);
+    }
+
     /// The backstop comes early here, for the test's sake; what it looks at is as ever.
     #[test]
     fn a_guard_that_is_frozen_in_its_commit() {
@@ -216,8 +229,7 @@ mod lab {
             id: "guard frozen",
             before: hold_boot_loader,
             during: |desk, _| {
-                in_the_commit(
-                    desk,
+                desk.in_the_commit(
                     "systemctl kill -s STOP nixdeploy-guard; \
                 echo 1 > /run/nixdeploy/current/deadline",
                 )

@@ -133,22 +133,6 @@ mod lab {
         );
     }
 
-    /// Answers the first question with `typed`; how often there was one is counted.
-    fn at_terminal(desk: &Desk, typed: &str, words: &str) -> Said {
-        let script = r#"cd /root/desks/$1; d=$(mktemp -d); mkfifo "$d/in"
-            export XDG_STATE_HOME=$PWD/state
-            script -qec "stty cols 80 rows 24; nixdeploy $3" /dev/null < "$d/in" > "$d/out" & pid=$!
-            exec 7> "$d/in"
-            while kill -0 $pid 2> /dev/null; do
-              if [ ! -e "$d/said" ] && grep -q 'Y/n' "$d/out"; then
-                touch "$d/said"; printf '%s\r' "$2" >&7
-              fi
-              sleep 0.05
-            done
-            wait $pid; rc=$?; cat "$d/out"; exit $rc"#;
-        desk.lab().exec("deployer", &["bash", "-c", script, "-", desk.host(), typed, words])
-    }
-
     #[test]
     fn several_hosts_are_shown_first_and_asked_about_once() {
         // One order for all who hold more than one machine.
@@ -160,7 +144,7 @@ mod lab {
         );
         desk.write("hosts/p510/knobs.nix", "{ lab.apps.here = { port = 7786; }; }\n");
         desk.write("hosts/razer/knobs.nix", "{ lab.apps.there = { port = 7787; }; }\n");
-        let said = at_terminal(&desk, "n", "deploy p510 razer");
+        let said = desk.at_terminal("n", "deploy p510 razer");
         done(&said, 11);
         let asked = said.stdout.matches("Deploy to p510, razer?").count();
         assert!((1..=2).contains(&asked), "once, and its answer drawn: {}", said.stdout);
@@ -170,7 +154,7 @@ mod lab {
         }
         assert_eq!(desk.unguarded().pointers(), first.pointers());
         assert_eq!(other.unguarded().pointers(), second.pointers());
-        let said = at_terminal(&desk, "y", "deploy p510 razer");
+        let said = desk.at_terminal("y", "deploy p510 razer");
         done(&said, 0);
         for (desk, before) in [(&desk, &first), (&other, &second)] {
             let after = desk.unguarded();
@@ -184,7 +168,7 @@ mod lab {
         let Some(desk) = Desk::any() else { return };
         let _ = desk.good();
         desk.knob("lab.preSwitchFails = true;");
-        let said = at_terminal(&desk, "y", &format!("quick-deploy {}", desk.host()));
+        let said = desk.at_terminal("y", &format!("quick-deploy {}", desk.host()));
         done(&said, 5);
         let told = said.stdout.matches("own check refused it").count();
         let heads = said.stdout.matches("FAIL").count();

@@ -4,13 +4,11 @@
 mod lab {
     use std::time::Duration;
 
-    use crate::support::desk::Desk;
+    use crate::support::desk::{DROP_SESSIONS, Desk};
     use crate::support::last;
     use crate::support::machines::{Held, Said};
     use crate::support::rows::{Then, differences, flat};
 
-    /// Ends every ssh session of a machine, and so whatever goes through it.
-    const DROP_SESSIONS: &str = "pkill -KILL -f '^sshd-session: ' || pkill -KILL -f '^sshd: '";
     /// From now on the machine lets nobody on the deployer in; who is in already stays.
     const HIDE: &str = "nft 'add table inet behind' && \
         nft 'add chain inet behind input { type filter hook input priority 10; }' && \

@@ -14,12 +14,6 @@ mod lab {
         ));
     }
 
-    fn committed(desk: &Desk, knob: &str) {
-        desk.knob(knob);
-        let said = desk.run(&["quick-deploy", desk.host()]);
-        assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
-    }
-
     fn change_host_key(desk: &Desk) {
         let _ = desk.exec(
             "rm /etc/ssh/ssh_host_*; ssh-keygen -q -t ed25519 -N '' \
@@ -101,14 +95,14 @@ mod lab {
         };
         an_inhibitor_that_differs: Row {
             id: "F06",
-            before: |desk| committed(desk, "lab.inhibitor = \"one\";"),
+            before: |desk| desk.committed("lab.inhibitor = \"one\";"),
             knob: "lab.inhibitor = \"two\";",
             says: &["lab: one -> two", "--boot"],
             ..REFUSED
         };
         an_inhibitor_that_differs_by_policy: Row {
             id: "F07",
-            before: |desk| committed(desk, "lab.inhibitor = \"one\";"),
+            before: |desk| desk.committed("lab.inhibitor = \"one\";"),
             knob: "lab.inhibitor = \"two\";",
             hosts: "on_inhibitor = \"stage\"",
             exit: 7,
@@ -181,7 +175,7 @@ mod lab {
         a_boot_menu_of_one: Row {
             id: "F50",
             before: |desk| {
-                committed(desk, "boot.loader.systemd-boot.configurationLimit = lib.mkForce 1;");
+                desk.committed("boot.loader.systemd-boot.configurationLimit = lib.mkForce 1;");
                 desk.spoil();
             },
             knob: "boot.loader.systemd-boot.configurationLimit = lib.mkForce 1; lab.apps.x = { };",
@@ -193,8 +187,8 @@ mod lab {
             id: "F50 window",
             before: |desk| {
                 let limit = "boot.loader.systemd-boot.configurationLimit = lib.mkForce 2;";
-                committed(desk, limit);
-                committed(desk, &format!("{limit} lab.apps.x = {{ }};"));
+                desk.committed(limit);
+                desk.committed(&format!("{limit} lab.apps.x = {{ }};"));
                 let _ = desk.exec("p=/nix/var/nix/profiles/system; \
                     n=$(readlink $p | tr -dc 0-9); nix-env -p $p --switch-generation $((n - 1)) \
                     && $p/bin/switch-to-configuration switch");

@@ -6,7 +6,7 @@ mod lab {
 
     use crate::support::desk::Desk;
     use crate::support::machines::{Running, State};
-    use crate::support::rows::{REFUSED, REVERTED, Row, Then, rows};
+    use crate::support::rows::{REFUSED, REVERTED, Row, Then, flat, rows, tried};
     use crate::support::wait_until;
 
     const LIMIT: Duration = Duration::from_secs(90);
@@ -14,13 +14,15 @@ mod lab {
         args: &["deploy", "--yes", "--trial-boot"],
         knob: "lab.kernelSeed = \"UNIQUE\"; lab.kernelParams = [ \"tried=1\" ];",
         then: Then::Own,
-        before: |desk| {
-            // The console of earlier boots would be taken for this trial's.
-            std::fs::write(console(desk), "").expect("the console's log");
-        },
+        before: clear_console,
         after: as_before,
         ..REVERTED
     };
+
+    /// The console of earlier boots would be taken for this trial's.
+    fn clear_console(desk: &Desk) {
+        std::fs::write(console(desk), "").expect("the console's log");
+    }
 
     fn console(desk: &Desk) -> std::path::PathBuf {
         desk.lab().file(&format!("m/{}/console.log", desk.host()))
@@ -69,10 +71,18 @@ mod lab {
     rows! {
         a_good_kernel: Row {
             id: "trial, good",
+            before: |desk| {
+                clear_console(desk);
+                // A name that only this host relies on is asked for before and after.
+                let _ = desk.exec("mkdir -p /etc/nix; \
+                    echo 'extra-substituters = http://ok.lab.test:9' >> /etc/nix/nix.conf");
+            },
             exit: 0,
             result: "changed",
             says: &["booted on trial, verified, committed"],
-            after: |desk, before, _| {
+            after: |desk, before, said| {
+                assert!(!flat(said).contains("no longer does"), "{}", said.stdout);
+                desk.spoil();
                 let after = desk.unguarded();
                 let new = after.get("running");
                 assert!(new != before.get("running") && after.is_all(new), "{after:?}");
@@ -119,6 +129,34 @@ mod lab {
             id: "trial, sick",
             knob: "lab.kernelSeed = \"UNIQUE\"; lab.brokenService = true;",
             says: &["app-broken.service", "rebooted into the old system"],
+            ..TRIAL
+        };
+        a_service_that_is_not_back_after_the_trial: Row {
+            id: "trial, not back",
+            knob: "lab.kernelSeed = \"UNIQUE\"; lab.brokenService = true; lab.apps.greeter = { };",
+            before: |desk| {
+                desk.committed("lab.apps.greeter = { };");
+                clear_console(desk);
+            },
+            hosts: "soak_s = 5",
+            during: |desk, _| {
+                until_tried(desk, "Stage 2");
+                desk.until("sshd", LIMIT, "systemctl -q is-active sshd");
+                let _ = desk.exec("d=/etc/systemd/system.control; mkdir -p $d; \
+                    ln -s /dev/null $d/greeter.service");
+            },
+            exit: 9,
+            result: "stranded",
+            says: &[
+                "rebooted into the old system, but not all of it is back",
+                "not back: greeter.service",
+                "app-broken.service",
+            ],
+            after: |desk, before, _| {
+                let after = desk.unguarded();
+                assert!(after.is_all(before.get("running")), "{after:?}");
+                desk.spoil();
+            },
             ..TRIAL
         };
         a_new_kernel_without_network: Row {
@@ -178,6 +216,22 @@ mod lab {
             args: &["deploy", "--yes", "--trial-boot"],
             ..REFUSED
         };
+    }
+
+    /// systemctl fails, and nothing else does.
+    #[test]
+    fn a_reboot_that_systemd_refuses() {
+        let Some(desk) = Desk::any() else { return };
+        let row = Row {
+            id: "trial, no reboot",
+            args: TRIAL.args,
+            knob: TRIAL.knob,
+            says: &["no trial boot here: systemd would not reboot"],
+            ..REFUSED
+        };
+        let fails = [("timeout 30 systemctl --no-block reboot", "timeout 30 false")];
+        let (_, said, wrong) = tried(&row, &desk, &fails);
+        assert!(wrong.is_empty(), "{wrong:?}\n{}{}", said.stdout, said.stderr);
     }
 
     /// Nobody can log in: the dead-man's hour comes.

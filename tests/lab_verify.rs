@@ -15,13 +15,6 @@ mod lab {
         desk.write("health/probe.sh", &text);
     }
 
-    /// Deploys a configuration that the faulty one differs from.
-    fn committed(desk: &Desk, knob: &str) {
-        desk.knob(knob);
-        let said = desk.run(&["quick-deploy", desk.host()]);
-        assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
-    }
-
     rows! {
         a_service_that_dies_five_seconds_later: Row {
             id: "F26",
@@ -90,12 +83,20 @@ mod lab {
         };
         a_health_script_that_leaves_a_child: Row {
             id: "F47 child",
-            before: |desk| probe(desk, "sleep 1000 & exit 0"),
+            before: |desk| probe(desk, "echo OK: so far; sleep 1000 & exit 0"),
             knob: SICK,
             hosts: PROBE,
+            says: &["probe.sh", "what it started did not end within 2 s"],
             after: |desk, _, _| {
                 assert_eq!(desk.exec("pgrep -fx 'sleep 1000' | wc -l"), "0", "a child is left");
             },
+            ..REVERTED
+        };
+        a_health_script_whose_child_ends: Row {
+            id: "F47 child ends",
+            before: |desk| probe(desk, "sleep 0.3 & exit 0"),
+            knob: SICK,
+            hosts: PROBE,
             ..COMMITTED
         };
         a_health_script_that_failed_before: Row {
@@ -121,7 +122,7 @@ mod lab {
         };
         a_unit_that_is_no_longer_there: Row {
             id: "F28 unit",
-            before: |desk| committed(desk, "lab.apps.greeter = { };"),
+            before: |desk| desk.committed("lab.apps.greeter = { };"),
             knob: "lab.apps.other = { };",
             hosts: "[[hosts.HOST.health]]\nunit = \"greeter.service\"",
             says: &["unit greeter.service"],
@@ -137,7 +138,7 @@ mod lab {
         };
         a_critical_service_that_is_gone: Row {
             id: "critical",
-            before: |desk| committed(desk, "lab.apps.greeter = { };"),
+            before: |desk| desk.committed("lab.apps.greeter = { };"),
             knob: "lab.apps.other = { };",
             hosts: "critical_services = [\"greeter\"]",
             says: &["greeter.service", "critical service is"],
@@ -157,21 +158,21 @@ mod lab {
         };
         tailscale_that_stops: Row {
             id: "tailscale",
-            before: |desk| committed(desk, "lab.tailscale = \"Running\";"),
+            before: |desk| desk.committed("lab.tailscale = \"Running\";"),
             knob: "lab.tailscale = \"Stopped\";",
             says: &["tailscale: its state is Stopped"],
             ..REVERTED
         };
         tailscale_that_hangs: Row {
             id: "tailscale hangs",
-            before: |desk| committed(desk, "lab.tailscale = \"Running\";"),
+            before: |desk| desk.committed("lab.tailscale = \"Running\";"),
             knob: "lab.tailscale = \"hang\";",
-            says: &["tailscale"],
+            says: &["tailscale: its state is timeout"],
             ..REVERTED
         };
         tailscale_that_was_down_before: Row {
             id: "tailscale before",
-            before: |desk| committed(desk, "lab.tailscale = \"Stopped\";"),
+            before: |desk| desk.committed("lab.tailscale = \"Stopped\";"),
             knob: "lab.tailscale = \"Stopped\"; lab.apps.greeter = { };",
             ..COMMITTED
         };
@@ -223,7 +224,7 @@ mod lab {
                 desk.spoil();
             },
             knob: "lab.apps.greeter = { };",
-            says: &["key"],
+            says: &["no new ssh connection: Host key for"],
             ..REVERTED
         };
     }

@@ -316,6 +316,42 @@ fn details_of_units_are_one_line_each() {
 }
 
 #[test]
+fn a_list_of_units_is_told_from_none() {
+    let systemctl = "case $1 in list-units) printf '%s\\n' 'a.service loaded active running A' \
+        'b.service loaded inactive dead B' 'c.socket loaded failed failed C' ;; \
+        show) printf 'Id=a.service\\n' ;; esac";
+    for sh in SHELLS {
+        let run = |tool: &str| {
+            shell(sh, &[PUT, SAMPLE, UNITS], &[("systemctl", tool)], "units_checks ''; put end 0")
+        };
+        let lines = "listed=units\nstate=a.service loaded active running\n\
+            state=c.socket loaded failed failed\nunit=a.service ";
+        assert!(run(systemctl).starts_with(lines), "{sh}: {}", run(systemctl));
+        assert_eq!(run("echo Connection timed out >&2; exit 1"), "end=0\n", "{sh}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_tell_of_its_units_is_not_healthy() {
+    let setup = Setup::new(Vec::new());
+    let examined = async |out: &str| {
+        let (world, emitter, _receiver) =
+            world(Played { out: until_done(out), ..Played::default() });
+        let mut session = verify::open(&world, &emitter, &setup.request()).await?;
+        let baseline = Baseline::default();
+        session.examine(&setup.expectation("x", &baseline)).await.map(|_| ())
+    };
+    assert!(examined(HEALTHY).await.is_ok());
+    let detail = HEALTHY.lines().find(|l| l.starts_with("unit=")).expect("a unit");
+    for silent in ["listed=units", detail] {
+        let silence = examined(&HEALTHY.replacen(&format!("{silent}\n"), "", 1)).await;
+        let error = silence.expect_err(silent);
+        assert!(matches!(error, VerifyError::NoUnits) && error.passes(), "{error}");
+        assert_eq!(error.finding().severity, Severity::Block);
+    }
+}
+
+#[test]
 fn restarts_are_sampled_of_services_that_live() {
     let systemctl = "case $1 in list-units) printf '%s\\n' \
         'a.service loaded active running A' 'b.service loaded active exited B' \

@@ -199,6 +199,16 @@ impl Status {
         self.tx == tx.as_str()
     }
 
+    /// Whether what it read at its end is all this system: profile and boot default, and where it
+    /// was activated what runs. A boot default that nobody can tell stands for itself.
+    pub fn proves(&self, new: &StorePath) -> bool {
+        let is = |p: &Option<StorePath>| p.as_ref() == Some(new);
+        let after = &self.after;
+        let boot = is(&after.boot_default) || (after.boot_default.is_none() && !self.boot_verified);
+        let runs = self.ending != Some(Ending::Committed) || is(&after.running);
+        is(&after.profile) && boot && runs
+    }
+
     /// Seconds until it decides by itself.
     pub fn seconds_left(&self) -> u64 {
         self.deadline_s.map_or(0, |d| d.saturating_sub(self.uptime_s))

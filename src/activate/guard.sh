@@ -231,7 +231,7 @@ backstop_arm() {
     -- "$old/sw/bin/sh" "$d/guard" backstop < /dev/null > /dev/null 2>&1 || tell armed 'no backstop timer'
 }
 
-backstop_again() { systemctl is-active --quiet nixdeploy-backstop.timer || backstop_arm & }
+backstop_again() { timeout 10 systemctl is-active --quiet nixdeploy-backstop.timer || backstop_arm & }
 
 backstop() {
   [ ! -e "$d/outcome" ] || exit 0
@@ -355,6 +355,7 @@ committing() {
     23) undo 'the boot loader could not be installed' ;;
     24) undo 'the boot default is not the new system' ;;
     25) undo 'nothing could be written down' ;;
+    26) undo 'profile and boot default could not be brought to the disk' ;;
     124) undo 'setting the profile and the boot default took too long' ;;
     *) undo 'setting the profile and the boot default was cut off' ;;
   esac
@@ -408,11 +409,10 @@ commit_step() {
   val boot0; boot0=$v; [ "$at" = "$boot0" ] || ours "$at" || exit 21
   put step set && put boot_begun 1 || exit 25
   if ! ours "$at" || ! ours "$(pointer "$profile")"; then
-    nix-env -p "$profile" --set "$new" || exit 22
-    "$new/bin/switch-to-configuration" boot || exit 23
+    nix-env -p "$profile" --set "$new" || no_room 22
+    "$new/bin/switch-to-configuration" boot || no_room 23
   fi
-  sync -f "$(boot_mount || echo /)"
-  sync -f /nix/var/nix/profiles
+  { sync -f "$(boot_mount || echo /)" && sync -f /nix/var/nix/profiles; } || no_room 26
   [ "$(pointer "$profile")" = "$new" ] || exit 22
   case $(boot_default) in
     "$new") ;;
@@ -420,6 +420,11 @@ commit_step() {
     *) exit 24 ;;
   esac
   exit 0
+}
+
+no_room() { # STATUS: gives up; what is free where something was to be written is told with it
+  df -h "$(boot_mount || echo /boot)" /nix/var/nix
+  exit "$1"
 }
 
 stage() {
@@ -555,7 +560,12 @@ revert() {
   val act
   case $v in
     # another one had switch-to-configuration's lock, so ours did nothing
-    *'code=exited status=11 '*) [ -n "$(wanting)" ] || finish reverted "$why" rung=0 ;;
+    *'code=exited status=11 '*)
+      [ -n "$(wanting)" ] || finish reverted "$why" rung=0
+      if [ "$(running)" != "$old" ] || [ -n "$(pointing)" ]; then
+        finish foreign "$why; another switch-to-configuration changed the host"
+      fi
+      ;;
   esac
   climb
 }
@@ -663,7 +673,8 @@ request() { # go|stage|trial|external|abort|commit [NEW]
       valid_store_path "$2" || { echo 'error=bad-path'; exit 2; }
       [ "$new" = "$2" ] || { echo 'error=another-path'; exit 2; }
       ;;
-    commit) [ -e "$d/act" ] || { echo 'error=nothing-to-commit'; exit 2; } ;;
+    # One that is decided tells what it did, also where its folder was made again meanwhile.
+    commit) [ -e "$d/act" ] || [ -L "$d/decision" ] || { echo 'error=nothing-to-commit'; exit 2; } ;;
     abort) ;;
     *) echo 'error=bad-request'; exit 2 ;;
   esac

@@ -25,6 +25,13 @@ const UNNOTICED: Duration = Duration::from_secs(15);
 /// Waits between attempts to reconnect; the last one repeats.
 const BACKOFF_S: [u64; 6] = [1, 2, 4, 8, 16, 30];
 
+/// Asks whether a guard without its folder is at work.
+const AT_WORK: &str = include_str!("at_work.sh");
+/// Said of one that was at work to the end.
+const REMOVED: &str = "its folder in /run was removed, and it has not made it again";
+/// Between two looks for a folder that was removed.
+const MOMENT: Duration = Duration::from_millis(500);
+
 /// No attempt gets less.
 const LEAST: Duration = Duration::from_secs(10);
 /// An attempt that took longer says nothing about now.
@@ -202,9 +209,19 @@ impl Hand {
             // One that hangs must leave time for another.
             let left = limit.saturating_sub(asked - began).min(limit / 2);
             let answer = self.ask(link, verb, arg, left.max(LEAST)).await;
-            let Answer::Lost(failure) = answer else {
-                self.found_again(lost_at);
-                return answer;
+            let failure = match answer {
+                Answer::Lost(failure) => failure,
+                Answer::Gone if self.at_work(link).await => {
+                    if clock.elapsed() - began >= limit {
+                        return Answer::Lost(Failure::Broken(REMOVED.to_owned()));
+                    }
+                    clock.sleep(MOMENT).await;
+                    continue;
+                }
+                answer => {
+                    self.found_again(lost_at);
+                    return answer;
+                }
             };
             tracing::debug!(?failure, "contact lost");
             if lost_at.is_none() {
@@ -221,6 +238,14 @@ impl Hand {
                 return Answer::Lost(failure);
             }
         }
+    }
+
+    /// Whether the guard runs although its folder was removed: it is not gone, and makes the folder
+    /// again when it has decided.
+    async fn at_work(&self, link: Link) -> bool {
+        let question = self.target.script(link, AT_WORK, &[self.tx.as_str()]).timeout(LEAST);
+        let said = self.world.run(question).await;
+        said.is_ok_and(|output| output.out.iter().any(|line| line == "at_work=1"))
     }
 
     /// Since when nothing was heard of the host, as far as that can be told when a request made

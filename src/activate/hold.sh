@@ -19,22 +19,21 @@ private_base() { # a folder of root's that nobody else can enter; anything else 
   [ "$(stat -c '%u %a %F' "$base")" = '0 700 directory' ]
 }
 
-# Units that were active and that some target of OLD wants: they must be back after a revert.
+# Units that were active and that some target of OLD wants: they must be back after a revert. A list
+# that could not be had, or not be written whole, would prove too little: then nothing is held.
 baseline() {
   find "$old/etc/systemd/system/" -mindepth 2 -maxdepth 2 \( -path '*.wants/*' -o -path '*.requires/*' \) \
-    -printf '%f\n' | sort -u > "$d/wanted"
+    -printf '%f\n' | sort -u > "$d/wanted" || return 1
   timeout 30 systemctl list-units --state=active --plain --no-legend --full \
     --type=service,socket,timer,path,mount < /dev/null > "$d/units" || return 1
-  while read -r unit _; do printf '%s\n' "$unit"; done < "$d/units" | sort -u > "$d/active"
-  comm -12 "$d/wanted" "$d/active" > "$d/baseline"
-  timeout 30 systemctl list-units --failed --plain --no-legend --full < /dev/null \
-    | while read -r unit _; do printf '%s\n' "$unit"; done > "$d/failed0"
+  awk '{ print $1 }' "$d/units" | sort -u > "$d/active" || return 1
+  comm -12 "$d/wanted" "$d/active" > "$d/baseline" || return 1
+  timeout 30 systemctl list-units --failed --plain --no-legend --full < /dev/null > "$d/units" || return 1
+  awk '{ print $1 }' "$d/units" > "$d/failed0" || return 1
   # ssh(1): its last word is the port that was reached; sudo takes the variable away
   port=${SSH_CONNECTION:-22} port=${port##* }
   case $port in '' | *[!0-9]*) port=22 ;; esac
-  put port "$port"
-  links | sort -u > "$d/links"
-  signature "$port" | sort -u > "$d/network0"
+  put port "$port" && links | sort -u > "$d/links" && signature "$port" | sort -u > "$d/network0"
 }
 
 unchanged() { # what the preflight saw still holds; another boot is another machine, or a reboot

@@ -44,10 +44,14 @@ pub fn of(status: Box<Status>) -> Returned {
     match status.ending {
         Some(Ending::Reverted) => Returned::Restored(status),
         Some(Ending::Foreign) => Returned::Foreign(status),
-        Some(Ending::Committed | Ending::Staged) => Returned::Kept(status),
+        Some(Ending::Committed | Ending::Staged)
+            if status.new.as_ref().is_some_and(|new| status.proves(new)) =>
+        {
+            Returned::Kept(status)
+        }
         Some(Ending::Expired) => Returned::Untouched(status),
         None if status.rebooting => Returned::Rebooting(status),
         Some(Ending::Trial) => Returned::Gone,
-        Some(Ending::RevertFailed) | None => Returned::Stranded(status),
+        Some(_) | None => Returned::Stranded(status),
     }
 }

@@ -3,18 +3,18 @@
 # that a crash loop shows by what was added in between. A unit in auto-restart is "active" or
 # "activating" whenever one looks, and never "failed". Needs PATH; reads only.
 
-# living_services: services with a process, or about to have one again; oneshots that are done
-# and inactive units have no restarts to count, and each unit asked for costs systemd 1.5 ms.
-living_services() {
-  systemctl list-units --all --full --plain --no-legend --no-pager --type=service < /dev/null |
-    awk '$3 != "inactive" && !($3 == "active" && $4 == "exited") { print $1 }'
+# living: of listed units the services with a process, or about to have one again; oneshots that
+# are done and inactive units have no restarts to count, and each unit asked for costs systemd 1.5 ms.
+living() {
+  awk '$1 ~ /\.service$/ && $3 != "inactive" && !($3 == "active" && $4 == "exited") { print $1 }'
 }
 
 # sample_units: `restarts=UNIT N` for each service that was restarted by systemd at all.
 sample_units() {
   set -f
   # shellcheck disable=SC2046 # unit names hold no space, and globbing is off
-  set -- $(living_services)
+  set -- $(systemctl list-units --all --full --plain --no-legend --no-pager --type=service \
+    < /dev/null | living)
   set +f
   [ $# -gt 0 ] || return 0
   systemctl show --no-pager -p Id,NRestarts -- "$@" < /dev/null | awk '

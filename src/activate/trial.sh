@@ -16,16 +16,21 @@ trial() {
   val observe; trial_s=$v
   val commit; trial_s=$((trial_s + v + 180))
   if ! trial_refused=$(trial_set 2>&1); then
-    trial_clear
-    put refused "${trial_refused:-the trial entry could not be written}"
-    rm -f "$d/req.trial" "$reserve"
+    trial_undone "${trial_refused:-the trial entry could not be written}"
     return 1
   fi
   rm -f "$reserve"
   phase trial "$trial_s"
   timeout 30 systemctl --no-block reboot
+  case $? in 0 | 124) ;; *) trial_undone 'systemd would not reboot'; phase hold; return 1 ;; esac
   put outcome "outcome=trial"
   exit 0
+}
+
+trial_undone() { # WHY
+  trial_clear
+  put refused "$1"
+  rm -f "$d/req.trial" "$reserve"
 }
 
 trial_set() {

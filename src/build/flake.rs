@@ -188,23 +188,7 @@ mod tests {
     use super::*;
 
     fn environment(home: &Path) -> Environment {
-        let at = |name: &str| home.join(name);
-        Environment {
-            home: home.to_path_buf(),
-            folder: home.to_path_buf(),
-            state: at("state"),
-            cache: at("cache"),
-            sockets: at("sockets"),
-            operator: "me@here".to_owned(),
-            machine: "here".to_owned(),
-            interactive: false,
-            screen: false,
-            page: false,
-            unicode: false,
-            arguments: Vec::new(),
-            step_summary: None,
-            run: None,
-        }
+        Environment { home: home.to_path_buf(), ..Environment::below(home) }
     }
 
     fn read(text: &str, home: &Path) -> Result<FlakeRef, FlakeError> {

@@ -14,6 +14,7 @@ use futures_util::future::{BoxFuture, FutureExt, Shared};
 use super::flake::{FlakeRef, LocalFlake};
 use super::still::Moment;
 use crate::event::harmless;
+use crate::validate::tracked::unquote;
 use crate::world::{Ended, Invocation, Output, StartError, World, files};
 
 /// Raised when the same tree would get another name.
@@ -185,7 +186,7 @@ pub async fn revision(world: &World, flake: &LocalFlake) -> Result<Revision, Tre
 pub async fn untracked_nix(world: &World, flake: &LocalFlake) -> Result<Vec<PathBuf>, TreeError> {
     let args = ["ls-files", "--others", "--exclude-standard", "--", "*.nix"];
     let lines = git(world, flake, &args).await?;
-    Ok(lines.iter().map(|l| PathBuf::from(unquoted(l))).collect())
+    Ok(lines.iter().map(|l| unquote(l)).collect())
 }
 
 /// Whether a path of the repository is there, but not tracked.
@@ -213,7 +214,7 @@ fn named(
     let mut gone = std::collections::HashSet::new();
     for line in changed {
         let Some((_, name)) = line.split_once('\t') else { continue };
-        let path = PathBuf::from(unquoted(name));
+        let path = unquote(name);
         // A file that is gone is listed twice: as changed, and as gone.
         if modified.last() == Some(&path) {
             continue;
@@ -294,34 +295,7 @@ pub(super) fn entry(line: &str) -> Option<Entry> {
     let mut words = meta.split(' ');
     let (tag, mode) = (words.next()?.chars().next()?, words.next()?.to_owned());
     let blob = words.next()?.to_owned();
-    Some(Entry { tag, mode, blob, path: PathBuf::from(unquoted(name)) })
-}
-
-/// A name as git prints it, with its C quoting undone.
-fn unquoted(name: &str) -> std::ffi::OsString {
-    use std::os::unix::ffi::OsStringExt;
-    let inner = name.strip_prefix('"').and_then(|n| n.strip_suffix('"'));
-    let Some(inner) = inner else { return name.into() };
-    let (mut bytes, mut read) = (Vec::new(), inner.bytes());
-    while let Some(byte) = read.next() {
-        let escaped = if byte == b'\\' { read.next() } else { None };
-        bytes.push(match escaped {
-            None => byte,
-            Some(b'a') => 7,
-            Some(b'b') => 8,
-            Some(b't') => b'\t',
-            Some(b'n') => b'\n',
-            Some(b'v') => 11,
-            Some(b'f') => 12,
-            Some(b'r') => b'\r',
-            Some(digit @ b'0'..=b'3') => {
-                let rest = [read.next(), read.next()].map(|d| d.unwrap_or(b'0') & 7);
-                (digit & 7) << 6 | rest[0] << 3 | rest[1]
-            }
-            Some(other) => other,
-        });
-    }
-    std::ffi::OsString::from_vec(bytes)
+    Some(Entry { tag, mode, blob, path: unquote(name) })
 }
 
 async fn git(world: &World, flake: &LocalFlake, args: &[&str]) -> Result<Vec<String>, TreeError> {
@@ -354,17 +328,3 @@ pub(super) async fn output(
 
 #[cfg(test)]
 mod cases;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_read_as_git_quotes_them() {
-        assert_eq!(unquoted("plain.nix"), "plain.nix");
-        assert_eq!(unquoted("\"a\\tb\\\"c\\\\d\""), "a\tb\"c\\d");
-        assert_eq!(unquoted("\"\\303\\244.nix\""), "ä.nix");
-        let _ = unquoted("\"\\");
-        let _ = unquoted("\"\\3\"");
-    }
-}

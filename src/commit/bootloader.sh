@@ -75,7 +75,7 @@ boot_fits() {
 # boot_default_bootctl: what systemd-boot itself would choose, EFI variables included.
 boot_default_bootctl() {
   [ -d "$boot_root/sys/firmware/efi/efivars" ] && command -v bootctl > /dev/null 2>&1 || return 1
-  boot_json=$(bootctl list --json=short --no-pager 2> /dev/null < /dev/null) || return 1
+  boot_json=$(timeout 20 bootctl list --json=short --no-pager 2> /dev/null < /dev/null) || return 1
   boot_entry=$(printf '%s\n' "$boot_json" | sed 's/},{/}\n{/g' | grep '"isDefault":true' | head -n 1)
   boot_init "$(printf '%s\n' "$boot_entry" | sed -n 's/.*"options":"\([^"]*\)".*/\1/p')" || return 1
   printf '%s\n' "$boot_found"

@@ -56,13 +56,8 @@ pub async fn stage(hand: &Hand, policy: &Policy, new: &StorePath) -> Committed {
 }
 
 fn judge(status: Box<Status>, new: &StorePath) -> Committed {
-    let is = |p: &Option<StorePath>| p.as_ref() == Some(new);
-    let after = &status.after;
-    let boot = is(&after.boot_default) || (after.boot_default.is_none() && !status.boot_verified);
-    let pointers = is(&after.profile) && boot;
     match status.ending {
-        Some(Ending::Committed) if pointers && is(&after.running) => Committed::Proven(status),
-        Some(Ending::Staged) if pointers => Committed::Proven(status),
+        Some(Ending::Committed | Ending::Staged) if status.proves(new) => Committed::Proven(status),
         Some(Ending::Committed | Ending::Staged) => {
             Committed::Otherwise(Returned::Stranded(status))
         }

@@ -226,6 +226,7 @@ pub async fn end(
     let rebooting = matches!(what, Returned::Rebooting(_));
     let rebooted = rebooting || matches!(what, Returned::Gone);
     let claims_old = matches!(what, Returned::Restored(_));
+    let kept = matches!(what, Returned::Kept(_));
     if let Some(evidence) = spoken(&what) {
         journey.run.emitter.emit(Event::Captured { host: journey.host.name.clone(), evidence });
     }
@@ -238,10 +239,21 @@ pub async fn end(
     if rebooted {
         return reboot::found_again(journey, known, way_back, said, rebooting).await;
     }
+    if kept {
+        said.outcome = Outcome::Committed { reboot_required: reboot_wanted(journey, known).await };
+    }
     if claims_old {
         read_again(&mut said, known.before(), look(journey, known).await);
     }
     said
+}
+
+/// Whether what runs there now was not booted, in a part that only a boot brings.
+async fn reboot_wanted(journey: &Journey<'_>, known: &Known) -> bool {
+    let (early_in, _early_out) = tokio::sync::oneshot::channel();
+    let (world, targets) = (&journey.run.world, [known.target.clone()]);
+    let read = preflight::read(world, &targets, Link::Shared, early_in).await;
+    read.is_ok_and(|answered| answered.facts.reboot_pending().is_some_and(|p| !p.is_empty()))
 }
 
 /// Whether a host that says it is restored is.
@@ -273,14 +285,15 @@ fn spoken(what: &Returned) -> Option<Evidence> {
 
 /// One look at the pointers over a fresh connection.
 pub(super) async fn look(journey: &Journey<'_>, known: &Known) -> Option<Early> {
-    let (early_in, early_out) = tokio::sync::oneshot::channel();
+    let (early_in, mut early_out) = tokio::sync::oneshot::channel();
     let targets = [known.target.clone()];
     let world = &journey.run.world;
     let reading = preflight::look(world, &targets, Link::Fresh, Effort::POINTERS, early_in);
     tokio::select! {
         biased;
-        early = early_out => early.ok(),
-        _ = reading => None,
+        early = &mut early_out => early.ok(),
+        // The answer and its end may come in one piece.
+        _ = reading => early_out.try_recv().ok(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Last words: from what a slice found to what is said of the host. Pure.
 
-use crate::activate::guard::{ActEnd, Status};
+use crate::activate::guard::{ActEnd, Ending, Status};
 use crate::activate::hold::WayBack;
 use crate::activate::returned::Returned;
 use crate::event::{Decider, HostReport, Outcome, Phase, Pointers};
@@ -183,7 +183,12 @@ fn untouched(said: &mut HostReport, host: &HostName, status: &Status, interrupte
 fn stranded(said: &mut HostReport, host: &HostName, status: &Status) {
     said.outcome = Outcome::Stranded;
     said.after = Some(after(status));
-    said.note = format!("{}; THE WAY BACK FAILED", said.note);
+    said.note = match status.ending {
+        Some(Ending::Committed | Ending::Staged) => {
+            format!("{}; its guard is done, and it is not all new", said.note)
+        }
+        _ => format!("{}; THE WAY BACK FAILED", said.note),
+    };
     if !status.reason.is_empty() {
         said.causes.push(status.reason.clone());
     }

@@ -19,7 +19,7 @@ use crate::event::stream::Stopwatch;
 use crate::event::{Decider, Event, Finding, Outcome, Phase, Severity};
 use crate::plan::Goal;
 use crate::preflight::cut_off::{CutOff, cut_off};
-use crate::preflight::facts::{Facts, Transaction};
+use crate::preflight::facts::{Facts, Transaction, run_of};
 use crate::preflight::read::Answered;
 use crate::report::store;
 use crate::rollback;
@@ -116,11 +116,6 @@ fn ended(left: &Transaction, what: &Returned) -> String {
         Returned::Unknown(..) => "how it ends is not known",
     };
     format!("{begun}; {end}")
-}
-
-/// The run's name is the beginning of its transactions' names.
-pub fn run_of(tx: &str) -> &str {
-    tx.get(..tx.len().saturating_sub(6)).unwrap_or(tx)
 }
 
 fn not_over(journey: &Journey<'_>, answered: &Answered, note: String, what: Returned) -> Halt {

@@ -10,9 +10,10 @@ use crate::activate::Activated;
 use crate::activate::guard::ActEnd;
 use crate::event::facts::Step;
 use crate::event::{Event, Phase};
+use crate::fleet::StorePath;
 use crate::plan::verdict::{Verdict, verdict};
 use crate::verify::{
-    self, Examined, Expectation, Restarts, Session, UnitBefore, VerifyError, loopback,
+    self, Examined, Expectation, Restarts, Scripts, Session, UnitBefore, VerifyError, loopback,
 };
 
 /// Waits before a fresh connection is tried once more.
@@ -21,6 +22,36 @@ const AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 const WITNESS: Duration = Duration::from_secs(4);
 
 pub(super) type Looked = Result<(Examined, Session), VerifyError>;
+
+/// What every look is opened with; `systems`: whose tools are used, and what should run.
+pub(super) fn request<'a>(
+    journey: &Journey<'a>,
+    known: &'a Known,
+    systems: [&'a StorePath; 2],
+    scripts: &'a Scripts,
+    names: &'a [String],
+) -> verify::Request<'a> {
+    verify::Request {
+        host: journey.host,
+        target: &known.target,
+        transaction: None,
+        old: systems[0],
+        new: systems[1],
+        cursor: "",
+        scripts,
+        names,
+        planned: &[],
+        fast: journey.step.policy.fast,
+    }
+}
+
+/// Names to ask the resolver for: those that resolved before, since these are what is compared.
+pub(super) fn names_before(journey: &Journey<'_>, offered: &Offered) -> Vec<String> {
+    match offered.baseline.network.names.is_empty() {
+        true => names(journey),
+        false => offered.baseline.network.names.iter().cloned().collect(),
+    }
+}
 
 /// The soak and the checks.
 pub(super) async fn look(
@@ -31,22 +62,14 @@ pub(super) async fn look(
 ) -> Looked {
     let way_back = activated.way_back();
     let sample = sample(activated);
-    let names: Vec<String> = match offered.baseline.network.names.is_empty() {
-        true => names(journey),
-        false => offered.baseline.network.names.iter().cloned().collect(),
-    };
+    let names = names_before(journey, offered);
     let planned = verify::steps::planned(&offered.units);
+    let systems = [&way_back.old, &way_back.new];
     let request = verify::Request {
-        host: journey.host,
-        target: &known.target,
         transaction: Some(way_back.hand.tx.as_str()),
-        old: &way_back.old,
-        new: &way_back.new,
         cursor: known.facts.cursor.as_deref().unwrap_or(""),
-        scripts: &offered.scripts,
-        names: &names,
         planned: &planned,
-        fast: journey.step.policy.fast,
+        ..request(journey, known, systems, &offered.scripts, &names)
     };
     let units = units_before(known);
     let vitals = known.facts.vitals();

@@ -9,6 +9,7 @@ use super::host::Journey;
 use super::learn::{
     Known, clearance, evaluate, not_built, options, refuse, still_cleared, unevaluated,
 };
+use super::look::request;
 use super::preview::package_changes;
 use super::room::{self, Place};
 use super::{arrive, preview};
@@ -417,16 +418,8 @@ async fn baseline(
 ) -> (Baseline, Option<Session>) {
     let names = names(journey);
     let request = verify::Request {
-        host: journey.host,
-        target: &known.target,
         transaction: Some(way_back.hand.tx.as_str()),
-        old: &way_back.old,
-        new: &way_back.new,
-        cursor: "",
-        scripts,
-        names: &names,
-        planned: &[],
-        fast: journey.step.policy.fast,
+        ..request(journey, known, [&way_back.old, &way_back.new], scripts, &names)
     };
     match verify::prelude(&journey.run.world, &request).await {
         Ok((baseline, session)) => (baseline, Some(session)),

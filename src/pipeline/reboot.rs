@@ -11,7 +11,8 @@ use super::host::Journey;
 use super::learn::Known;
 use super::leftover::mended;
 use crate::activate::hold::WayBack;
-use crate::event::{Decider, Outcome, Pointers};
+use crate::event::{Decider, Outcome, Phase, Pointers};
+use crate::fleet::HostName;
 use crate::preflight::facts::{Early, Facts};
 use crate::preflight::read as preflight;
 use crate::world::ssh::Link;
@@ -46,9 +47,7 @@ pub async fn found_again(
         return taken_over(journey, known, way_back, &early.pointers, said);
     }
     if early.pointers.all_are(&way_back.new) {
-        said.outcome = Outcome::Committed { reboot_required: false };
-        said.note = "committed, then rebooted".to_owned();
-        said.next = Vec::new();
+        new_by_now(&journey.host.name, &mut said);
     } else if same_pointers(&early.pointers, known.before()) {
         restored(journey, known, &early, &mut said).await;
     } else {
@@ -68,6 +67,28 @@ pub async fn found_again(
         said.before = Some(known.before().clone());
     }
     said
+}
+
+/// Every pointer is the new system: a commit that was asked for came to its end, or another engine
+/// had set profile and boot default before anybody looked.
+fn new_by_now(host: &HostName, said: &mut Halt) {
+    if said.phase == Some(Phase::Commit) {
+        said.outcome = Outcome::Committed { reboot_required: false };
+        said.note = "committed, then rebooted".to_owned();
+        said.next = Vec::new();
+        return;
+    }
+    said.outcome = Outcome::Stranded;
+    said.causes.insert(0, std::mem::replace(&mut said.note, UNVERIFIED.to_owned()));
+    said.next = looked_at(host);
+}
+
+/// What is true of a new system that runs and boots, and was never asked to stay.
+pub const UNVERIFIED: &str = "rebooted into the new system, which was not verified";
+
+/// A new system that nobody has verified is looked at, or left.
+pub fn looked_at(host: &HostName) -> Vec<String> {
+    vec![format!("nixdeploy deploy {host}  # verifies it"), format!("nixdeploy rollback {host}")]
 }
 
 /// Looks for the host until it answers out of another boot than these; `None`: in vain.
@@ -92,29 +113,34 @@ pub async fn await_other_boot(
 
 /// The pointers are what they were; the host is as before only when its services are.
 async fn restored(journey: &Journey<'_>, known: &Known, early: &Early, said: &mut Halt) {
-    let name = &journey.host.name;
-    said.next = vec![format!("nixdeploy quick-deploy {name}")];
+    said.next = vec![format!("nixdeploy quick-deploy {}", journey.host.name)];
     let boots = [&known.facts.early.boot_id, &early.boot_id].map(|id| id.get(..8).unwrap_or(id));
-    let Some(later) = booted(journey, known).await else {
-        said.outcome = Outcome::Stranded;
-        said.note = "rebooted into the old system; its services could not be read".to_owned();
-        return;
-    };
-    let missing = known.facts.not_back(&later);
-    if !missing.is_empty() {
-        said.outcome = Outcome::Stranded;
-        said.note = "rebooted into the old system, but not all of it is back".to_owned();
-        said.causes.push(format!("not back: {}", missing.join(", ")));
-        said.next.push(format!("nixdeploy status {name}"));
-        return;
-    }
     said.outcome = Outcome::RolledBack;
     said.note = "rebooted into the old system (boot_id changed)".to_owned();
-    said.causes.push(format!(
-        "restored: boot {} became {}; running system, profile and boot default are what they \
-         were, and so are the services that were active",
-        boots[0], boots[1]
-    ));
+    if services_back(journey, known, said).await {
+        said.causes.push(format!(
+            "restored: boot {} became {}; running system, profile and boot default are what they \
+             were, and so are the services that were active",
+            boots[0], boots[1]
+        ));
+    }
+}
+
+/// Whether the services are back that were active before a reboot into the old system; where they
+/// are not, or nobody tells, that is the host's last word.
+pub async fn services_back(journey: &Journey<'_>, known: &Known, said: &mut Halt) -> bool {
+    let note = match booted(journey, known).await.map(|later| known.facts.not_back(&later)) {
+        Some(missing) if missing.is_empty() => return true,
+        Some(missing) => {
+            said.causes.push(format!("not back: {}", missing.join(", ")));
+            "rebooted into the old system, but not all of it is back"
+        }
+        None => "rebooted into the old system; its services could not be read",
+    };
+    said.outcome = Outcome::Stranded;
+    said.note = note.to_owned();
+    said.next.push(format!("nixdeploy status {}", journey.host.name));
+    false
 }
 
 /// The facts once everything is back that was active, or the host has done all it will.

@@ -7,6 +7,7 @@ use super::ending::{self, Halt, Why, returned};
 use super::host::Journey;
 use super::learn::ask_facts;
 use super::leftover::{mend, orphaned, revived, set_right};
+use super::reboot::{UNVERIFIED, looked_at};
 use crate::activate::guard::{Ending, Tx, Verb};
 use crate::activate::hand::{Answer, Hand};
 use crate::activate::journal;
@@ -14,7 +15,8 @@ use crate::activate::returned::{Returned, of};
 use crate::event::stream::Stopwatch;
 use crate::event::{Decider, HostReport, Outcome, Phase};
 use crate::preflight::cut_off::cut_off;
-use crate::preflight::facts::{Facts, Transaction};
+use crate::preflight::drifted;
+use crate::preflight::facts::{Facts, Transaction, run_of};
 use crate::preflight::read::Answered;
 use crate::rollback;
 use crate::world::ssh::Link;
@@ -59,8 +61,7 @@ fn somebody_elses(
 ) -> Result<HostReport, Halt> {
     let mut report = nothing_left(journey, facts)?;
     if current.outcome.is_empty() {
-        let (name, owner, phase) = (&current.name, &current.owner, &current.phase);
-        let run: String = name.chars().take(6).collect();
+        let (run, owner, phase) = (run_of(&current.name), &current.owner, &current.phase);
         report.note = format!("held by another run, {run} of {owner}, phase {phase}");
         report.outcome = Outcome::Refused { code: "locked".to_owned(), skipped: false };
         report.next = vec![format!("nixdeploy abort {run}  # if it is yours")];
@@ -96,9 +97,13 @@ fn said(
     let (host, before) = (&journey.host.name, &answered.facts.early.pointers);
     let note = format!("transaction {} of {}", current.name, current.owner);
     if let Returned::Kept(status) = &what {
+        let reboot_required = answered.facts.reboot_pending().is_some_and(|p| !p.is_empty());
         let (outcome, word) = match status.ending {
             Some(Ending::Staged) => (Outcome::Staged, "staged for the next boot"),
-            _ => (Outcome::Committed { reboot_required: false }, "committed"),
+            _ if reboot_required => {
+                (Outcome::Committed { reboot_required }, "committed; reboot wanted")
+            }
+            _ => (Outcome::Committed { reboot_required }, "committed"),
         };
         let mut report = ending::report(outcome, Phase::Commit, format!("{note}: {word}"));
         report.after = Some(ending::after(status));
@@ -158,19 +163,37 @@ fn nothing_left(journey: &Journey<'_>, facts: &Facts) -> Result<HostReport, Halt
         "nothing is held or armed on the host",
     );
     report.after = Some(pointers.clone());
-    let Some(record) = record.filter(|r| r.boot_id != facts.early.boot_id) else {
-        done(journey);
-        return Ok(report);
+    let record = match record {
+        Some(record) if record.boot_id != facts.early.boot_id => record,
+        Some(record) if pointers.running.as_ref() == Some(&record.new) && drifted(facts) => {
+            return Err(guard_lost(journey, &record, report));
+        }
+        _ => {
+            done(journey);
+            return Ok(report);
+        }
     };
     report.decided_by = Decider::Reboot;
-    if pointers.all_are(&record.new) {
+    if pointers.all_are(&record.new) && record.step == journal::Step::Commit {
         report.outcome = Outcome::Committed { reboot_required: false };
         report.note = format!("transaction {} was committed; the host rebooted since", record.tx);
         done(journey);
         return Ok(report);
     }
-    if pointers.running.as_ref() == Some(&record.old) {
+    if pointers.all_are(&record.new) {
+        report.outcome = Outcome::Stranded;
+        report.note = format!("transaction {}: {UNVERIFIED}", record.tx);
+        report.next = looked_at(&journey.host.name);
+        done(journey);
+        return Err(Box::new(report));
+    }
+    if pointers.running.as_ref() == Some(&record.old) && !drifted(facts) {
         report.outcome = Outcome::RolledBack;
+        report.causes.push(
+            "running system, profile and boot default are the old one; which services ran before \
+             is not known any more"
+                .to_owned(),
+        );
         report.note = format!("transaction {}: rebooted into the old system", record.tx);
         done(journey);
     } else if pointers.running.as_ref() == Some(&record.new)
@@ -188,10 +211,28 @@ fn nothing_left(journey: &Journey<'_>, facts: &Facts) -> Result<HostReport, Halt
         );
     } else {
         report.outcome = Outcome::Stranded;
-        report.note = format!("transaction {}: the host rebooted into something else", record.tx);
+        let into = match pointers.running.as_ref() == Some(&record.old) {
+            true => "the old system, but its profile or its boot default is another",
+            false => "something else",
+        };
+        report.note = format!("transaction {}: the host rebooted into {into}", record.tx);
     }
     report.next.push(format!("nixdeploy status {}", journey.host.name));
     Err(Box::new(report))
+}
+
+/// The new system runs, in the boot it was activated in, and nobody will take it back.
+fn guard_lost(journey: &Journey<'_>, record: &journal::Record, mut report: HostReport) -> Halt {
+    let address = journey.host.address();
+    report.outcome = Outcome::Stranded;
+    report.note = format!("transaction {}: its guard is lost, and the new system runs", record.tx);
+    report.causes.push("/run/nixdeploy was removed, and the guard killed".to_owned());
+    let back = format!("{}/bin/switch-to-configuration test", record.old);
+    report.next = vec![
+        format!("ssh {address} 'sudo systemctl stop nixdeploy-guard; sudo {back}'"),
+        format!("nixdeploy status {}", journey.host.name),
+    ];
+    Box::new(report)
 }
 
 /// Our journal need not name this host any more.

@@ -4,7 +4,7 @@ use super::arrive;
 use super::ending::{self, Halt, Why, interrupted};
 use super::host::Journey;
 use super::learn::Known;
-use super::look::{examine, look, units_before};
+use super::look::{examine, look, request, units_before};
 use super::offer::{Offered, let_go, names, record};
 use crate::activate::guard::{ActEnd, Status};
 use crate::activate::hold::WayBack;
@@ -309,18 +309,7 @@ async fn look_at(journey: &Journey<'_>, known: &Known, running: &StorePath) -> V
     let (names, units) = (names(journey), units_before(known));
     let scripts = journey.run.folder();
     let scripts = scripts.and_then(|r| Scripts::pin(&r, journey.host).ok()).unwrap_or_default();
-    let request = verify::Request {
-        host: journey.host,
-        target: &known.target,
-        transaction: None,
-        old: running,
-        new: running,
-        cursor: "",
-        scripts: &scripts,
-        names: &names,
-        planned: &[],
-        fast: journey.step.policy.fast,
-    };
+    let request = request(journey, known, [running, running], &scripts, &names);
     let (vitals, baseline) = (known.facts.vitals(), Baseline::default());
     let expect = Expectation {
         host: journey.host,
@@ -338,7 +327,7 @@ async fn look_at(journey: &Journey<'_>, known: &Known, running: &StorePath) -> V
         Ok((examined, session)) => {
             session.close().await;
             recommend(journey, verify::advice(&examined.observed, &examined.findings));
-            let pending = crate::preflight::admission::reboot_pending(&known.facts);
+            let pending = known.facts.reboot_pending().unwrap_or_default();
             recommend(journey, reboot_advice(journey, &pending).into_iter().collect());
             examined.findings
         }

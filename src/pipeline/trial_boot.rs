@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use super::arrive::reason;
+use super::arrive::{look, reason};
 use super::ending::{self, Halt, Why, halt};
 use super::host::Journey;
 use super::learn::{Known, ask_facts, refuse};
-use super::look::{examine, soak, units_before};
-use super::offer::{Offered, let_go, names, not_held, record, transaction};
-use super::reboot::{await_other_boot, same_pointers};
+use super::look::{examine, names_before, request, soak, units_before};
+use super::offer::{Offered, let_go, not_held, record, transaction};
+use super::reboot::{await_other_boot, differing, same_pointers, services_back};
 use super::trial::{condemning, healthy};
 use crate::activate::guard::{Ending, TRIAL_CLEAR, Tx, Verb};
 use crate::activate::hand::{Answer, Hand};
@@ -21,7 +21,7 @@ use crate::fleet::StorePath;
 use crate::plan::verdict::{Verdict, verdict};
 use crate::preflight::Refused;
 use crate::preflight::facts::{Early, Loader};
-use crate::verify::{self, Expectation};
+use crate::verify::Expectation;
 use crate::world::ssh::{Link, Target};
 
 /// Setting it up copies a kernel and an initrd.
@@ -65,7 +65,7 @@ pub async fn try_boot(
     way_back.settle();
     let Some(early) = await_other_boot(journey, known, &[&known.facts.early.boot_id]).await else {
         open.failed("did not come back");
-        return Err(silent(journey));
+        return Err(silent(journey, known).await);
     };
     if early.pointers.running.as_ref() != Some(&way_back.new) {
         open.failed("fell back");
@@ -97,19 +97,9 @@ async fn examined(
 ) -> Vec<Finding> {
     let open = journey.run.emitter.phase(&journey.host.name, Phase::Verify);
     soak(journey).await;
-    let (names, units) = (names(journey), units_before(known));
-    let request = verify::Request {
-        host: journey.host,
-        target: &known.target,
-        transaction: None,
-        old: &way_back.new,
-        new: &way_back.new,
-        cursor: "",
-        scripts: &offered.scripts,
-        names: &names,
-        planned: &[],
-        fast: journey.step.policy.fast,
-    };
+    let (names, units) = (names_before(journey, offered), units_before(known));
+    let systems = [&way_back.new, &way_back.new];
+    let request = request(journey, known, systems, &offered.scripts, &names);
     let vitals = known.facts.vitals();
     let expect = Expectation {
         host: journey.host,
@@ -169,31 +159,59 @@ fn why(note: &str) -> Why {
 }
 
 /// It is up by nobody's account; its boot default is the old system all the same.
-fn silent(journey: &Journey<'_>) -> Halt {
+async fn silent(journey: &Journey<'_>, known: &Known) -> Halt {
     let decides_by_ms = crate::event::stream::Stopwatch::epoch_ms(&journey.run.world.clock);
-    let text = "did not come back from its trial boot; its boot default is the old system";
+    let first = &known.facts.early.boot_id;
+    let still = look(journey, known).await.is_some_and(|early| early.boot_id == *first);
+    let (text, cause) = match still {
+        true => (
+            "has not gone down for its trial boot; that comes with its next start",
+            "a job of systemd's holds the reboot up: systemctl list-jobs",
+        ),
+        false => (
+            "did not come back from its trial boot; its boot default is the old system",
+            "a kernel that hangs needs a power cycle, and starts as before then",
+        ),
+    };
     let mut said = halt(Outcome::Unknown { decides_by_ms }, Phase::Activate, text);
     said.decided_by = Decider::Reboot;
-    said.causes
-        .push("a kernel that hangs needs a power cycle, and starts as before then".to_owned());
+    said.causes.push(cause.to_owned());
     said.next.push(format!("nixdeploy status {}", journey.host.name));
     said
 }
 
 /// The new system did not come up, or not for long; what is left of the trial is taken away.
 async fn fell_back(journey: &Journey<'_>, known: &Known, way_back: &WayBack, early: Early) -> Halt {
-    clear(journey, &known.target, &way_back.old, "all").await;
-    record(journey, way_back, Step::Done);
-    let restored = same_pointers(&early.pointers, known.before());
-    let outcome = if restored { Outcome::RolledBack } else { Outcome::Stranded };
     let text = "the trial boot fell back: the new system did not come up, the old one runs";
-    let mut said = halt(outcome, Phase::Activate, text);
+    let mut said = halt(Outcome::RolledBack, Phase::Activate, text);
     said.decided_by = Decider::Reboot;
-    said.before = Some(known.before().clone());
-    said.after = Some(early.pointers);
     let address = journey.host.address();
     said.next.push(format!("ssh {address} sudo journalctl -b -1 -p warning  # if it got so far"));
+    old_again(journey, known, way_back, early, &mut said).await;
     said
+}
+
+/// The old system was booted: the trial's entry goes, and the host is held against what it was.
+async fn old_again(
+    journey: &Journey<'_>,
+    known: &Known,
+    way_back: &WayBack,
+    early: Early,
+    said: &mut Halt,
+) {
+    clear(journey, &known.target, &way_back.old, "all").await;
+    record(journey, way_back, Step::Done);
+    said.before = Some(known.before().clone());
+    if same_pointers(&early.pointers, known.before()) {
+        let note = said.note.clone();
+        if !services_back(journey, known, said).await {
+            said.causes.insert(0, note);
+        }
+    } else {
+        said.outcome = Outcome::Stranded;
+        said.causes.push(differing(&early.pointers, known.before()));
+    }
+    said.after = Some(early.pointers);
 }
 
 /// A host that is not well under the new system starts the old one again.
@@ -213,27 +231,22 @@ async fn back(
     let boots = [before_trial.as_str(), tried.boot_id.as_str()];
     let Some(early) = await_other_boot(journey, known, &boots).await else {
         open.failed("did not come back");
-        return silent(journey);
+        return silent(journey, known).await;
     };
-    clear(journey, &known.target, &way_back.old, "all").await;
-    record(journey, way_back, Step::Done);
-    let restored = same_pointers(&early.pointers, known.before());
-    let interrupted = why.interrupted && restored;
-    let outcome = match (restored, interrupted) {
-        (true, true) => Outcome::Interrupted { reverted: true },
-        (true, false) => Outcome::RolledBack,
-        (false, _) => Outcome::Stranded,
+    let outcome = match why.interrupted {
+        true => Outcome::Interrupted { reverted: true },
+        false => Outcome::RolledBack,
     };
-    if restored {
-        open.ok("rebooted into the old system")
-    } else {
-        open.failed("not as before")
-    }
     let mut said = halt(outcome, why.phase, format!("{}; rebooted into the old system", why.note));
     said.decided_by = why.decided_by;
-    said.before = Some(known.before().clone());
-    said.after = Some(early.pointers);
+    said.causes = why.causes;
     said.next.push(format!("nixdeploy logs {}", journey.host.name));
+    old_again(journey, known, way_back, early, &mut said).await;
+    if said.outcome == Outcome::Stranded {
+        open.failed("not as before")
+    } else {
+        open.ok("rebooted into the old system")
+    }
     said
 }
 
@@ -244,6 +257,7 @@ async fn promote(
     way_back: &WayBack,
     tried: &Early,
 ) -> Result<HostReport, Halt> {
+    record(journey, way_back, Step::Commit);
     let open = journey.run.emitter.phase(&journey.host.name, Phase::Commit);
     let run = journey.run;
     // The loader's own copies need the room; the dead-man stays until the commit is proven.

@@ -326,12 +326,8 @@ fn reboot_for(facts: &Facts, new: &NewClosure) -> Vec<&'static str> {
     parts_apart(&facts.booted, &next)
 }
 
-/// What of the running system waits for a reboot.
-pub fn reboot_pending(facts: &Facts) -> Vec<&'static str> {
-    parts_apart(&facts.booted, &facts.running)
-}
-
-fn parts_apart(booted: &System, next: &System) -> Vec<&'static str> {
+/// What only a reboot brings: parts of a system that differ from those that were booted.
+pub(super) fn parts_apart(booted: &System, next: &System) -> Vec<&'static str> {
     let differs = |old: &str, new: &str| !old.is_empty() && !new.is_empty() && old != new;
     let parts = [
         ("kernel", differs(&booted.kernel, &next.kernel)),

@@ -8,7 +8,7 @@
 use crate::fleet::StorePath;
 
 use super::drifted;
-use super::facts::Facts;
+use super::facts::{Facts, run_of};
 
 /// What was cut off.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,10 +30,6 @@ impl CutOff {
              profile named the other"
         )
     }
-}
-
-fn run_of(tx: &str) -> &str {
-    tx.get(..tx.len().saturating_sub(6)).unwrap_or(tx)
 }
 
 /// Finds it; `None`: nothing was cut off, or the host is not as that would leave it.

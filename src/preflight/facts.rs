@@ -289,6 +289,11 @@ impl Login {
     }
 }
 
+/// The run's name is the beginning of its transactions' names (`pipeline::offer::transaction`).
+pub fn run_of(tx: &str) -> &str {
+    tx.get(..tx.len().saturating_sub(6)).unwrap_or(tx)
+}
+
 impl Facts {
     /// The file system that a place is on.
     pub fn space(&self, place: &str) -> Option<&Disk> {
@@ -302,22 +307,14 @@ impl Facts {
     }
 
     /// What of the running system only a reboot brings, as it is not what was booted: of kernel,
-    /// initrd, modules and parameters. `None`: not known.
+    /// initrd, their modules and parameters. `None`: not known.
     pub fn reboot_pending(&self) -> Option<Vec<&'static str>> {
         let Pointers { running, booted, .. } = &self.early.pointers;
         let (running, booted) = (running.as_ref()?, booted.as_ref()?);
         if running == booted {
             return Some(Vec::new());
         }
-        let (now, then) = (&self.running, &self.booted);
-        let both = |a: &str, b: &str| !a.is_empty() && !b.is_empty() && a != b;
-        let parts = [
-            ("kernel", both(&now.kernel, &then.kernel)),
-            ("initrd", both(&now.initrd, &then.initrd)),
-            ("modules", both(&now.modules, &then.modules)),
-            ("parameters", now.params.trim() != then.params.trim()),
-        ];
-        Some(parts.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect())
+        Some(super::admission::parts_apart(&self.booted, &self.running))
     }
 
     /// Services of the configuration that were active and that a target wants, and that are not

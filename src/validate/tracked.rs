@@ -72,7 +72,7 @@ fn list(folder: &Path) -> Invocation {
 }
 
 /// Undoes git's quoting: C escapes, and octal for every byte that is no ASCII.
-fn unquote(line: &str) -> PathBuf {
+pub fn unquote(line: &str) -> PathBuf {
     let Some(inner) = line.strip_prefix('"').and_then(|l| l.strip_suffix('"')) else {
         return PathBuf::from(line);
     };
@@ -114,5 +114,7 @@ mod tests {
         assert_eq!(unquote(r#""a\"b\\c\n\t.nix""#).as_os_str(), "a\"b\\c\n\t.nix");
         assert_eq!(unquote(r#""\303\244.nix""#).as_os_str(), "ä.nix");
         assert_eq!(unquote(r#""\377.nix""#).as_os_str().as_bytes(), b"\xff.nix");
+        let _ = unquote("\"\\");
+        let _ = unquote("\"\\3\"");
     }
 }

@@ -87,6 +87,9 @@ pub enum VerifyError {
     /// A connection came about, and what answered is not our script.
     #[error("the host answered something else: {0}")]
     Garbled(String),
+    /// The host could not tell of its units: silence is no health.
+    #[error("the host did not tell of its units: systemctl failed there")]
+    NoUnits,
     /// The connection ended before the checks did; a second one may tell.
     #[error("the connection ended during the checks: {0}")]
     Broken(String),
@@ -112,7 +115,7 @@ impl VerifyError {
             Self::NotReached(failure) => {
                 matches!(failure, Failure::Unreachable(_) | Failure::Broken(_))
             }
-            Self::Garbled(_) | Self::Broken(_) => true,
+            Self::Garbled(_) | Self::NoUnits | Self::Broken(_) => true,
             Self::NoSsh(_) | Self::TooSlow(_) => false,
         }
     }
@@ -122,7 +125,9 @@ impl VerifyError {
         let (code, severity) = match self {
             Self::NoSsh(_) => ("ssh-missing", Severity::Warn),
             Self::NotReached(_) => ("ssh", Severity::Block),
-            Self::Garbled(_) | Self::Broken(_) | Self::TooSlow(_) => ("verify", Severity::Block),
+            Self::Garbled(_) | Self::NoUnits | Self::Broken(_) | Self::TooSlow(_) => {
+                ("verify", Severity::Block)
+            }
         };
         judge::finding(code, severity, "ssh", self.to_string())
     }

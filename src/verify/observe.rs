@@ -43,6 +43,8 @@ pub struct Observed {
     pub pointers: Pointers,
     /// Units that are not simply inactive, and those asked for, by name.
     pub units: BTreeMap<String, Unit>,
+    /// Whether the host could list its units at all.
+    pub listed: bool,
     /// Routes, addresses, names that resolved, Tailscale.
     pub network: Network,
     /// Memory, load, file systems, and units in numbers.
@@ -60,9 +62,10 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Whether the list of units is one: what is not in it is inactive.
+    /// Whether the list of units is one, what is not in it is inactive, and each service that
+    /// lives told of itself.
     pub fn complete(&self) -> bool {
-        self.units.values().any(units::Unit::runs)
+        self.listed && units::all_told(&self.units)
     }
 
     /// Names of units that were active before and are not now: worth a second question.
@@ -153,6 +156,7 @@ fn identity(seen: &mut Observed, etc: &mut [String; 2], key: &str, value: &str) 
     let pointers = &mut seen.pointers;
     match key {
         "boot_id" => seen.boot_id = harmless::line(value),
+        "listed" => seen.listed = true,
         "now" => seen.now_s = value.parse().unwrap_or(0),
         "running" => return path(&mut pointers.running),
         "booted" => return path(&mut pointers.booted),

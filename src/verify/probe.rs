@@ -93,6 +93,9 @@ impl Answers {
 fn ending(words: &str, timeout_s: u32) -> Result<(), ProbeState> {
     let failed = |why: String| Err(ProbeState::Failed(why));
     match words.splitn(3, ' ').collect::<Vec<_>>().as_slice() {
+        ["timeout", "exited", "0"] => {
+            failed(format!("what it started did not end within {timeout_s} s"))
+        }
         ["timeout", ..] => failed(format!("no result within {timeout_s} s")),
         ["success" | "done", "exited", "0"] => Ok(()),
         [_, "exited", "203"] => failed("cannot be executed: is its first line right?".to_owned()),
@@ -307,6 +310,12 @@ mod tests {
                 "start",
                 script(),
                 Failed("no result within 30 s: start".into()),
+            ),
+            (
+                "timeout exited 0",
+                "OK: so far",
+                script(),
+                Failed("what it started did not end within 30 s: OK: so far".into()),
             ),
             ("signal killed XFSZ", "", script(), Failed("printed or wrote more than 8 MiB".into())),
             (

@@ -2,7 +2,9 @@
 # Health checks that run on the target, all at once. Their texts come over standard input, so
 # none is seen in a process list. What is executed runs in a transient unit that writes to a
 # file: a child that keeps the output open, an endless line or a hang ends with the unit, and
-# never holds this session. Needs PATH, and the private folder of session.sh as first argument.
+# never holds this session. A check is over when all that it started is (systemd.service(5),
+# ExitType=cgroup), as it is for who reads its output to the end. Needs PATH, and the private
+# folder of session.sh as first argument.
 
 # Longest output of a script, in bytes, before it is stopped; and what is read back of it.
 probes_limit=8M
@@ -45,7 +47,7 @@ probes_execute() {
   # shellcheck disable=SC2046 # one word or none
   timeout -k 5 "$(($3 + 20))" systemd-run --quiet --collect --wait --no-ask-password \
     --unit="$probes_unit" --description="nixdeploy health check $2" \
-    -p RuntimeMaxSec="$3" -p KillMode=control-group -p KillSignal=SIGKILL -p TimeoutStopSec=5 \
+    -p ExitType=cgroup -p RuntimeMaxSec="$3" -p KillMode=control-group -p KillSignal=SIGKILL -p TimeoutStopSec=5 \
     -p StandardInput=null -p StandardOutput="file:$1/$2.out" -p StandardError=inherit \
     -p LimitFSIZE="$probes_limit" -p LimitCORE=0 \
     -p Environment="PATH=/run/wrappers/bin:/run/current-system/sw/bin LC_ALL=C.UTF-8" \

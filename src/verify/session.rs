@@ -177,6 +177,9 @@ impl Session {
     /// As [`Session::observe`].
     pub async fn examine(&mut self, expect: &Expectation<'_>) -> Result<Examined, VerifyError> {
         let mut observed = self.observe().await?;
+        if !observed.complete() {
+            return Err(VerifyError::NoUnits);
+        }
         let mut missing = observed.missing(expect.units);
         missing.retain(|name| is_plain(name));
         if !missing.is_empty() {

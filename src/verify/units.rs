@@ -136,6 +136,16 @@ pub(super) fn take(
     true
 }
 
+/// Whether there are details of every service that lives, as units.sh asks for; of more units than
+/// are kept nothing can be said.
+pub(super) fn all_told(units: &BTreeMap<String, Unit>) -> bool {
+    let lives = |u: &&Unit| {
+        let done = u.active == "inactive" || (u.active == "active" && u.sub == "exited");
+        u.name.ends_with(".service") && !done
+    };
+    units.len() >= UNITS || units.values().filter(lives).all(|u| u.detail.is_some())
+}
+
 /// The lines of `sample_units`, run right after the activation; what is no such line is ignored.
 pub fn parse_restarts<'a>(lines: impl IntoIterator<Item = &'a str>) -> Restarts {
     let mut restarts = Restarts::new();

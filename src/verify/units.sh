@@ -2,13 +2,6 @@
 # The units of the host: state of all, and details of the services that live. Needs PATH, and
 # sample.sh before it; reads only.
 
-# units_states: `state=UNIT load active sub` for each unit that is not simply inactive.
-units_states() {
-  systemctl list-units --all --full --plain --no-legend --no-pager \
-    --type=service,socket,timer,mount,automount,path,swap < /dev/null |
-    awk '$3 != "inactive" { print "state=" $1, $2, $3, $4 }'
-}
-
 # units_details UNIT...: one line each, `unit=` and, separated by spaces: name, load, active, sub,
 # type, result, restarts, code and status of the main process, time of the last change in seconds
 # since the epoch, memory now and at most in bytes, flags, when it last began to run and how many
@@ -49,12 +42,17 @@ units_details() {
     }'
 }
 
-# units_checks PLANNED: both, and details of the units that were to be touched, whatever they are.
+# units_checks PLANNED: `state=UNIT load active sub` for each unit that is not simply inactive, and
+# details of the services that live and of the units that were to be touched, whatever they are.
+# `listed=units` says that there was a list: without it nothing is known of any unit.
 units_checks() {
-  units_states
+  units_planned=$1
+  if units_list=$(systemctl list-units --all --full --plain --no-legend --no-pager \
+    --type=service,socket,timer,mount,automount,path,swap < /dev/null); then put listed units; fi
+  printf '%s\n' "$units_list" | awk 'NF > 3 && $3 != "inactive" { print "state=" $1, $2, $3, $4 }'
   set -f
   # shellcheck disable=SC2046,SC2086 # unit names hold no space, and globbing is off
-  set -- $(printf '%s\n' $(living_services) $1 | sort -u)
+  set -- $({ printf '%s\n' "$units_list" | living; printf '%s\n' $units_planned; } | sort -u)
   set +f
   units_details "$@"
 }

@@ -45,6 +45,28 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// For tests: every folder below one, and nobody at the terminal.
+    #[cfg(test)]
+    pub fn below(folder: &Path) -> Self {
+        let at = |name: &str| folder.join(name);
+        Self {
+            home: at("home"),
+            folder: folder.to_path_buf(),
+            state: at("state"),
+            cache: at("cache"),
+            sockets: at("sockets"),
+            operator: "me@here".to_owned(),
+            machine: "here".to_owned(),
+            interactive: false,
+            screen: false,
+            page: false,
+            unicode: false,
+            arguments: Vec::new(),
+            step_summary: None,
+            run: None,
+        }
+    }
+
     /// Reads it.
     ///
     /// # Errors

@@ -6,23 +6,12 @@
 //! next one (`-W`, ssh(1)).
 
 use super::invocation::quote;
+use super::ssh::EVERYWHERE;
 use crate::fleet::Hop;
 
-/// Options of every hop. `-W` itself clears all other forwardings. The level is the one at which
-/// ssh says why the next host could not be reached.
-const OPTIONS: [&str; 11] = [
-    "ControlMaster=no",
-    "ControlPath=none",
-    "BatchMode=yes",
-    "ConnectTimeout=10",
-    "ServerAliveInterval=5",
-    "ServerAliveCountMax=3",
-    "StrictHostKeyChecking=yes",
-    "UpdateHostKeys=no",
-    "ForwardAgent=no",
-    "PermitLocalCommand=no",
-    "LogLevel=INFO",
-];
+/// Options of every hop on the way. `-W` itself clears all other forwardings. The level is the one
+/// at which ssh says why the next host could not be reached.
+const OPTIONS: [&str; 3] = ["ControlMaster=no", "ControlPath=none", "LogLevel=INFO"];
 
 /// The command for ssh's `ProxyCommand`; `None`: the host is reached directly. ssh puts the next
 /// host in for `%h` and `%p`, once for each hop that lies around it.
@@ -30,7 +19,7 @@ pub fn proxy_command(hops: &[Hop]) -> Option<String> {
     let mut way: Option<String> = None;
     for hop in hops {
         let mut words: Vec<String> = vec!["ssh".to_owned()];
-        let options = OPTIONS.iter().map(|o| (*o).to_owned());
+        let options = OPTIONS.iter().chain(&EVERYWHERE).map(|o| (*o).to_owned());
         let nearer = way.take().map(|w| format!("ProxyCommand={}", w.replace('%', "%%")));
         for option in options.chain(nearer) {
             words.extend(["-o".to_owned(), option]);

@@ -18,8 +18,8 @@ use super::invocation::{Invocation, quote};
 use super::{here, jump};
 use crate::fleet::{Address, Hop, Host, SshControl, Sudo, UserName};
 
-/// Options that hold for every connection; `ssh -G` in the tests shows that they win.
-const ALWAYS: [&str; 13] = [
+/// Options that hold on every hop; `ssh -G` in the tests shows that they win.
+pub(super) const EVERYWHERE: [&str; 8] = [
     "BatchMode=yes",
     "ConnectTimeout=10",
     "ServerAliveInterval=5",
@@ -27,9 +27,12 @@ const ALWAYS: [&str; 13] = [
     "StrictHostKeyChecking=yes",
     "UpdateHostKeys=no",
     "ForwardAgent=no",
+    "PermitLocalCommand=no",
+];
+/// Those of the connection to the host itself.
+const ALWAYS: [&str; 5] = [
     "ForwardX11=no",
     "ClearAllForwardings=yes",
-    "PermitLocalCommand=no",
     "EscapeChar=none",
     "RequestTTY=no",
     "LogLevel=ERROR",
@@ -120,7 +123,8 @@ impl Target {
 
     /// Options of a link, as `-o` values.
     pub fn options(&self, link: Link) -> Vec<String> {
-        let mut options: Vec<String> = ALWAYS.iter().map(|o| (*o).to_owned()).collect();
+        let always = EVERYWHERE.iter().chain(&ALWAYS);
+        let mut options: Vec<String> = always.map(|o| (*o).to_owned()).collect();
         let own: Vec<String> = match (link, self.control, &self.socket) {
             (Link::Shared, SshControl::Own, Some(socket)) => vec![
                 "ControlMaster=auto".to_owned(),

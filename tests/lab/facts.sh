@@ -40,6 +40,8 @@ put boot_entries "$(find $entries -name '*.conf' 2>/dev/null | wc -l)"
 put boot_oneshot "$(head -n 1 /boot/loader/oneshot 2>/dev/null)"
 n=$(grep -c . /var/log/lab-bootloader.log 2>/dev/null)
 put bootloader_installs "${n:-0}"
+# with their bytes; full is what a test fills it with
+put boot_files "$(find /boot -type f ! -path /boot/full -printf '%P:%s\n' | sort | list)"
 
 if [ "$power" = on ]; then
   mapfile -t services < <(systemctl list-units --type=service --state=active --plain --no-legend --full | awk '{ print $1 }')
@@ -57,4 +59,5 @@ else
 fi
 put nameservers "$(sed -n 's/^nameserver //p' /etc/resolv.conf 2>/dev/null | list)"
 put roots "$(find /nix/var/nix/gcroots/nixdeploy -mindepth 1 -type l -printf '%P->%l\n' 2>/dev/null | sort | list)"
+put reserve "$(find /nix/var/nix -maxdepth 1 -name nixdeploy-reserve)"
 put run_nixdeploy "$(find /run/nixdeploy -mindepth 1 -printf '%P\n' 2>/dev/null | sort | list)"

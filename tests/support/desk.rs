@@ -19,6 +19,10 @@ const DEFAULTS: &str = "soak_s = 1\nactivate_timeout_s = 20\nverify_timeout_s = 
 /// Every step of this is quick; a machine that takes longer is lost.
 const QUICK: Duration = Duration::from_secs(30);
 
+/// Ends every ssh session of the machine, as a network does that drops its connections.
+pub(crate) const DROP_SESSIONS: &str =
+    "pkill -KILL -f '^sshd-session: ' || pkill -KILL -f '^sshd: '";
+
 /// Makes the desk, or clears it: the flake as it was, no knob.
 const SET_UP: &str = r#"
     desk=/root/desks/$1; cd /root
@@ -108,11 +112,9 @@ impl Desk {
         if !self.usable() {
             self.factory();
         }
-        let said = self.quick_deploy();
-        if said.code != 0 {
+        if self.quick_deploy().code != 0 {
             self.factory();
-            let said = self.quick_deploy();
-            assert_eq!(said.code, 0, "no good state\n{}{}", said.stdout, said.stderr);
+            self.committed("");
         }
         let state = self.state();
         assert!(sound(&state), "no good state: {state:?}");
@@ -192,6 +194,13 @@ impl Desk {
         self.write(&format!("hosts/{}/knobs.nix", self.host), &text);
     }
 
+    /// Deploys a configuration that the faulty one differs from.
+    pub(crate) fn committed(&self, knob: &str) {
+        self.knob(knob);
+        let said = self.quick_deploy();
+        assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+    }
+
     /// A file of the flake, committed; empty: none.
     pub(crate) fn write(&self, path: &str, text: &str) {
         let script = r#"
@@ -223,6 +232,38 @@ impl Desk {
     /// Starts our program on the deployer, at this desk.
     pub(crate) fn start(&self, args: &[&str]) -> Running {
         self.lab.start(&format!("/root/desks/{}", self.host), args)
+    }
+
+    /// Runs our program at a terminal of 80 by 24, where the answer is typed once the question is
+    /// there: what was typed before answers nothing.
+    pub(crate) fn at_terminal(&self, typed: &str, words: &str) -> Said {
+        let script = r#"cd /root/desks/$1; d=$(mktemp -d); mkfifo "$d/in"
+            export XDG_STATE_HOME=$PWD/state
+            script -qec "stty cols 80 rows 24; nixdeploy $3" /dev/null < "$d/in" > "$d/out" & pid=$!
+            exec 7> "$d/in"; printf 'y\r' >&7
+            while kill -0 $pid 2> /dev/null; do
+              if [ ! -e "$d/said" ] && grep -q 'Y/n' "$d/out"; then
+                touch "$d/said"; printf '%s\r' "$2" >&7
+              fi
+              sleep 0.05
+            done
+            wait $pid; rc=$?; cat "$d/out"; exit $rc"#;
+        self.lab.exec("deployer", &["bash", "-c", script, "-", &self.host, typed, words])
+    }
+
+    /// Keeps the boot loader's installation busy at a phase until it is let go.
+    pub(crate) fn hold_boot_loader(&self, phase: &str) {
+        let script = format!(
+            "case $1:$2 in {phase}:boot) if [ ! -e /etc/lab/once ]; then touch /etc/lab/once; \
+             while [ -e /etc/lab/once ]; do sleep 0.1; done; fi ;; esac"
+        );
+        self.lab.hook(&self.host, &script);
+    }
+
+    /// Once the boot loader's installation is held, does something, and lets that go on.
+    pub(crate) fn in_the_commit(&self, what: &str) {
+        self.until("the boot loader's installation", QUICK, "[ -e /etc/lab/once ]");
+        let _ = self.exec(&format!("{what}; rm -f /etc/lab/hook /etc/lab/once"));
     }
 
     /// Waits until a command on the machine succeeds.

@@ -80,6 +80,40 @@ pub(crate) const COMMITTED: Row = Row {
     ..REVERTED
 };
 
+/// The guard is killed while it waits for a commit, and goes on.
+pub(crate) const GUARD_KILLED: Row = Row {
+    hosts: "soak_s = 3",
+    during: |desk, _| {
+        desk.until_observing();
+        let _ = desk.exec("systemctl kill -s KILL nixdeploy-guard");
+    },
+    ..COMMITTED
+};
+/// It is stopped by hand, and goes back.
+pub(crate) const GUARD_STOPPED: Row = Row {
+    knob: COMMITTED.knob,
+    hosts: "soak_s = 5",
+    during: |desk, _| {
+        desk.until_observing();
+        let _ = desk.exec("systemctl stop nixdeploy-guard");
+    },
+    ..REVERTED
+};
+/// The commit is killed in the middle of the boot loader's installation.
+pub(crate) const COMMIT_KILLED: Row = Row {
+    knob: COMMITTED.knob,
+    before: |desk| desk.hold_boot_loader("boot-default"),
+    during: |desk, _| desk.in_the_commit("systemctl kill -s KILL 'nixdeploy-commit-*'"),
+    then: Then::Undone,
+    ..REVERTED
+};
+/// There the guard is, and finds its commit at work.
+pub(crate) const GUARD_KILLED_IN_COMMIT: Row = Row {
+    before: COMMIT_KILLED.before,
+    during: |desk, _| desk.in_the_commit("systemctl kill -s KILL nixdeploy-guard"),
+    ..COMMITTED
+};
+
 /// One test per row, each named and selected on its own.
 macro_rules! rows {
     ($($(#[$note:meta])* $name:ident: $row:expr;)*) => {
@@ -187,7 +221,7 @@ pub(crate) fn differences(then: Then, before: &State, after: &State) -> Vec<Stri
     const POINTERS: [&str; 5] =
         ["running", "etc_toplevel", "profile", "generation", "boot_default"];
     const HEALTH: [&str; 4] = ["units_active", "units_failed", "default_route", "nameservers"];
-    const REST: [&str; 3] = ["generations", "boot_entries", "boot_oneshot"];
+    const REST: [&str; 3] = ["generations", "boot_oneshot", "boot_files"];
     let mut wrong = match then {
         Then::AsBefore => same(&["bootloader_installs", "boot_id", "booted"]),
         Then::Undone => same(&["boot_id"]),
@@ -205,6 +239,7 @@ pub(crate) fn differences(then: Then, before: &State, after: &State) -> Vec<Stri
     // After a power loss the next transaction takes them away.
     if !matches!(then, Then::Rebooted | Then::NewRebooted) {
         wrong.extend(stray_roots(before, after));
+        wrong.extend(reserves(after));
     }
     wrong
 }
@@ -240,6 +275,12 @@ fn staged(before: &State, after: &State) -> Vec<String> {
         wrong.push(format!("not staged: {:?}", after.pointers()));
     }
     wrong
+}
+
+/// Space that was kept for a way back, after the last word.
+fn reserves(after: &State) -> Vec<String> {
+    let kept = after.list("run_nixdeploy").into_iter().filter(|f| f.ends_with("/reserve"));
+    kept.chain(after.list("reserve")).map(|file| format!("left: {file}")).collect()
 }
 
 /// Roots of a transaction that is over hold the system before it, and nothing else.

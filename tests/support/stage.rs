@@ -86,6 +86,7 @@ pub(crate) fn purpose(call: &Invocation) -> String {
         ("nixdeploy-toplevel=1", "describe"),
         ("sample_units <", "sample"),
         ("nixdeploy-closure=1", "old-closure"),
+        ("at_work=1", "at-work"),
     ];
     scripts.iter().find(|(text, _)| script(text)).map_or("other", |(_, word)| word).to_owned()
 }
@@ -131,6 +132,7 @@ pub(crate) fn session(edit: impl Fn(&str) -> String) -> Play {
 /// A host that does all that is wanted; rules added before these win.
 pub(crate) fn good(runner: Scripted) -> Scripted {
     runner
+        .on(is("at-work"), Play::says([""; 0]))
         .on(is("eval"), Play::says([DRV]))
         .on(is("build"), Play::says([NEW]))
         .on(is("closure"), Play::says([format!("{NEW} 1024")]))

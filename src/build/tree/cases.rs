@@ -18,27 +18,10 @@ struct Repository {
 impl Repository {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("folder");
-        let at = |name: &str| folder.path().join(name);
-        let environment = Environment {
-            home: at("home"),
-            folder: at(""),
-            state: at("state"),
-            cache: at("cache"),
-            sockets: at("sockets"),
-            operator: "me@here".to_owned(),
-            machine: "here".to_owned(),
-            interactive: false,
-            screen: false,
-            page: false,
-            unicode: false,
-            arguments: Vec::new(),
-            step_summary: None,
-            run: None,
-        };
         let world = World {
             runner: Arc::new(process::System),
             clock: Clock::start(),
-            environment: Arc::new(environment),
+            environment: Arc::new(Environment::below(folder.path())),
             prompt: Arc::new(Prompt::new(false)),
         };
         let repository = Self { folder, world };
