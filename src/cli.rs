@@ -120,6 +120,21 @@ pub struct Global {
     /// By default it is asked for on the terminal, once for all hosts.
     #[arg(long, global = true, value_name = "FILE")]
     pub sudo_password_file: Option<PathBuf>,
+    /// Which part of a command that is two runs; never typed
+    #[arg(skip)]
+    pub part: Part,
+}
+
+/// A command may be two runs, and yet it gives one JSON document.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Part {
+    /// There is one run, with a document of its own.
+    #[default]
+    Whole,
+    /// The first of two: its document waits.
+    First,
+    /// The last: the document of the first is a part of its own.
+    Last(String),
 }
 
 impl Global {

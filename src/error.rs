@@ -50,7 +50,7 @@ impl fmt::Display for Error {
             write!(f, "\n  because: {cause}")?;
         }
         for hint in &self.hints {
-            write!(f, "\n  hint: {hint}")?;
+            write!(f, "\n  hint: {}", hint.strip_prefix("# ").unwrap_or(hint))?;
         }
         Ok(())
     }

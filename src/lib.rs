@@ -57,7 +57,19 @@ fn not_understood(error: &clap::Error, argv: &[OsString]) -> ExitCode {
     } else {
         let _ = error.print();
     }
+    if format == cli::Format::Human && lacks_a_host(error) {
+        report::err(&format!("  hint: {HOSTS}\n"));
+    }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// What to do where a host was to be named.
+const HOSTS: &str = "nixdeploy status lists the hosts; @TAG, 'p*' and all name several";
+
+fn lacks_a_host(error: &clap::Error) -> bool {
+    let lacking = error.get(clap::error::ContextKind::InvalidArg);
+    let names = lacking.map(ToString::to_string).unwrap_or_default();
+    error.kind() == clap::error::ErrorKind::MissingRequiredArgument && names.contains("<HOST>")
 }
 
 /// The parts of clap's text.

@@ -28,6 +28,7 @@ fn run(outcomes: &[Option<Outcome>], signal: Option<&str>) -> RunState {
             before: None,
             after: None,
             decided_by: Decider::Nobody,
+            decided_ms: None,
             next: Vec::new(),
         };
         events.push(Event::HostFinished { host: host.name.clone(), report });

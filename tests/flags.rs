@@ -169,6 +169,39 @@ fn nix_is_told_of_caches() {
 }
 
 #[test]
+fn a_cache_that_nobody_named_is_no_silence() {
+    let desk = Desk::with_fleet("[hosts.p620]\n");
+    for words in [["build", "p620", "--cached"].as_slice(), &["deploy-cached", "p620"]] {
+        let said = desk.run(words);
+        assert_eq!(said.code, 2, "{words:?}\n{}", said.stderr);
+        assert!(said.stderr.contains("[cache]\n        url = "), "{}", said.stderr);
+        assert!(said.stderr.contains("hosts.toml names none"), "{}", said.stderr);
+    }
+}
+
+#[test]
+fn a_health_script_that_is_not_there_is_told_before_anything_is_done() {
+    let desk = Desk::with_fleet(
+        "[hosts.p620]\n\n[[hosts.p620.health]]\nscript = 'checks/web.sh'\nrequired = false\n",
+    );
+    let drv = "/nix/store/00000000000000000000000000000000-nixos-system-p620.drv";
+    desk.fake("nix", &format!("case $* in *--derivation*) echo {drv} ;; *) exit 1 ;; esac\n"));
+    let said = desk.run(&["build", "p620"]);
+    assert_eq!(said.code, 3, "{}{}", said.stdout, said.stderr);
+    for words in [
+        "hosts.toml:4: health script checks/web.sh is not in the flake",
+        "[health-script]",
+        "blocked",
+    ] {
+        assert!(said.stdout.contains(words), "{words}\n{}", said.stdout);
+    }
+    assert!(desk.calls().iter().all(|call| !call.contains(" build ")), "nothing was built");
+    desk.write("checks/web.sh", "exit 0\n");
+    let said = desk.run(&["build", "p620"]);
+    assert_eq!(said.code, 4, "it is there: the build is tried\n{}", said.stdout);
+}
+
+#[test]
 fn where_hosts_and_flake_are_read() {
     let desk = desk();
     desk.write("other/hosts.toml", "[defaults]\nflake = '..'\n[hosts.samsung]\n");

@@ -1,16 +1,27 @@
 //! One host through its endings, played from recordings of the lab: what is said of it, with which
 //! exit code, and what was asked of its guard.
 
+use std::path::Path;
+use std::time::Duration;
+
+use nixdeploy::activate::guard::Tx;
+use nixdeploy::activate::hand::Hand;
+use nixdeploy::activate::hold::{Door, HoldError, hold};
+use nixdeploy::event::stream::channel;
 use nixdeploy::event::{Decider, Event, Outcome};
 use nixdeploy::exit::Exit;
-use nixdeploy::fleet::Generation;
-use nixdeploy::plan::{Goal, Phase, Request};
+use nixdeploy::fleet::hosts_toml::parse;
+use nixdeploy::fleet::{Generation, OnRevertFailure, StorePath};
+use nixdeploy::plan::{Goal, Phase, Request, decide};
+use nixdeploy::preflight::answer::parse_early;
 use nixdeploy::world::Ended;
-use nixdeploy::world::Stream::Err as Said;
+use nixdeploy::world::Stream::{Err as Said, Out};
+use nixdeploy::world::ssh::{Link, Target};
 
 use crate::support::scripted::{Play, Scripted, line};
 use crate::support::stage::{
-    self, FACTS, GO, NEW, OLD, Played, deploy, good, guard, is, play, play_by, recorded, session,
+    self, FACTS, GO, HOLD, HOSTS, NEW, OLD, Played, deploy, good, guard, is, play, play_by,
+    play_with, recorded, session,
 };
 
 /// Plays a deploy in which some programs do other than they should.
@@ -238,6 +249,56 @@ async fn a_lock_whose_answer_was_lost_is_looked_for() {
     let another = Play::says(["held=0123456789ab", "end=0"]);
     let played = deployed(Scripted::new().once(is("hold"), another).on(is("show"), gone())).await;
     assert_eq!(played.requests(), ["hold", "show", "hold", "go", "verify"], "not our lock");
+}
+
+/// Takes the lock of p510 by a login that was made so many seconds before.
+async fn taken(hold_says: Play, before_s: u64) -> (Result<(), HoldError>, usize) {
+    let runner = Scripted::new().on(is("hold"), hold_says).shared();
+    let folder = tempfile::tempdir().expect("a folder");
+    let world = crate::support::world(folder.path(), runner.clone());
+    let fleet = parse(Path::new("/fleet/hosts.toml"), HOSTS).expect("a fleet");
+    let (host, plan) = (&fleet.hosts[0], decide(&deploy(), &fleet.hosts));
+    let policy = &plan.hosts().next().expect("a host").policy;
+    let (early, _) = parse_early(&FACTS.lines().map(str::to_owned).collect::<Vec<_>>());
+    let (emitter, _events) = channel(std::sync::Arc::new(world.clock));
+    let target = Target::new(host, &world.environment);
+    let tx = || Tx::new("b79ed5ae88df").expect("a name");
+    let hand = || Hand::new(&world, &emitter, &host.name, &target, tx());
+    let new = StorePath::new(NEW).expect("a path");
+    let door = Door::open(&hand(), Link::Fresh, &early, &new, policy).await;
+    world.clock.sleep(Duration::from_secs(before_s)).await;
+    let how = (Link::Fresh, door);
+    let held = hold(hand(), how, &early, &new, policy, OnRevertFailure::Leave).await;
+    (held.map(drop), runner.calls().len())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_was_made_ahead_is_given_its_word_unless_it_is_old() {
+    let said: Vec<_> = HOLD.lines().map(|l| line(Out, l)).collect();
+    let waits = Play::Answers(vec![("leave\n".to_owned(), said.clone())], Ended::Exited(0));
+    assert_eq!(taken(waits, 5).await, (Ok(()), 1));
+    let at_once = Play::Says(said, Ended::Exited(0));
+    assert_eq!(taken(at_once, 60).await, (Ok(()), 2), "another login, and the first one is gone");
+}
+
+fn at_all(played: &Played, word: &str) -> usize {
+    played.calls.iter().filter(|c| stage::purpose(c) == word).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_soak_one_login_verifies_and_a_refused_one_is_made_anew() {
+    for (rules, logins) in [(Scripted::new(), 1), (Scripted::new().once(is("verify"), lost()), 2)] {
+        let played = play_with("soak_s = 2", "soak_s = 0", good(rules), deploy()).await;
+        let report = played.report();
+        assert!(matches!(report.outcome, Outcome::Committed { .. }), "{report:?}");
+        assert_eq!(played.requests(), ["hold", "go", "verify"]);
+        assert_eq!(at_all(&played, "verify"), logins);
+    }
+    let bad = went("act=result=exit-code code=exited status=2");
+    let rules = good(Scripted::new().on(is("go"), bad));
+    let played = play_with("soak_s = 2", "soak_s = 0", rules, deploy()).await;
+    assert_eq!(played.report().outcome, Outcome::RolledBack);
+    assert_eq!(at_all(&played, "verify"), 0, "an activation that failed needs no look");
 }
 
 #[tokio::test(start_paused = true)]

@@ -62,7 +62,15 @@ mod lab {
                 let _ = desk.exec("echo 0 > /run/nixdeploy/current/lease");
                 let _ = desk.until_decided(LIMIT);
             },
-            after: |desk, _, _| resumes(desk, 0, "the deployer did not renew its lease"),
+            after: |desk, _, _| {
+                // two runs, and one document
+                let said = desk.run(&["resume", "--json"]);
+                let told: serde_json::Value = serde_json::from_str(&said.stdout).expect("JSON");
+                assert_eq!((said.code, &told["exit"]), (0, &0.into()), "{told}");
+                assert_eq!(told["hosts"][0]["outcome"]["outcome"], "committed");
+                let found = told["resumed"]["hosts"][0]["note"].as_str().expect("a note");
+                assert!(found.contains("the deployer did not renew its lease"), "{found}");
+            },
             ..KILLED
         };
         a_deployer_that_is_killed_while_it_holds: Row {
@@ -205,7 +213,7 @@ mod lab {
         assert_eq!((first.code, second.code), (0, 5), "{}\n{}", first.stderr, second.stderr);
         let text = flat(&second);
         assert!(text.contains("locked by root@") && text.contains("phase observe"), "{text}");
-        assert!(text.contains(" s, phase"), "since when: {text}");
+        assert!(text.contains(" s, run "), "since when, and which: {text}");
         assert!(has_row(&second, desk.host(), "refused"), "{text}");
         let wrong = differences(COMMITTED.then, &before, &desk.unguarded());
         assert!(wrong.is_empty(), "{wrong:?}");

@@ -33,6 +33,20 @@ mod lab {
         let it = row(&desk);
         assert_eq!((&it["vs_flake"], &it["state"]["drift"]), (&"staged".into(), &false.into()));
         assert_eq!(it["last_deploy"]["result"], "staged");
+        // The same once more finds it done; without --boot it is switched to.
+        let said = desk.run(&["deploy", &host, "--boot"]);
+        done(&said, 7);
+        assert!(said.stdout.contains("staged for the next boot already"), "{}", said.stdout);
+        let said = desk.run(&["deploy", &host, "--dry-run"]);
+        done(&said, 0);
+        assert!(flat(&said).contains("already, staged for the next boot"), "{}", said.stdout);
+        let before = desk.state();
+        done(&desk.run(&["deploy", &host]), 0);
+        let after = desk.state();
+        assert!(after.is_all(before.get("profile")), "{after:?}");
+        assert_eq!(after.get("generation"), before.get("generation"));
+        desk.knob("lab.apps.waits = { port = 7780; };");
+        done(&desk.run(&["deploy", &host, "--boot"]), 7);
         let said = desk.run(&["status", &host]).stdout;
         assert!(said.contains("a reboot applies it") && !said.contains(" drift "), "{said}");
         assert!(said.contains("sudo reboot"), "{said}");
@@ -59,6 +73,12 @@ mod lab {
         let verified = document(&desk, &["deploy", &host, "--json"]);
         counted_alike(&desk, &it, &verified);
         let back = document(&desk, &["rollback", &host, "--json"]);
+        let to = &back["hosts"][0]["changes"]["back_to"];
+        let now = it["state"]["pointers"]["generation"].as_u64().expect("a generation");
+        assert!(to["generation"].as_u64().is_some_and(|to| to < now), "{to}");
+        assert!(to["name"].as_str().is_some_and(|n| n.starts_with("nixos-system-")), "{to}");
+        let note = back["hosts"][0]["note"].as_str().expect("a note");
+        assert!(note.contains(&format!("gen {}'s system again", to["generation"])), "{note}");
         let it = row(&desk);
         assert_eq!(it["last_deploy"]["run"], back["run"], "{it}");
         assert_eq!(it["last_deploy"]["rollback"], true);
@@ -149,7 +169,7 @@ mod lab {
         let asked = said.stdout.matches("Deploy to p510, razer?").count();
         assert!((1..=2).contains(&asked), "once, and its answer drawn: {}", said.stdout);
         let before = said.stdout.split("Deploy to").next().unwrap_or_default();
-        for shown in ["p510", "here", "razer", "there"] {
+        for shown in ["p510", "start    here", "razer", "start    there"] {
             assert!(before.contains(shown), "{shown} before the question\n{}", said.stdout);
         }
         assert_eq!(desk.unguarded().pointers(), first.pointers());

@@ -266,6 +266,19 @@ mod lab {
         };
     }
 
+    /// Whoever changes nothing need not wait for somebody who does, and is told of him.
+    fn looks_all_the_same(desk: &Desk) {
+        for words in [["diff"].as_slice(), &["deploy", "--dry-run"]] {
+            let look = desk.run(&[words, &[desk.host()]].concat());
+            says(&look, 0, &["would-change"]);
+            let last = look.stdout.lines().rfind(|l| l.starts_with("! "));
+            assert!(last.is_some_and(|l| l.contains("locked by root@")), "{}", look.stdout);
+        }
+        let ping = desk.run(&["ping-hosts", desk.host()]);
+        let status = format!("nixdeploy status {}", desk.host());
+        says(&ping, 0, &["held by root@", ", run ", "phase armed", &status]);
+    }
+
     #[test]
     fn a_second_operator_is_told_who_since_when_and_in_which_phase() {
         let Some(desk) = Desk::any() else { return };
@@ -284,6 +297,9 @@ mod lab {
             desk.until(phase, LIMIT, sign);
             let second = desk.run(&["quick-deploy", desk.host()]);
             says(&second, 5, &["locked by root@", " for ", &format!("phase {phase}")]);
+            if phase == "armed" {
+                looks_all_the_same(&desk);
+            }
             let _ = desk.exec("rm -f /etc/lab/once");
         }
         says(&first.end(), 0, &[]);

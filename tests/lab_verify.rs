@@ -2,7 +2,8 @@
 
 mod lab {
     use crate::support::desk::Desk;
-    use crate::support::rows::{COMMITTED, REVERTED, Row, Then, rows};
+    use crate::support::machines::Said;
+    use crate::support::rows::{COMMITTED, REVERTED, Row, Then, flat, rows};
 
     /// A health script that is content until `sick.service` runs.
     const PROBE: &str = "[[hosts.HOST.health]]\nscript = \"health/probe.sh\"\ntimeout_s = 2";
@@ -103,6 +104,10 @@ mod lab {
             id: "F28 before",
             before: |desk| desk.write("health/probe.sh", "echo FAIL: always; exit 1\n"),
             hosts: PROBE,
+            after: |_, _, said| {
+                let told = flat(&Said { stderr: String::new(), ..said.clone() });
+                assert!(told.contains("FAIL: always; failed before as well [health]"), "{told}");
+            },
             ..COMMITTED
         };
         a_health_script_that_only_warns: Row {

@@ -15,14 +15,15 @@ use std::sync::{Arc, Mutex};
 use indicatif::{InMemoryTerm, ProgressDrawTarget};
 use insta::assert_snapshot;
 use nixdeploy::event::state::RunState;
-use nixdeploy::event::{Event, Outcome, Phase, Stamped};
+use nixdeploy::event::{BackTo, Changes, Event, Outcome, Phase, Severity, Stamped};
 use nixdeploy::exit;
+use nixdeploy::fleet::Generation;
 use nixdeploy::plan::Goal;
 use nixdeploy::report::look::{Look, columns_of};
 use nixdeploy::report::{
     Sink, changes, github, human, json, plain, recap, screen, summary, terminal, words,
 };
-use recorder::{Recorder, ended, host};
+use recorder::{BEGAN_MS, Recorder, ended, host};
 
 /// Every recorded run by its name.
 fn logs() -> Vec<(&'static str, Vec<Stamped>)> {
@@ -144,9 +145,72 @@ fn the_question_says_what_is_at_stake_in_few_lines() {
     let nothing = changes::offers(&[(&host("p620"), &Default::default())], &Look::plain());
     assert_eq!(
         nothing,
-        "p620\n  packages unknown\n  nothing that runs is touched; units that are new \
-         may be started\n"
+        "p620\n  packages unknown\n  nothing that runs is touched, and nothing new is started\n"
     );
+    let to = BackTo { generation: Generation(12), made_ms: BEGAN_MS, name: "nixos-12".to_owned() };
+    let back = Changes { back_to: Some(to), ..Changes::default() };
+    let text = changes::offers(&[(&host("p620"), &back)], &Look::plain());
+    assert!(text.contains("back to generation 12 of 2026-11-21 10:00: nixos-12"), "{text}");
+    let staged = Changes { staged: Some(Generation(13)), ..Changes::default() };
+    let text = changes::offers(&[(&host("p620"), &staged)], &Look::plain());
+    assert!(text.contains("generation 13 already, staged for the next boot"), "{text}");
+}
+
+#[test]
+fn a_next_line_is_a_command_and_nothing_behind_it() {
+    let mut events = recorder::rolled_back();
+    for stamped in &mut events {
+        if let Event::HostFinished { report, .. } = &mut stamped.event {
+            let long = format!("nixdeploy logs p510 {}", "-v ".repeat(40));
+            report.next =
+                ["ls  # a remark", "# write it by hand", long.trim()].map(Into::into).into();
+        }
+    }
+    let state = RunState::of(&events);
+    for text in [recap::text(&state, &Look::plain()), human::text(&state, &Look::plain())] {
+        let lines: Vec<&str> =
+            text.lines().map(|l| l.trim().trim_start_matches("*").trim()).collect();
+        for line in ["a remark", "ls"] {
+            let there = lines.iter().any(|l| l.strip_prefix("next   ").unwrap_or(l) == line);
+            assert!(there, "{line}\n{text}");
+        }
+        assert!(text.lines().all(|l| !l.contains("ls ") || !l.contains('#')), "{text}");
+        assert!(text.contains(&"-v ".repeat(39)), "never wrapped: {text}");
+        assert!(!text.contains("# write it"), "{text}");
+    }
+}
+
+#[test]
+fn what_fails_on_a_host_that_ended_well_is_in_the_recap() {
+    let mut events = recorder::committed();
+    let last = events.iter().position(|s| matches!(s.event, Event::HostFinished { .. }));
+    let last = last.expect("a last word");
+    let mut found = events[last].clone();
+    let finding =
+        recorder::finding("health", Severity::Warn, "script x.sh", "failed before as well");
+    found.event = Event::Found { host: Some(host("p620")), phase: Phase::Verify, finding };
+    events.insert(last, found);
+    let text = recap::text(&RunState::of(&events), &Look::plain());
+    assert!(text.contains("! p620  script x.sh: failed before as well [health]"), "{text}");
+}
+
+#[test]
+fn the_time_of_an_open_question_is_nobodys() {
+    let mut events = recorder::committed();
+    let whole = RunState::of(&events).elapsed_ms;
+    let mut asked = events[5].clone();
+    asked.elapsed_ms += 30_000;
+    asked.event = Event::Answered { waited_ms: 30_000 };
+    events.iter_mut().skip(6).for_each(|s| s.elapsed_ms += 30_000);
+    events.insert(6, asked);
+    let state = RunState::of(&events);
+    assert_eq!((state.elapsed_ms, words::total(&state)), (whole + 30_000, whole));
+    assert_eq!(words::took(&state, &state.hosts[0], state.elapsed_ms), whole);
+    let document: serde_json::Value =
+        serde_json::from_str(&json::document(&state)).expect("a document");
+    assert_eq!((&document["took_ms"], &document["waited_ms"]), (&whole.into(), &30_000.into()));
+    let text = human::text(&state, &Look::plain());
+    assert!(text.contains(", and 30.0s for an answer"), "{text}");
 }
 
 #[test]

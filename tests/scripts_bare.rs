@@ -39,6 +39,34 @@ fn no_script_names_a_program_by_a_path_that_nixos_lacks() {
     }
 }
 
+/// Whoever logged in for the lock and says no word after all leaves no trace: half a word is none.
+#[test]
+fn a_lock_that_is_not_asked_for_is_not_taken() {
+    use std::io::Write;
+    use std::process::Stdio;
+    let words = ["t0", "/old", "/new", "-", "-", "-", "1", "1", "1", "1", "me", "ask", "boot"];
+    for (sh, word) in [("dash", ""), ("bash", ""), ("bash", "reb"), ("dash", "nothing\n")] {
+        let mut child = crate::support::program(sh)
+            .args(["-s", "--"])
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let mut input = child.stdin.take().expect("its input");
+        input.write_all(nixdeploy::activate::guard::HOLD.as_bytes()).expect("the script");
+        // said only when the whole script was read
+        let mut first = [0; 17];
+        let out = child.stdout.as_mut().expect("its output");
+        std::io::Read::read_exact(out, &mut first).expect("a greeting");
+        assert_eq!(&first, b"nixdeploy-hold=1\n", "{sh}");
+        input.write_all(word.as_bytes()).expect("a word");
+        drop(input);
+        let rest = child.wait_with_output().expect("its end");
+        assert_eq!(String::from_utf8_lossy(&rest.stdout), "", "{sh} after {word:?}");
+    }
+}
+
 mod lab {
     use crate::support::desk::Desk;
     use crate::support::machines::Said;

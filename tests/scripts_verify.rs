@@ -59,7 +59,7 @@ fn host(health: Vec<Probe>) -> Host {
 }
 
 fn probe(check: Check, timeout_s: u32) -> Probe {
-    Probe { check, required: true, timeout_s, from: From::Target }
+    Probe { check, required: true, timeout_s, from: From::Target, line: 1 }
 }
 
 fn world(runner: impl Runner + 'static) -> (World, Emitter, UnboundedReceiver<Stamped>) {

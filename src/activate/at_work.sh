@@ -8,7 +8,8 @@ at_work_main() {
   export PATH LC_ALL
   unit_show=$(timeout 10 systemctl show -p Description -p ActiveState nixdeploy-guard.service)
   case $unit_show in *"Description=nixdeploy $1"*) ;; *) exit 0 ;; esac
-  case $unit_show in *ActiveState=inactive* | *ActiveState=failed*) ;; *) echo at_work=1 ;; esac
+  # One that waits to be started again cannot be: its script is what is missing.
+  case $unit_show in *ActiveState=active* | *ActiveState=deactivating*) echo at_work=1 ;; esac
 }
 
 at_work_main "$@" < /dev/null

@@ -119,8 +119,8 @@ impl CopyError {
                 )]
             }
             Self::Unsigned { host, .. } => vec![
-                format!("set `user = \"root\"` for {host} in hosts.toml, or give its user sudo"),
-                "nix store sign --recursive --key-file KEY PATH, and trust the key on the host"
+                format!("# set `user = \"root\"` for {host} in hosts.toml, or give its user sudo"),
+                "# nix store sign --recursive --key-file KEY PATH, and trust the key on the host"
                     .to_owned(),
             ],
             Self::NoElevation { host, .. } => vec![format!("ssh {host} sudo -n true")],
@@ -130,7 +130,7 @@ impl CopyError {
             Self::Unreachable { host, .. } | Self::Stalled(host) => {
                 vec![format!("nixdeploy ping-hosts {host}"), format!("nixdeploy deploy {host}")]
             }
-            Self::Cancelled => vec!["run the same command again".to_owned()],
+            Self::Cancelled => vec!["# run the same command again".to_owned()],
             Self::Other { host, .. } => vec![format!("nix store info --store ssh-ng://{host}")],
         }
     }

@@ -47,8 +47,10 @@ etc_is() {
   if [ ! -e /etc/static ] && [ -e "$1/etc-metadata-image" ]; then return 0; fi
   [ "$(pointer /etc/static)" = "$(pointer "$1/etc")" ]
 }
-# A byte in the guard's pipe wakes it, and waits there if it is busy.
-wake() { [ ! -p "$d/bell" ] || printf x 1<> "$d/bell"; }
+# A byte in the guard's pipe wakes it, and waits there if it is busy; so do those of who follows.
+wake() {
+  for bell in "$d/bell" "$d"/ear.*; do [ ! -p "$bell" ] || printf x 1<> "$bell"; done
+}
 # Whether this is for the next boot only: what was told to go is never that.
 staging() { [ -e "$d/req.stage" ] && [ ! -e "$d/deadline" ]; }
 stopping() { [ "$(timeout 5 systemctl is-system-running 2> /dev/null)" = stopping ]; }
@@ -117,6 +119,7 @@ finish() { # OUTCOME REASON [KEY=VALUE...]: the last word
     nap
     put .outcome.$$ "outcome=$finish_outcome"
   done
+  wake
   phase "$finish_outcome" "$finish_reason"
   case $finish_outcome in
     expired) rm -f "$roots/$tx-new" "$roots/$tx-old" ;;
@@ -165,14 +168,16 @@ expire() { finish expired "$1"; }
 # intact: NEW is a system and its closure is whole.
 intact() {
   [ -x "$new/bin/switch-to-configuration" ] && [ -e "$new/nixos-version" ] || return 1
-  timeout 120 nix-store -qR "$new" > "$d/closure" || return 1
+  # It stands there since the rehearsal; what is not there any more shows all the same.
+  if [ ! -s "$d/closure" ]; then timeout 120 nix-store -qR "$new" > "$d/closure" || return 1; fi
   while IFS= read -r path; do [ -e "$path" ] || [ -L "$path" ] || return 1; done < "$d/closure"
 }
 
 prepare() { # the new closure is here: nothing is changed, everything is kept
   if ! intact; then
     put refused 'the closure is not whole on the host'
-    rm -f "$d/req.go" "$d/req.stage" "$d/req.external"
+    rm -f "$d/req.go" "$d/req.stage" "$d/req.external" "$d/closure"
+    wake
     return 1
   fi
   dd if=/dev/zero of="$reserve" bs=1048576 count=8 2> /dev/null || rm -f "$reserve"
@@ -207,6 +212,7 @@ arm_external() {
   backstop_arm &
   put started "$uptime_s" || decide revert 'nothing could be written down'
   activating=1
+  wake
   phase armed 'another engine switches'
 }
 
@@ -289,6 +295,7 @@ activated() {
   val observe
   put deadline $((ended_s + v))
   put observing "$uptime_s"
+  wake
   val act
   phase observe "$v"
   case $v in result=timeout*) decide revert 'the activation took too long' ;; esac
@@ -312,6 +319,7 @@ decide() {
   put reason "$2"
   decided=$1
   ln -s "$1" "$d/decision" 2> /dev/null || :
+  wake
   carry_out
 }
 
@@ -701,29 +709,42 @@ show() {
   printf 'new=%s\n' "$v"
   printf 'boot_id='
   while IFS= read -r line; do printf '%s\n' "$line"; done < /proc/sys/kernel/random/boot_id
-  printf 'guard=%s\n' "$(timeout 10 systemctl show -P ActiveState nixdeploy-guard.service 2> /dev/null)"
+  # With an outcome it is at work no more.
+  if [ ! -e "$d/outcome" ]; then
+    printf 'guard=%s\n' "$(timeout 10 systemctl show -P ActiveState nixdeploy-guard.service 2> /dev/null)"
+  fi
   for key in rebooting outcome; do
     [ ! -e "$d/$key" ] || while IFS= read -r line; do printf '%s\n' "$line"; done < "$d/$key"
   done
 }
 
-# follow: the activation's lines from the journal as they come, each a JSON object; then all of
-# them once more (the reader drops what it has, by the cursor); then where the transaction stands.
+# follow: the activation's lines from the journal as they come, each a JSON object; that it is over;
+# then all of them once more (the reader drops what it has, by the cursor); then where the
+# transaction stands. What was restarted is counted before anybody hears that it is over.
 follow() {
   set -- --output=json --output-fields=MESSAGE --all --quiet --no-pager _SYSTEMD_UNIT="$act_unit"
   journalctl --follow --lines=all "$@" < /dev/null &
-  reader=$!
+  reader=$! restarts=''
+  listen
   until [ -e "$d/act" ] || [ -L "$d/decision" ] || [ -e "$d/refused" ]; do watched || break; done
-  timeout 10 journalctl --sync 2> /dev/null || :
+  timeout 10 journalctl --sync 2> /dev/null &
+  syncing=$!
+  if [ -e "$d/act" ]; then
+    restarts=$(sample_units)
+    val act
+    printf 'act=%s\n' "$v"
+  fi
+  wait "$syncing"
   kill "$reader" 2> /dev/null
   wait "$reader" 2> /dev/null
   [ ! -e "$d/started" ] || journalctl "$@" < /dev/null
-  [ ! -e "$d/act" ] || sample_units
+  [ -z "$restarts" ] || printf '%s\n' "$restarts"
   show
 }
 
 # armed: until the guard waits for the engine's end, or will not.
 armed() {
+  listen
   until [ -e "$d/started" ] || [ -L "$d/decision" ]; do watched || break; done
   show
 }
@@ -734,6 +755,7 @@ engine_ended() {
   [ -e "$d/external" ] || { echo 'error=no-engine'; exit 2; }
   now
   [ -e "$d/act" ] || put act "result=external code=exited status=$1 at=$uptime_s"
+  listen
   wake
   until [ -e "$d/observing" ] || [ -L "$d/decision" ]; do watched || break; done
   sample_units
@@ -742,14 +764,31 @@ engine_ended() {
 
 # await: until there is an outcome.
 await() {
+  listen
   while watched; do :; done
   show
+}
+
+# listen: a pipe at which whoever follows is woken when there is something new.
+listen() {
+  ear=$d/ear.$$
+  if mkfifo "$ear" 2> /dev/null; then
+    trap 'rm -f "$ear"' EXIT
+    exec 4<> "$ear"
+  else
+    ear=
+  fi
 }
 
 # watched: a moment passed, there is no outcome, and somebody is at work on one.
 watched() {
   [ ! -e "$d/outcome" ] && [ ! -e "$d/refused" ] && [ ! -e "$d/rebooting" ] || return 1
-  sleep 0.05
+  if [ -p "$ear" ]; then
+    timeout 0.5 dd bs=64 count=1 <&4 > /dev/null 2>&1 || :
+    watches=$((${watches:-0} + 9))
+  else
+    sleep 0.05
+  fi
   watches=$((${watches:-0} + 1))
   [ $((watches % 40)) = 0 ] || return 0
   v=$(timeout 10 systemctl show -P ActiveState nixdeploy-guard.service 2> /dev/null) || return 0

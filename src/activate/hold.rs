@@ -7,9 +7,9 @@ use super::hand::{Answer, Hand};
 use crate::event::{Pointers, harmless};
 use crate::fleet::{OnRevertFailure, StorePath};
 use crate::plan::policy::Policy;
-use crate::preflight::facts::Early;
-use crate::world::ssh::{Failure, Link, diagnose, end_master};
-use crate::world::{Output, World};
+use crate::preflight::facts::{Early, run_of};
+use crate::world::ssh::{Failure, Link, Target, diagnose, end_master};
+use crate::world::{Conversation, Invocation, Output, StartError, World};
 
 /// Seconds a guard waits for `go` without a sign of life from us.
 pub const LEASE_S: u32 = 120;
@@ -17,6 +17,11 @@ pub const LEASE_S: u32 = 120;
 const RENEW: Duration = Duration::from_secs(30);
 /// A hold that takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// A login that is older proves nothing of now.
+const STALE: Duration = Duration::from_secs(30);
+/// In the place of what is done when the way back fails: a line will tell.
+const ASK: &str = "ask";
 
 /// How long a lock is looked for whose answer was lost.
 const SEARCH: Duration = Duration::from_secs(20);
@@ -28,6 +33,8 @@ pub enum HoldError {
     Locked {
         /// Who.
         owner: String,
+        /// In which run.
+        run: String,
         /// What they are doing.
         phase: String,
         /// Since how many seconds.
@@ -59,6 +66,11 @@ pub struct WayBack {
 }
 
 impl WayBack {
+    /// Where the programs of the system that ran are.
+    pub fn tools(&self) -> String {
+        format!("{}/sw/bin", self.old)
+    }
+
     /// Stops the signs of life: the guard was told to go, or to stop.
     pub fn settle(&mut self) {
         if let Some(renewer) = self.renewer.take() {
@@ -73,20 +85,21 @@ impl Drop for WayBack {
     }
 }
 
-/// The command that takes the lock.
-pub fn invocation(
+/// What the script is told, word by word; `on_failure` is `reboot`, `leave`, or `ask`: a line that
+/// comes later. `None`: the host runs no NixOS system.
+fn words(
     hand: &Hand,
-    link: Link,
     early: &Early,
     new: &StorePath,
     policy: &Policy,
-    on_failure: OnRevertFailure,
-) -> crate::world::Invocation {
+    on_failure: &str,
+) -> Option<Vec<String>> {
     let before = &early.pointers;
     let path = |p: &Option<StorePath>| p.as_ref().map_or("-", StorePath::as_str).to_owned();
     let generation = before.generation.map_or("-".to_owned(), |g| format!("system-{g}-link"));
     let observe_s = policy.soak_s + policy.verify_timeout_s;
-    let words = [
+    before.running.as_ref()?;
+    Some(vec![
         hand.tx.as_str().to_owned(),
         path(&before.running),
         new.to_string(),
@@ -98,31 +111,84 @@ pub fn invocation(
         observe_s.to_string(),
         policy.commit_timeout_s.to_string(),
         hand.world.environment.operator.clone(),
-        on_failure.word().to_owned(),
+        on_failure.to_owned(),
         early.boot_id.clone(),
-    ];
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    hand.target.script(link, HOLD, &words).timeout(LIMIT)
+    ])
 }
 
-/// Takes the lock and keeps it alive; the first word goes over `link`.
+/// The command that takes the lock.
+fn invocation(hand: &Hand, link: Link, words: &[String]) -> Invocation {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    hand.target.script(link, HOLD, &words)
+}
+
+/// A connection over which the lock will be asked for: it logs in and loads the script while other
+/// things are still being found out. The host is told nothing to do until [`hold`] takes it up;
+/// dropped, it ends there without a trace.
+pub struct Door {
+    talk: Conversation,
+    target: Target,
+    link: Link,
+    words: Vec<String>,
+    opened: Duration,
+}
+
+impl Door {
+    /// Opens it; `None`: nothing could be started, or nothing runs there.
+    pub async fn open(
+        hand: &Hand,
+        link: Link,
+        early: &Early,
+        new: &StorePath,
+        policy: &Policy,
+    ) -> Option<Self> {
+        let words = words(hand, early, new, policy, ASK)?;
+        let command = invocation(hand, link, &words).conversing().timeout(LIMIT + STALE);
+        let opened = hand.world.clock.elapsed();
+        let talk = hand.world.start(command).await.ok()?;
+        Some(Self { talk, target: hand.target.clone(), link, words, opened })
+    }
+
+    /// Whether it leads where the lock is to be taken, says the same, and is new enough.
+    fn leads(&self, hand: &Hand, link: Link, words: &[String]) -> bool {
+        let fresh = hand.world.clock.elapsed().saturating_sub(self.opened) < STALE;
+        fresh && self.link == link && self.target == hand.target && self.words == words
+    }
+
+    /// Gives the word, and hears what comes of it.
+    async fn enter(mut self, on_failure: OnRevertFailure) -> Result<Output, StartError> {
+        // one that has ended meanwhile has said why
+        self.talk.say(&format!("{}\n", on_failure.word())).await;
+        self.talk.hush();
+        Output::collect(self.talk).await
+    }
+}
+
+/// Takes the lock and keeps it alive; the first word goes over `link`, through the door that is
+/// open if it leads there.
 ///
 /// # Errors
 /// See [`HoldError`]; in each case the host is unchanged.
 pub async fn hold(
     hand: Hand,
-    link: Link,
+    (link, door): (Link, Option<Door>),
     early: &Early,
     new: &StorePath,
     policy: &Policy,
     on_failure: OnRevertFailure,
 ) -> Result<WayBack, HoldError> {
-    let Some(old) = early.pointers.running.clone() else {
+    let words = |on_failure| words(&hand, early, new, policy, on_failure);
+    let old = early.pointers.running.clone();
+    let (Some(told), Some(asking), Some(old)) = (words(on_failure.word()), words(ASK), old) else {
         return Err(HoldError::Failed("the host runs no NixOS system".to_owned()));
     };
-    let command = invocation(&hand, link, early, new, policy, on_failure);
+    let command = invocation(&hand, link, &told).timeout(LIMIT);
+    let mut door = door.filter(|door| door.leads(&hand, link, &asking));
     for last in [false, true] {
-        let output = hand.world.run(command.clone()).await;
+        let output = match door.take() {
+            Some(door) => door.enter(on_failure).await,
+            None => hand.world.run(command.clone()).await,
+        };
         let output = output.map_err(|e| HoldError::Failed(e.to_string()))?;
         match taken(&output, &hand.tx) {
             Err(HoldError::Lost(failure)) if may_pass(&failure) => match found(&hand, new).await {
@@ -157,6 +223,7 @@ fn taken(output: &Output, tx: &Tx) -> Result<(), HoldError> {
         }
         Some("1") => Err(HoldError::Locked {
             owner: value("owner").unwrap_or_else(|| value("cause").unwrap_or_default()),
+            run: run_of(&value("locked").unwrap_or_default()).to_owned(),
             phase: value("phase").unwrap_or_default(),
             age_s: value("age_s").and_then(|v| v.parse().ok()).unwrap_or(0),
         }),
@@ -192,12 +259,12 @@ async fn found(hand: &Hand, new: &StorePath) -> Found {
     }
 }
 
-fn renewal(hand: &Hand) -> crate::world::Invocation {
+fn renewal(hand: &Hand) -> Invocation {
     hand.request(Link::Shared, Verb::Renew, None).timeout(RENEW)
 }
 
 /// A renewal that fails is tried again by the next one; the lease holds for four of them.
-async fn renew(world: World, request: crate::world::Invocation) {
+async fn renew(world: World, request: Invocation) {
     loop {
         world.clock.sleep(RENEW).await;
         let _ = world.run(request.clone()).await;

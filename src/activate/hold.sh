@@ -1,8 +1,9 @@
 # hold: takes the host's lock and leaves the guard there, waiting for go; changes nothing else.
 # Sent behind the functions write_guard FILE and write_rehearse FILE, which carry those scripts.
 # Arguments: TX OLD NEW PROFILE0 LINK0 BOOT0 LEASE_S ACTIVATE_S OBSERVE_S COMMIT_S OWNER
-# ON_FAILURE (reboot or leave, when the way back fails) BOOT_ID; an empty pointer is "-". Answers:
-# key=value lines, held=TX or locked=TX or changed=WHAT, then end=RC.
+# ON_FAILURE (reboot or leave, when the way back fails; ask: a line behind the script says which, and
+# until it is there nothing is done) BOOT_ID; an empty pointer is "-". Answers: key=value lines,
+# held=TX or locked=TX or changed=WHAT, then end=RC.
 # shellcheck shell=sh
 set -u
 umask 077
@@ -80,11 +81,10 @@ take() {
   return 1
 }
 
-main() {
+hold() {
   tx=$1 old=$2 new=$3 d=$base/$1
   PATH=$old/sw/bin
   export PATH
-  answer nixdeploy-hold 1
   profile0=$(or_empty "$4") boot0=$(or_empty "$6") boot_id0=${13}
   private_base || { answer error "$base is not root's own folder"; answer end 3; return; }
   unchanged || { answer end 2; return; }
@@ -93,7 +93,7 @@ main() {
   write_rehearse "$d/rehearse"
   put old "$old"; put new "$new"; put profile0 "$profile0"; put link0 "$(or_empty "$5")"
   put boot0 "$boot0"; put lease_s "$7"; put activate "$8"; put observe "$9"; put commit "${10}"
-  put owner "${11}"; put on_failure "${12}"
+  put owner "${11}"; put on_failure "$on_failure"
   IFS='. ' read -r uptime_s _ < /proc/uptime
   put lease $((uptime_s + $7))
   if ! dd if=/dev/zero of="$d/reserve" bs=65536 count=4 2> /dev/null; then
@@ -115,4 +115,12 @@ main() {
   fi
 }
 
-main "$@" < /dev/null
+main() {
+  answer nixdeploy-hold 1
+  on_failure=${12}
+  # A deployer that is gone, or does not need the host after all, says nothing.
+  if [ "$on_failure" = ask ]; then IFS= read -r on_failure || return 0; fi
+  case $on_failure in reboot | leave) hold "$@" < /dev/null ;; esac
+}
+
+main "$@"; exit

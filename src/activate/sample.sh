@@ -3,10 +3,13 @@
 # that a crash loop shows by what was added in between. A unit in auto-restart is "active" or
 # "activating" whenever one looks, and never "failed". Needs PATH; reads only.
 
-# living: of listed units the services with a process, or about to have one again; oneshots that
-# are done and inactive units have no restarts to count, and each unit asked for costs systemd 1.5 ms.
+# living: of a list of units, services with a process, or about to have one again; oneshots that are
+# done and inactive units have no restarts to count, and each unit asked for costs systemd 1.5 ms.
 living() {
   awk '$1 ~ /\.service$/ && $3 != "inactive" && !($3 == "active" && $4 == "exited") { print $1 }'
+}
+living_services() {
+  systemctl list-units --all --full --plain --no-legend --no-pager --type=service < /dev/null | living
 }
 
 # sample_units: `restarts=UNIT N` for each service that was restarted by systemd at all.

@@ -2,6 +2,7 @@
 
 use super::failure::{self, BuildError, Stage};
 use super::fingerprint::{Fingerprint, REMEMBERS, Remembered, Subject};
+use super::output::Log;
 use super::relay::Relay;
 use super::tree::Reading;
 use super::{EVALUATION, Evaluated, FlakeRef, Options, derivation, nix, tree};
@@ -18,6 +19,8 @@ pub struct Wanted<'a> {
     pub attr: &'a AttrName,
     /// Its tree, read by the run at its start.
     pub tree: &'a Reading,
+    /// Called when Nix evaluates indeed, and neither its cache nor our memory has the answer.
+    pub afresh: &'a (dyn Fn() + Send + Sync),
 }
 
 /// Finds the derivation of a host's toplevel and where its output will be; begins and ends the
@@ -62,7 +65,13 @@ async fn attempt(
         let (drv, toplevel, tree) = (found.drv, Some(found.toplevel), Some(was.tree.clone()));
         return Ok(Evaluated { drv, toplevel, cached: true, tree });
     }
-    let ran = relay.run(command.clone()).await.map_err(BuildError::unstarted)?;
+    let mut told = false;
+    let watch = |log: &Log| {
+        if !log.cached() && !std::mem::replace(&mut told, true) {
+            (wanted.afresh)();
+        }
+    };
+    let ran = relay.watch(command.clone(), watch).await.map_err(BuildError::unstarted)?;
     if !ran.ended.ok() {
         return Err(failure::sort(&ran.log, ran.ended, Stage::Evaluation, "here"));
     }

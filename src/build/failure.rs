@@ -127,13 +127,13 @@ impl BuildError {
     pub fn hints(&self) -> Vec<String> {
         let one = |hint: String| vec![hint];
         match self {
-            Self::Evaluation { place: Some(place), .. } => one(format!("look at {place}")),
+            Self::Evaluation { place: Some(place), .. } => one(format!("# look at {place}")),
             Self::Evaluation { .. } => one("nix flake check --show-trace".to_owned()),
             Self::MissingAttribute { nearest, .. } if nearest.is_empty() => {
                 one("nix flake show".to_owned())
             }
             Self::MissingAttribute { nearest, .. } => {
-                one(format!("set `attr = \"{}\"` for the host in hosts.toml", nearest[0]))
+                one(format!("# set `attr = \"{}\"` for the host in hosts.toml", nearest[0]))
             }
             Self::Untracked { file } => {
                 one(format!("git add {}", crate::world::invocation::quote(file)))
@@ -141,9 +141,9 @@ impl BuildError {
             Self::Lock => one("nix flake lock".to_owned()),
             Self::Builder { log, .. } => one(log.clone()),
             Self::NoSpace { .. } => one("df -h /nix; nix-collect-garbage".to_owned()),
-            Self::TimedOut(_) | Self::Cancelled => one("run the same command again".to_owned()),
+            Self::TimedOut(_) | Self::Cancelled => one("# run the same command again".to_owned()),
             Self::NoNix(_) => {
-                one("install Nix (https://nixos.org/download) and open a new shell".to_owned())
+                one("# install Nix (https://nixos.org/download) and open a new shell".to_owned())
             }
             Self::Remote { hints, .. } => hints.clone(),
             Self::Nix(_) => one("nix store info; df -h /nix".to_owned()),
@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(missing_path(&untracked), Some("modules/new-thing.nix"));
         let syntax = recorded!("eval-syntax", Stage::Evaluation);
         assert_eq!(syntax.to_string(), "evaluation failed: syntax error, unexpected ';'");
-        assert_eq!(syntax.hints(), ["look at hosts/p620/default.nix:1:9"]);
+        assert_eq!(syntax.hints(), ["# look at hosts/p620/default.nix:1:9"]);
         let assertion = recorded!("eval-assertion", Stage::Evaluation);
         assert_eq!(assertion.to_string(), "evaluation failed: lab.evalError is set");
         assert!(assertion.details().len() > 5);

@@ -48,7 +48,7 @@ pub fn keep(state: &Path, host: &HostName, top: &StorePath, kept: &Manifest) -> 
     let folder = folder(state, host);
     files::private_folder(&folder)?;
     let text = serde_json::to_vec(kept).map_err(io::Error::other)?;
-    files::replace(&file(state, host, top), &text)?;
+    files::put(&file(state, host, top), &text)?;
     let mut all = Vec::new();
     for entry in std::fs::read_dir(&folder)?.flatten() {
         all.push((entry.metadata()?.modified()?, entry.path()));

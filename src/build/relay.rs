@@ -43,11 +43,23 @@ impl Relay<'_> {
     /// # Errors
     /// When it cannot be started.
     pub async fn run(&self, invocation: Invocation) -> Result<Ran, StartError> {
-        let conversation = self.world.start(invocation).await?;
-        Ok(self.follow(conversation).await)
+        self.watch(invocation, |_| ()).await
     }
 
-    async fn follow(&self, mut conversation: Conversation) -> Ran {
+    /// The same; `heard` sees the log after each line that went into it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn watch(
+        &self,
+        invocation: Invocation,
+        heard: impl FnMut(&Log),
+    ) -> Result<Ran, StartError> {
+        let conversation = self.world.start(invocation).await?;
+        Ok(self.follow(conversation, heard).await)
+    }
+
+    async fn follow(&self, mut conversation: Conversation, mut heard: impl FnMut(&Log)) -> Ran {
         let (mut log, mut out, mut told) = (Log::default(), Vec::new(), None);
         while let Some(line) = conversation.line().await {
             if line.stream == Stream::Out {
@@ -61,6 +73,7 @@ impl Relay<'_> {
                 Heard::Line(text) => self.line(text),
                 Heard::Nothing => {}
             }
+            heard(&log);
         }
         Ran { ended: conversation.end().await, out, log }
     }

@@ -26,7 +26,7 @@ pub fn keep(state: &Path, host: &HostName, top: &StorePath, paths: &[PathInfo]) 
     for path in paths {
         text.push_str(&format!("{} {}\n", path.path, path.nar_size));
     }
-    files::replace(&file, text.as_bytes())
+    files::put(&file, text.as_bytes())
 }
 
 /// The closure of what a host runs, if it is the one that was kept.

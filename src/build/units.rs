@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use similar::TextDiff;
 
-use crate::event::facts::{FileChange, UnitFileChange};
+use crate::event::facts::{FileChange, UnitFileChange, Wish};
 use crate::event::harmless;
 use crate::fleet::StorePath;
 use crate::world::ssh::{Link, Target};
@@ -41,7 +41,7 @@ pub async fn changes(
     target: &Target,
     path: &str,
     [old, new]: [&StorePath; 2],
-) -> Option<Vec<UnitFileChange>> {
+) -> Option<Difference> {
     let mut sides = [here(old), here(new)];
     let tops = [old, new];
     let away: Vec<usize> = (0..2).filter(|n| sides[*n].is_none()).collect();
@@ -70,7 +70,27 @@ pub async fn changes(
             units.texts.extend(texts);
         }
     }
-    Some(compare(&old, &new))
+    Some(Difference { files: compare(&old, &new), wishes: wishes(&old, &new) })
+}
+
+/// What is another in the units of two systems.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Their files.
+    pub files: Vec<UnitFileChange>,
+    /// Units that are wanted and were not.
+    pub wishes: Vec<Wish>,
+}
+
+/// Who wants what in the new system alone; the same as `wishes` of rehearse.sh.
+fn wishes(old: &Units, new: &Units) -> Vec<Wish> {
+    let fresh = new.files.keys().filter(|name| !old.files.contains_key(*name));
+    let wish = |name: &String| {
+        let (folder, unit) = name.split_once('/')?;
+        let by = [".wants", ".requires"].iter().find_map(|end| folder.strip_suffix(end))?;
+        Some(Wish { by: by.to_owned(), unit: unit.to_owned() })
+    };
+    fresh.filter_map(wish).collect()
 }
 
 /// Lists a system of the local store.

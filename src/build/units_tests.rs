@@ -50,6 +50,8 @@ fn what_came_went_and_changed_is_told_with_the_difference() {
         ["@@ -1,3 +1,3 @@", " [Service]", "-ExecStart=/a/web", "+ExecStart=/b/web", " User=web"]
     );
     assert_eq!(changes[3].diff, ["@@ -1 +0,0 @@", "-[Service]"]);
+    let wish = |unit: &str| Wish { by: "multi-user.target".to_owned(), unit: unit.to_owned() };
+    assert_eq!(wishes(&old, &new), [wish("more.service"), wish("same.service")]);
 }
 
 #[test]

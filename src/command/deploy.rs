@@ -137,6 +137,10 @@ pub fn request(
         (None, true) => Some(BuildOn::Local),
         (None, false) => None,
     };
+    let cached = flags.cached || preset.cached;
+    if cached && fleet.cache.is_none() {
+        return Err(no_cache(fleet));
+    }
     Ok(Request {
         command: preset.name.to_owned(),
         goal: if flags.dry_run {
@@ -148,7 +152,7 @@ pub fn request(
         },
         mode: flags.mode.or(preset.mode),
         build_on,
-        cached: flags.cached || preset.cached,
+        cached,
         yes: global.yes,
         verify_unchanged: preset.verifies_unchanged,
         ask: preset.asks,
@@ -160,6 +164,14 @@ pub fn request(
         message: flags.message.clone(),
         recovers: None,
     })
+}
+
+fn no_cache(fleet: &Fleet) -> Error {
+    let file = fleet.source.display();
+    let table = "[cache]\n        url = \"http://HOST:5000\"\n        public_key = \"NAME:KEY\"";
+    Error::usage(format!("there is no cache to use: {file} names none"))
+        .hint(format!("write into {file}:\n        {table}"))
+        .hint("every key: nixdeploy help hosts")
 }
 
 fn place(word: &str, fleet: &Fleet) -> Result<BuildOn, Error> {

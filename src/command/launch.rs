@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use super::{inventory, local};
 use crate::build::FlakeRef;
 use crate::build::tree::{self, Reading, TreeError};
-use crate::cli::{Color, Format as Wanted, Global};
+use crate::cli::{Color, Format as Wanted, Global, Part};
 use crate::error::Error;
 use crate::event::state::RunState;
 use crate::event::stream::{Emitter, Stopwatch, channel};
@@ -45,6 +45,11 @@ pub fn setting(global: &Global) -> Setting {
         quiet: global.quiet > 0,
         silent: global.quiet > 1,
         verbose: global.verbose,
+        withheld: global.part == Part::First,
+        resumed: match &global.part {
+            Part::Last(document) => Some(document.clone()),
+            Part::Whole | Part::First => None,
+        },
     }
 }
 

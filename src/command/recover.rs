@@ -4,13 +4,14 @@ use std::ffi::OsString;
 
 use super::{deploy, inventory, launch, report};
 use crate::activate::journal;
-use crate::cli::{self, Command, DeployFlags, RunArgs};
+use crate::cli::{self, Command, DeployFlags, Format, Global, Part, RunArgs};
 use crate::error::Error;
 use crate::event::Outcome;
 use crate::event::state::{HostState, RunState};
 use crate::exit::{self, Exit};
 use crate::fleet::{Fleet, HostName};
 use crate::plan::{Goal, Request};
+use crate::report::json::document;
 use crate::report::store;
 use crate::world::World;
 
@@ -25,18 +26,27 @@ pub async fn resume(
 ) -> Result<Exit, Error> {
     let Open { fleet, run, hosts: open } = open(world, typed, args, "resume ")?;
     if open.is_empty() {
-        return nothing(&run, "every host of it has its outcome");
+        return nothing(typed, &run, "every host of it has its outcome");
     }
-    let (worst, found) = recover(world, typed, &fleet, &run, &open, false).await?;
+    let first = Global { part: Part::First, ..typed.global.clone() };
+    let looking = deploy::Typed { global: &first, bare: typed.bare };
+    let (worst, found) = recover(world, &looking, &fleet, &run, &open, false).await?;
+    let document = document(&found);
     let again = again(&open, &found);
-    if again.is_empty() {
-        return Ok(worst);
-    }
-    let Some((name, builder, flags)) = as_typed(&run) else {
-        let typed = run.command.join(" ");
-        crate::report::err(&format!("nothing of it was begun; to do it now: nixdeploy {typed}\n"));
+    let wanted = as_typed(&run);
+    let Some((name, builder, flags)) = wanted.filter(|_| !again.is_empty()) else {
+        if typed.global.format() == Format::Json {
+            report::show(&document)?;
+        }
+        if !again.is_empty() {
+            let typed = run.command.join(" ");
+            let now = format!("nothing of it was begun; to do it now: nixdeploy {typed}\n");
+            crate::report::err(&now);
+        }
         return Ok(worst);
     };
+    let last = Global { part: Part::Last(document), ..typed.global.clone() };
+    let typed = &deploy::Typed { global: &last, bare: typed.bare };
     let flags = DeployFlags { build_on: builder.or(flags.build_on.clone()), ..flags };
     let request = deploy::request(&deploy::preset(name), typed.global, &flags, &fleet)?;
     let next = launch::launch(world, typed.global, fleet, &again, request, false).await?;
@@ -55,7 +65,7 @@ pub async fn abort(
 ) -> Result<Exit, Error> {
     let Open { fleet, run, hosts } = open(world, typed, args, "abort ")?;
     if hosts.is_empty() {
-        return nothing(&run, "nothing of it is held or armed");
+        return nothing(typed, &run, "nothing of it is held or armed");
     }
     Ok(recover(world, typed, &fleet, &run, &hosts, true).await?.0)
 }
@@ -119,7 +129,11 @@ fn unsettled(outcome: &Outcome) -> bool {
     matches!(outcome, Unknown { .. } | Interrupted { .. } | Internal | Stranded)
 }
 
-fn nothing(run: &RunState, why: &str) -> Result<Exit, Error> {
+/// The run's own document says it as well: every host has its last word.
+fn nothing(typed: &deploy::Typed<'_>, run: &RunState, why: &str) -> Result<Exit, Error> {
+    if typed.global.format() == Format::Json {
+        report::show(&document(run))?;
+    }
     crate::report::err(&format!("run {}: {why}\n", run.run));
     Ok(Exit::Done)
 }

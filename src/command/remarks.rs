@@ -4,7 +4,7 @@ use super::standing::{Known, at_work, staged};
 use crate::activate::journal::Record;
 use crate::fleet::StorePath;
 use crate::preflight::cut_off::cut_off;
-use crate::preflight::facts::Facts;
+use crate::preflight::facts::{self, Facts};
 use crate::preflight::{self, Refused, admit_early};
 use crate::report::board::{Note, Row, State, Transaction, Trouble};
 use crate::report::look::{Look, bytes};
@@ -18,6 +18,8 @@ pub(super) fn notes(known: &Known<'_>, row: &Row, facts: Option<&Facts>) -> Vec<
         notes.extend(switching(facts));
         notes.extend(drift(known, facts));
         notes.extend(condition(known, facts, state));
+    } else if let Some(tx) = known.answer.as_ref().ok().and_then(|a| a.facts.unfinished()) {
+        notes.push(held(known, tx));
     } else {
         notes.extend(known.record.filter(|r| r.is_armed()).map(left_there));
     }
@@ -100,6 +102,13 @@ fn transaction(known: &Known<'_>, facts: &Facts, state: &State) -> Option<Note> 
         }
         None => known.record.filter(|r| r.is_armed()).map(|r| unheard(facts, r)),
     }
+}
+
+/// All that is known where only the first part was asked for.
+fn held(known: &Known<'_>, tx: &facts::Transaction) -> Note {
+    let text = format!("held by {}, run {}, phase {}", tx.owner, tx.run(), tx.phase);
+    let next = vec![format!("nixdeploy status {}  # until when", known.host.name)];
+    Note { next, ..note("transaction", text) }
 }
 
 /// When and what the guard decides.

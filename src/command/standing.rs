@@ -7,7 +7,7 @@ use crate::activate::journal::Record;
 use crate::build::{BuildError, Evaluated};
 use crate::exit::Exit;
 use crate::fleet::{Host, Limits, Optional, StorePath};
-use crate::preflight::facts::{Facts, run_of};
+use crate::preflight::facts::Facts;
 use crate::preflight::read::Answered;
 use crate::preflight::{self, Refused};
 use crate::report::board::{Against, Fullest, Reach, Row, State, Transaction, Trouble, Units};
@@ -185,7 +185,7 @@ fn transaction(facts: &Facts, record: Option<&Record>) -> Option<Transaction> {
     let ours = record.filter(|r| r.tx == tx.name).map(|r| r.run.clone());
     Some(Transaction {
         name: tx.name.clone(),
-        run: ours.unwrap_or_else(|| run_of(&tx.name).to_owned()),
+        run: ours.unwrap_or_else(|| tx.run().to_owned()),
         owner: tx.owner.clone(),
         phase: tx.phase.clone(),
         age_s: facts.now_s.saturating_sub(tx.since_s),

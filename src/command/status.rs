@@ -207,7 +207,7 @@ impl<'a> Looking<'a> {
             builders: String::new(),
         };
         let tree = build::tree::reading(self.world, flake);
-        let wanted = build::Wanted { flake, attr: &host.attr, tree: &tree };
+        let wanted = build::Wanted { flake, attr: &host.attr, tree: &tree, afresh: &|| () };
         let evaluated = build::evaluate(self.world, emitter, &host.name, &wanted, &options).await;
         evaluated.map_err(|error| not_evaluated(&error))
     }

@@ -143,6 +143,23 @@ pub struct Changes {
     /// not be told.
     #[serde(default)]
     pub unit_files: Option<Vec<UnitFileChange>>,
+    /// The generation whose system a rollback goes back to.
+    #[serde(default)]
+    pub back_to: Option<BackTo>,
+    /// The generation that is this very closure already, staged for the next boot.
+    #[serde(default)]
+    pub staged: Option<Generation>,
+}
+
+/// A generation that is on the host already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackTo {
+    /// Its number.
+    pub generation: Generation,
+    /// When it was made, milliseconds since the epoch by the host's clock.
+    pub made_ms: i64,
+    /// The name of its closure: "nixos-system-p620-25.11".
+    pub name: String,
 }
 
 /// A unit file in both systems with another text, or in one of them only.
@@ -200,6 +217,25 @@ impl UnitChanges {
         [&self.stop, &self.start, &self.restart, &self.reload].iter().all(|l| l.is_empty())
     }
 
+    /// Adds units that are not named beforehand: switch-to-configuration starts the targets that
+    /// are active, and with them whatever they want now and did not want before (nixpkgs,
+    /// switch-to-configuration-ng). A unit that is active already is not started.
+    pub fn begin(&mut self, wishes: &[Wish], active: impl Fn(&str) -> bool) {
+        loop {
+            let begins = |name: &str| self.start.iter().any(|unit| unit == name);
+            let next = wishes.iter().find(|wish| {
+                let wanted = active(&wish.by) || begins(&wish.by);
+                let named = [&self.restart, &self.reload, &self.skip];
+                let named = named.iter().any(|list| list.contains(&wish.unit));
+                wanted && !named && !active(&wish.unit) && !begins(&wish.unit)
+            });
+            match next {
+                Some(wish) => self.start.push(wish.unit.clone()),
+                None => return,
+            }
+        }
+    }
+
     /// Units by what becomes of them: one that is stopped with the old files and started with the
     /// new ones (`stopIfChanged`, the default) is restarted, whatever lists name it.
     pub fn kinds(&self) -> [(UnitFate, Vec<&str>); 5] {
@@ -222,6 +258,15 @@ impl UnitChanges {
 
 fn others(list: &[String], but: impl Fn(&str) -> bool) -> Vec<&str> {
     list.iter().map(String::as_str).filter(|unit| !but(unit)).collect()
+}
+
+/// A unit that another wants in the new system, and did not in the old one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// Who wants it: "multi-user.target".
+    pub by: String,
+    /// The unit.
+    pub unit: String,
 }
 
 /// What becomes of a unit.
@@ -341,6 +386,26 @@ mod tests {
         let mut vitals = Vitals::default();
         vitals.count(&counted);
         assert_eq!(vitals.units(), (3, 6));
+    }
+
+    #[test]
+    fn what_an_active_target_wants_anew_is_started() {
+        let wish = |by: &str, unit: &str| Wish { by: by.to_owned(), unit: unit.to_owned() };
+        let wishes = [
+            wish("new.target", "deeper.service"),
+            wish("multi-user.target", "new.target"),
+            wish("multi-user.target", "web.service"),
+            wish("multi-user.target", "runs.service"),
+            wish("multi-user.target", "again.service"),
+            wish("sleep.target", "lock.service"),
+        ];
+        let mut units =
+            UnitChanges { restart: vec!["again.service".to_owned()], ..UnitChanges::default() };
+        let active = |name: &str| matches!(name, "multi-user.target" | "runs.service");
+        units.begin(&wishes, active);
+        assert_eq!(units.start, ["new.target", "deeper.service", "web.service"]);
+        units.begin(&wishes, active);
+        assert_eq!(units.start.len(), 3, "each once");
     }
 
     #[test]

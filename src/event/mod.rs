@@ -18,8 +18,8 @@ use crate::fleet::{Generation, HostName, StorePath};
 use crate::plan::Plan;
 pub use crate::plan::{Finding, Phase, Severity};
 pub use facts::{
-    Changes, Evidence, FileChange, PackageChange, Pointers, Step, UnitChanges, UnitFate,
-    UnitFileChange, Vitals,
+    BackTo, Changes, Evidence, FileChange, PackageChange, Pointers, Step, UnitChanges, UnitFate,
+    UnitFileChange, Vitals, Wish,
 };
 
 /// Version of the log format; raised when a reader must know.
@@ -143,6 +143,10 @@ pub struct HostReport {
     pub after: Option<Pointers>,
     /// Who decided.
     pub decided_by: Decider,
+    /// When the host came to this, milliseconds since the epoch, if it was long before this last
+    /// word: found out after an interruption.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_ms: Option<i64>,
     /// Commands to type next.
     pub next: Vec<String>,
 }
@@ -322,6 +326,11 @@ pub enum Event {
         host: HostName,
         /// Sentence.
         text: String,
+    },
+    /// A person was asked, and the run stood still for the answer.
+    Answered {
+        /// How long, up to this event.
+        waited_ms: u64,
     },
     /// The user asked to stop.
     InterruptReceived {

@@ -33,6 +33,8 @@ pub struct RunState {
     pub started_ms: i64,
     /// Milliseconds since then.
     pub elapsed_ms: u64,
+    /// When the run stood still for an answer: milliseconds since its start, from and to.
+    pub waits: Vec<(u64, u64)>,
     /// What was to be done.
     pub plan: Option<Plan>,
     /// Hosts in the order of the plan.
@@ -185,10 +187,24 @@ impl RunState {
             Event::Found { host: None, finding, .. } => self.tree_findings.push(finding.clone()),
             Event::StepEnded { host: None, step } => self.tree_steps.push(step.clone()),
             Event::InterruptReceived { signal } => self.interrupted = Some(signal.clone()),
+            Event::Answered { waited_ms } => {
+                let from = stamped.elapsed_ms.saturating_sub(*waited_ms);
+                self.waits.push((from, stamped.elapsed_ms));
+            }
             Event::RunFinished { .. } => self.finished = true,
             Event::Unknown => {}
             other => self.apply_to_host(other, stamped.elapsed_ms),
         }
+    }
+
+    /// Milliseconds from one moment of the run to another, without those it stood still for an
+    /// answer.
+    pub fn worked_ms(&self, from: u64, to: u64) -> u64 {
+        let waits = self.waits.iter().map(|(began, ended)| {
+            let (began, ended) = (*began.max(&from), *ended.min(&to));
+            ended.saturating_sub(began)
+        });
+        to.saturating_sub(from).saturating_sub(waits.sum())
     }
 
     fn begin(&mut self, stamped: &Stamped) {
@@ -314,6 +330,7 @@ impl Event {
             Self::RunStarted { .. }
             | Self::Planned { .. }
             | Self::Cleared { .. }
+            | Self::Answered { .. }
             | Self::InterruptReceived { .. }
             | Self::RunFinished { .. }
             | Self::Unknown => None,

@@ -170,6 +170,7 @@ mod tests {
         assert_eq!((probes[1].from, probes[1].required), (From::Deployer, false));
         assert_eq!(probes[2].from, From::Target);
         assert_eq!(probes[3].check, Check::Unit("grafana.service".to_owned()));
+        assert_eq!(probes.iter().map(|p| p.line).collect::<Vec<_>>(), [2, 4, 8, 11]);
     }
 
     #[test]

@@ -86,6 +86,11 @@ impl Judge<'_, '_> {
         self.mistakes.iter().any(|mistake| inside.contains(&mistake.span))
     }
 
+    /// Line of the key at the end of a path, from 1.
+    pub(super) fn line_of(&self, path: &[&str]) -> usize {
+        self.line(&self.places.key(path))
+    }
+
     fn line(&self, span: &Range<usize>) -> usize {
         let before = self.text.as_bytes().iter().take(span.start);
         before.filter(|byte| **byte == b'\n').count() + 1

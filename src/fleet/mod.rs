@@ -331,6 +331,8 @@ pub struct Probe {
     pub timeout_s: u32,
     /// Where it runs; only `http` and `tcp` can run on the deployer.
     pub from: From,
+    /// Line of the check in hosts.toml, from 1.
+    pub line: usize,
 }
 
 /// Where a probe runs.

@@ -48,6 +48,7 @@ fn one(judge: &mut Judge<'_, '_>, at: &[&str], raw: &RawProbe) -> Option<Probe> 
         required: raw.required.unwrap_or(true),
         timeout_s: raw.timeout_s.unwrap_or(30),
         from: raw.from.unwrap_or(home),
+        line: judge.line_of(&path(key)),
     })
 }
 

@@ -3,7 +3,7 @@
 use super::ending::Halt;
 use super::host::Journey;
 use super::learn::{Known, refuse};
-use super::offer::{Closure, tools};
+use super::offer::Closure;
 use super::room;
 use crate::activate::hold::WayBack;
 use crate::build::closure::{self, PathInfo};
@@ -28,7 +28,7 @@ pub async fn admitted(
         Ok(admission) => return Ok(told(journey, admission)),
         Err(refused) => refused,
     };
-    let path = tools(way_back);
+    let path = way_back.tools();
     let facts = match &refused {
         Refused::NoSpace { room } => {
             room::on_target(journey, &known.facts, (&known.target, &path), room).await

@@ -1,54 +1,78 @@
-//! The build that begins while the host is still telling what it is: all it needs is known from
-//! the evaluation, the tree's verdict and the first part of the facts. A host that is refused
-//! after all has cost a build here and nothing else.
+//! What begins while the host is still telling what it is, once the evaluation and the first part
+//! of the facts say that there is something to do: the build, and the login for the lock. A host
+//! that is refused after all has cost these and nothing else.
 
 use tokio::task::JoinHandle;
 
 use super::host::Journey;
 use super::learn::options;
+use super::offer::transaction;
+use crate::activate::hand::Hand;
+use crate::activate::hold::Door;
 use crate::build::{self, BuildError, Built, Evaluated, Where};
 use crate::fleet::BuildOn;
 use crate::plan::Goal;
+use crate::preflight::read::First;
+use crate::world::ssh::Link;
 
-/// A build that was begun; forgotten, it ends.
-pub struct Ahead(Option<JoinHandle<Option<Result<Built, BuildError>>>>);
+/// What was begun; forgotten, it ends.
+#[derive(Default)]
+pub struct Ahead {
+    begun: bool,
+    build: Option<JoinHandle<Option<Result<Built, BuildError>>>>,
+    /// Where the lock will be asked for.
+    pub door: Option<Door>,
+}
+
+/// Over which connection the lock is taken. Facts over a master that was there prove no login: a
+/// host key that was changed, or an sshd that is gone, would only show after `go`.
+pub fn link(shared: bool) -> Link {
+    if shared { Link::Fresh } else { Link::Shared }
+}
 
 impl Ahead {
-    /// Nothing was begun.
-    pub fn none() -> Self {
-        Self(None)
+    /// Begins what will be wanted, once; `shared`: the facts come over a master that was there.
+    pub async fn begin(
+        &mut self,
+        journey: &Journey<'_>,
+        evaluated: &Evaluated,
+        first: &First,
+        shared: bool,
+    ) {
+        let wanted = matches!(journey.run.plan.goal, Goal::Deploy | Goal::Boot);
+        if !wanted || std::mem::replace(&mut self.begun, true) {
+            return;
+        }
+        self.build(journey, evaluated);
+        self.door = open(journey, evaluated, first, link(shared)).await;
     }
 
-    /// Begins, where the closure is built here and will be wanted.
-    pub fn begin(&mut self, journey: &Journey<'_>, evaluated: &Evaluated) {
+    /// Builds, where the closure is built here.
+    fn build(&mut self, journey: &Journey<'_>, evaluated: &Evaluated) {
         let run = journey.run;
-        let wanted = matches!(run.plan.goal, Goal::Deploy | Goal::Boot);
         let here = matches!(journey.step.build_on, BuildOn::Local);
-        let Some(source) = run.source.as_ref().filter(|_| wanted && here && self.0.is_none())
-        else {
-            return;
-        };
+        let Some(source) = run.source.as_ref().filter(|_| here) else { return };
         let (cleared, options) = (source.cleared.clone(), options(journey));
         let (world, emitter) = (run.world.clone(), run.emitter.clone());
         let (name, evaluated) = (journey.host.name.clone(), evaluated.clone());
-        self.0 = Some(tokio::spawn(async move {
+        self.build = Some(tokio::spawn(async move {
             // a tree that blocks ends the journey elsewhere, with its findings
             cleared.await.ok()?;
             Some(build::build(&world, &emitter, &name, &evaluated, Where::Local, &options).await)
         }));
     }
 
-    /// What came of it; `None`: nothing was begun.
+    /// What came of the build; `None`: none was begun.
     pub async fn end(mut self) -> Option<Result<Built, BuildError>> {
         // awaited where it is, so that dropping this future ends the build
-        let ended = self.0.as_mut()?.await;
-        self.0 = None;
+        let ended = self.build.as_mut()?.await;
+        self.build = None;
         ended.ok().flatten()
     }
 
     /// Ends it, and waits until it is over: nothing is said of a host after its last word.
     pub async fn cancel(mut self) {
-        if let Some(begun) = self.0.take() {
+        if let Some(begun) = self.build.take() {
             begun.abort();
             let _ = begun.await;
         }
@@ -57,8 +81,21 @@ impl Ahead {
 
 impl Drop for Ahead {
     fn drop(&mut self) {
-        if let Some(begun) = &self.0 {
+        if let Some(begun) = &self.build {
             begun.abort();
         }
     }
+}
+
+async fn open(
+    journey: &Journey<'_>,
+    evaluated: &Evaluated,
+    first: &First,
+    link: Link,
+) -> Option<Door> {
+    let (run, name) = (journey.run, &journey.host.name);
+    let tx = transaction(&run.name, name.as_str())?;
+    let hand = Hand::new(&run.world, &run.emitter, name, &first.target, tx);
+    let new = evaluated.toplevel.as_ref()?;
+    Door::open(&hand, link, &first.early, new, &journey.step.policy).await
 }

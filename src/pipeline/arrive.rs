@@ -16,13 +16,16 @@ use crate::commit::{self, Committed};
 use crate::event::stream::Stopwatch;
 use crate::event::{Decider, Event, Evidence, HostReport, Outcome, Phase, Pointers};
 use crate::fleet::StorePath;
-use crate::preflight::facts::Early;
+use crate::preflight::facts::{Early, Facts};
 use crate::preflight::read::{self as preflight, Effort};
 use crate::rollback;
+use crate::verify::full_disks;
 use crate::world::files;
 use crate::world::ssh::Link;
 use std::path::{Path, PathBuf};
 
+/// A store that is so full takes no closure.
+const BRIM_PERCENT: u8 = 99;
 /// A lock file larger than this is none.
 const LOCK_LIMIT: u64 = 16 << 20;
 
@@ -113,7 +116,12 @@ fn arrived(
     let (from, to) = (known.before().generation, after.generation);
     emitter.emit(Event::GenerationMoved { host, from, to });
     let reboot_required = offered.admission.reboot_required;
-    let note = if reboot_required { "committed; reboot wanted" } else { "committed" };
+    let note = match &offered.changes.back_to {
+        Some(to) => format!("gen {}'s system again: {}", to.generation, to.name),
+        None if offered.changes.staged.is_some() => "committed; it was staged".to_owned(),
+        None => "committed".to_owned(),
+    };
+    let note = note + if reboot_required { "; reboot wanted" } else { "" };
     let mut report = ending::report(Outcome::Committed { reboot_required }, Phase::Commit, note);
     if after.boot_default.is_none() {
         report.note.push_str("; boot default could not be read back");
@@ -147,6 +155,16 @@ fn keep_lock(journey: &Journey<'_>, toplevel: &StorePath) {
 /// Where the lock file of a closure is kept.
 pub fn kept_lock(state: &Path, toplevel: &StorePath) -> PathBuf {
     state.join("locks").join(format!("{}.lock", toplevel.hash()))
+}
+
+/// The closure waits for the next boot already: nothing is done.
+pub fn staged_already(journey: &Journey<'_>, known: &Known) -> HostReport {
+    let note = "staged for the next boot already; not running yet";
+    let mut report = ending::report(Outcome::Staged, Phase::Facts, note);
+    report.before = Some(known.before().clone());
+    report.after = Some(known.before().clone());
+    report.next = vec![format!("ssh {} sudo reboot", journey.host.address())];
+    report
 }
 
 /// Installs the closure for the next boot; nothing that runs is touched.
@@ -243,7 +261,16 @@ pub async fn end(
         said.outcome = Outcome::Committed { reboot_required: reboot_wanted(journey, known).await };
     }
     if claims_old {
-        read_again(&mut said, known.before(), look(journey, known).await);
+        if known.before().profile.as_ref() == Some(&way_back.new) {
+            let next = format!("nixdeploy rollback {}", journey.host.name);
+            said.causes.push("the same system still waits for the next boot, as before".to_owned());
+            said.next.push(format!("{next}  # the next boot starts what runs now"));
+        }
+        let (early, facts) = afterwards(journey, known).await;
+        read_again(&mut said, known.before(), early);
+        if let Some(facts) = facts {
+            still_full(journey, known, &facts, &mut said);
+        }
     }
     said
 }
@@ -254,6 +281,24 @@ async fn reboot_wanted(journey: &Journey<'_>, known: &Known) -> bool {
     let (world, targets) = (&journey.run.world, [known.target.clone()]);
     let read = preflight::read(world, &targets, Link::Shared, early_in).await;
     read.is_ok_and(|answered| answered.facts.reboot_pending().is_some_and(|p| !p.is_empty()))
+}
+
+/// How the host is after it went back; a file system that is full still is would stop the next
+/// deploy as well.
+fn still_full(journey: &Journey<'_>, known: &Known, facts: &Facts, said: &mut HostReport) {
+    let (emitter, name) = (&journey.run.emitter, &journey.host.name);
+    let (before, now) = (known.facts.vitals(), facts.vitals());
+    for finding in full_disks(journey.host, Some(&before), &now) {
+        let (host, phase) = (Some(name.clone()), Phase::Rollback);
+        emitter.emit(Event::Found { host, phase, finding });
+    }
+    let store = facts.space("/nix/store").filter(|disk| disk.used_percent() >= BRIM_PERCENT);
+    if store.is_some() {
+        let address = journey.host.address();
+        let collect = format!("ssh {address} sudo nix-store --gc  # deletes no generation");
+        said.next.insert(0, collect);
+    }
+    emitter.emit(Event::Measured { host: name.clone(), after: true, vitals: now });
 }
 
 /// Whether a host that says it is restored is.
@@ -283,18 +328,32 @@ fn spoken(what: &Returned) -> Option<Evidence> {
     (!lines.is_empty()).then(|| Evidence { source: source.to_owned(), status, lines })
 }
 
+/// The pointers over a fresh connection, and all facts if they come.
+async fn afterwards(journey: &Journey<'_>, known: &Known) -> (Option<Early>, Option<Facts>) {
+    let (early_in, early_out) = tokio::sync::oneshot::channel();
+    let targets = [known.target.clone()];
+    let (world, effort) = (&journey.run.world, Effort::AFTERWARDS);
+    let read = preflight::look(world, &targets, Link::Fresh, effort, early_in).await;
+    let facts = read.ok().map(|answered| answered.facts).filter(|facts| facts.complete);
+    (
+        facts.as_ref().map(|f| f.early.clone()).or(early_out.await.ok().map(|first| first.early)),
+        facts,
+    )
+}
+
 /// One look at the pointers over a fresh connection.
 pub(super) async fn look(journey: &Journey<'_>, known: &Known) -> Option<Early> {
     let (early_in, mut early_out) = tokio::sync::oneshot::channel();
     let targets = [known.target.clone()];
     let world = &journey.run.world;
     let reading = preflight::look(world, &targets, Link::Fresh, Effort::POINTERS, early_in);
-    tokio::select! {
+    let first = tokio::select! {
         biased;
-        early = &mut early_out => early.ok(),
+        first = &mut early_out => first.ok(),
         // The answer and its end may come in one piece.
         _ = reading => early_out.try_recv().ok(),
-    }
+    };
+    first.map(|first| first.early)
 }
 
 /// For a phase that cannot fail but did.

@@ -20,6 +20,7 @@ pub fn report(outcome: Outcome, phase: Phase, note: impl Into<String>) -> HostRe
         before: None,
         after: None,
         decided_by: Decider::Nobody,
+        decided_ms: None,
         next: Vec::new(),
     }
 }

@@ -97,6 +97,9 @@ async fn begin(journey: &Journey<'_>) -> Result<Half, Halt> {
     if known.unchanged() {
         return trial::examine_unchanged(journey, &known).await.map(over);
     }
+    if journey.run.plan.goal == Goal::Boot && known.staged().is_some() {
+        return Ok(over(arrive::staged_already(journey, &known)));
+    }
     if journey.run.plan.goal == Goal::DryRun {
         return preview::dry_run(journey, &known).await.map(over);
     }
@@ -121,10 +124,10 @@ async fn change(journey: &Journey<'_>, ready: Ready, answer: Answer) -> Result<H
         return arrive::stage(journey, &known, way_back).await;
     }
     // From `go` on the guard decides if we do not.
-    let activated = match external::engine(journey, &known).await {
-        Some(engine) => external::activate(journey, &known, way_back, &engine).await?,
-        None => trial::activate(journey, &known, way_back, offered.session.take()).await?,
+    let (activated, knock) = match external::engine(journey, &known).await {
+        Some(engine) => (external::activate(journey, &known, way_back, &engine).await?, None),
+        None => trial::activate(journey, &known, way_back, &mut offered).await?,
     };
-    let verified = trial::verify(journey, &known, activated, &offered).await?;
+    let verified = trial::verify(journey, &known, activated, &offered, knock).await?;
     arrive::commit(journey, &known, verified, &offered).await
 }

@@ -8,16 +8,16 @@ use super::Source;
 use super::ahead::Ahead;
 use super::ending::{Halt, halt, interrupted};
 use super::host::Journey;
-use super::leftover;
+use super::{leftover, scripts};
 use crate::build::{self, BuildError, Evaluated, Options, Wanted};
 use crate::event::facts::Step;
 use crate::event::stream::OpenPhase;
-use crate::event::{Decider, Event, HostReport, Outcome, Phase, Pointers};
+use crate::event::{Decider, Event, HostReport, Outcome, Phase};
 use crate::fleet::{Generation, Optional, StorePath};
 use crate::plan::policy::Policy;
 use crate::preflight::cut_off::cut_off;
 use crate::preflight::facts::{Early, Facts, Guard, Kept};
-use crate::preflight::read::{self, Answered};
+use crate::preflight::read::{self, Answered, First};
 use crate::preflight::{Pin, Pins, Refused, admit_early, admit_facts};
 use crate::world::ssh::{Link, Target};
 
@@ -45,29 +45,12 @@ pub enum Learned {
     Known(Box<Known>),
 }
 
-impl Known {
-    /// Pointers before.
-    pub fn before(&self) -> &Pointers {
-        &self.facts.early.pointers
-    }
-
-    /// Whether every pointer is the new closure already.
-    pub fn unchanged(&self) -> bool {
-        self.toplevel.as_ref().is_some_and(|t| self.before().all_are(t))
-    }
-
-    /// What runs now; the facts were refused if nothing did.
-    pub fn old(&self) -> Option<&StorePath> {
-        self.before().running.as_ref()
-    }
-}
-
 /// Learns.
 ///
 /// # Errors
 /// When the host, the evaluation or the tree ends the journey; nothing was changed.
 pub async fn learn(journey: &Journey<'_>) -> Result<Learned, Halt> {
-    let mut ahead = Ahead::none();
+    let mut ahead = Ahead::default();
     let learned = learning(journey, &mut ahead).await;
     match learned {
         Ok(Learned::Known(mut known)) => {
@@ -90,15 +73,16 @@ async fn learning(journey: &Journey<'_>, ahead: &mut Ahead) -> Result<Learned, H
     let mut facts = pin!(read::read(&run.world, &targets, Link::Shared, early_in));
     let mut evaluation = pin!(evaluate(journey));
     let mut early_out = pin!(early_out);
-    let (mut early, mut answered, mut evaluated): (_, Option<Answered>, _) = (None, None, None);
+    let (mut first, mut answered, mut evaluated): (Option<First>, Option<Answered>, _) =
+        (None, None, None);
     let (mut listening, mut checking) = (true, false);
     while answered.is_none() || evaluated.is_none() {
         tokio::select! {
             // ssh first: its answer takes longer than anything that is read here
             biased;
-            first = &mut early_out, if listening => {
+            said = &mut early_out, if listening => {
                 listening = false;
-                early = first.ok();
+                first = said.ok();
             }
             result = &mut facts, if answered.is_none() => {
                 let result = result.map_err(|refused| refuse(journey, open.take(), &refused))?;
@@ -113,22 +97,23 @@ async fn learning(journey: &Journey<'_>, ahead: &mut Ahead) -> Result<Learned, H
             }
             () = run.stop.once() => return Err(interrupted(Phase::Facts)),
         }
-        if let (Some(early), Some(evaluated)) = (&early, &evaluated)
-            && let Some(report) = nothing_to_do(journey, early, evaluated, &mut open)
+        let both = first.as_ref().zip(evaluated.as_ref());
+        if let Some((first, evaluated)) = both
+            && let Some(report) = nothing_to_do(journey, &first.early, evaluated, &mut open)
         {
             return Ok(Learned::NothingToDo(Box::new(report)));
         }
         // With all facts here, or both halves of the answer, there is something to do.
-        if !checking && (answered.is_some() || (early.is_some() && evaluated.is_some())) {
+        if !checking && (answered.is_some() || both.is_some()) {
             checking = true;
             drop(run.source.as_ref().map(|s| tokio::spawn(s.cleared.clone())));
         }
-        if let (Some(early), Some(evaluated)) = (&early, &evaluated)
-            && early.guard != Guard::Busy
-            && !evaluated.toplevel.as_ref().is_some_and(|t| early.pointers.all_are(t))
-            && right_host(journey, early).is_ok()
+        if let Some((first, evaluated)) = both
+            && first.early.guard != Guard::Busy
+            && !evaluated.toplevel.as_ref().is_some_and(|t| first.early.pointers.all_are(t))
+            && right_host(journey, &first.early).is_ok()
         {
-            ahead.begin(journey, evaluated);
+            ahead.begin(journey, evaluated, first, shared).await;
         }
     }
     let (Some(answered), Some(evaluated)) = (answered, evaluated) else {
@@ -136,7 +121,7 @@ async fn learning(journey: &Journey<'_>, ahead: &mut Ahead) -> Result<Learned, H
     };
     right_host(journey, &answered.facts.early)?;
     let answered = leftover::cleared(journey, answered).await?;
-    admit(journey, &answered)?;
+    admit(journey, &answered, evaluated.toplevel.as_ref())?;
     clearance(journey, Some(&evaluated)).await?;
     let Answered { facts, target, .. } = answered;
     let toplevel = evaluated.toplevel.clone();
@@ -155,8 +140,10 @@ pub async fn evaluate(journey: &Journey<'_>) -> Result<Evaluated, BuildError> {
     let Some(source) = &run.source else {
         return Err(BuildError::Nix("nothing to evaluate".to_owned()));
     };
-    let Source { flake, tree, .. } = source;
-    let wanted = Wanted { flake, tree, attr: &journey.host.attr };
+    let Source { flake, tree, cleared } = source;
+    // What Nix has to evaluate is rarely what the host runs, and Nix takes one core.
+    let afresh = || drop(tokio::spawn(cleared.clone()));
+    let wanted = Wanted { flake, tree, attr: &journey.host.attr, afresh: &afresh };
     build::evaluate(&run.world, &run.emitter, name, &wanted, &options).await
 }
 
@@ -176,7 +163,7 @@ pub async fn learn_back(journey: &Journey<'_>, to: Option<Generation>) -> Result
     let answered = ask_facts(journey).await?;
     right_host(journey, &answered.facts.early)?;
     let answered = leftover::cleared(journey, answered).await?;
-    admit(journey, &answered)?;
+    admit(journey, &answered, None)?;
     let Answered { facts, target, .. } = answered;
     let mut kept = facts.generations.iter().rev();
     let chosen = match to {
@@ -279,6 +266,7 @@ fn nothing_to_do(
         before: Some(pointers.clone()),
         after: Some(pointers),
         decided_by: Decider::Nobody,
+        decided_ms: None,
         next: Vec::new(),
     })
 }
@@ -318,14 +306,19 @@ fn reached(answered: &Answered) -> Step {
 }
 
 /// Facts that forbid, and the record of which machine bears this name.
-fn admit(journey: &Journey<'_>, answered: &Answered) -> Result<(), Halt> {
+fn admit(
+    journey: &Journey<'_>,
+    answered: &Answered,
+    wanted: Option<&StorePath>,
+) -> Result<(), Halt> {
     let facts = &answered.facts;
     right_host(journey, &facts.early)?;
     // Only a dry run still finds it: everything else has set it right.
     let cut_off = cut_off(facts);
     let accept_drift = journey.step.policy.accept_drift || cut_off.is_some();
     let policy = Policy { accept_drift, ..journey.step.policy.clone() };
-    let found = admit_facts(facts, &policy).map_err(|refused| refuse(journey, None, &refused))?;
+    let found = admit_facts(facts, &policy, wanted);
+    let found = found.map_err(|refused| refuse(journey, None, &refused))?;
     for finding in found {
         let host = Some(journey.host.name.clone());
         journey.run.emitter.emit(Event::Found { host, phase: Phase::Facts, finding });
@@ -362,7 +355,7 @@ pub async fn clearance(journey: &Journey<'_>, evaluated: Option<&Evaluated>) -> 
             return Err(interrupted(Phase::Validate));
         }
     };
-    match verdict {
+    match verdict.and_then(|files| scripts::present(journey).map(|()| files)) {
         Ok(files) => {
             open.ok(format!("{files} files"));
             Ok(())
@@ -391,7 +384,7 @@ pub async fn still_cleared(journey: &Journey<'_>) -> Result<(), Halt> {
 
 fn changed(note: &str) -> Halt {
     let mut halt = halt(Outcome::Blocked, Phase::Validate, note);
-    halt.next.push("run the same command again".to_owned());
+    halt.next.push("# run the same command again".to_owned());
     halt
 }
 

@@ -19,7 +19,7 @@ use crate::event::stream::Stopwatch;
 use crate::event::{Decider, Event, Finding, Outcome, Phase, Severity};
 use crate::plan::Goal;
 use crate::preflight::cut_off::{CutOff, cut_off};
-use crate::preflight::facts::{Facts, Transaction, run_of};
+use crate::preflight::facts::{Facts, Transaction};
 use crate::preflight::read::Answered;
 use crate::report::store;
 use crate::rollback;
@@ -103,7 +103,7 @@ fn over(what: &Returned) -> bool {
 }
 
 fn ended(left: &Transaction, what: &Returned) -> String {
-    let run = run_of(&left.name);
+    let run = left.run();
     let begun = format!("run {run} of {} was interrupted in phase {}", left.owner, left.phase);
     let end = match what {
         Returned::Restored(_) => "it was taken back",
@@ -163,7 +163,7 @@ pub async fn mend(
     let policy = &journey.step.policy;
     let held = hold(
         hand,
-        Link::Shared,
+        (Link::Shared, None),
         early,
         &found.runs,
         policy,

@@ -8,12 +8,14 @@ use super::learn::Known;
 use super::offer::{Offered, names};
 use crate::activate::Activated;
 use crate::activate::guard::ActEnd;
+use crate::activate::hold::WayBack;
 use crate::event::facts::Step;
 use crate::event::{Event, Phase};
 use crate::fleet::StorePath;
 use crate::plan::verdict::{Verdict, verdict};
 use crate::verify::{
-    self, Examined, Expectation, Restarts, Scripts, Session, UnitBefore, VerifyError, loopback,
+    self, Examined, Expectation, Knock, Restarts, Scripts, Session, UnitBefore, VerifyError,
+    loopback,
 };
 
 /// Waits before a fresh connection is tried once more.
@@ -53,24 +55,59 @@ pub(super) fn names_before(journey: &Journey<'_>, offered: &Offered) -> Vec<Stri
     }
 }
 
+/// What the checks ask about.
+struct Asked {
+    names: Vec<String>,
+    planned: Vec<String>,
+}
+
+impl Asked {
+    fn new(journey: &Journey<'_>, offered: &Offered) -> Self {
+        let planned = verify::steps::planned(&offered.units);
+        Self { names: names_before(journey, offered), planned }
+    }
+
+    fn request<'a>(
+        &'a self,
+        journey: &Journey<'a>,
+        known: &'a Known,
+        way_back: &'a WayBack,
+        offered: &'a Offered,
+    ) -> verify::Request<'a> {
+        let systems = [&way_back.old, &way_back.new];
+        verify::Request {
+            transaction: Some(way_back.hand.tx.as_str()),
+            cursor: known.facts.cursor.as_deref().unwrap_or(""),
+            planned: &self.planned,
+            ..request(journey, known, systems, &offered.scripts, &self.names)
+        }
+    }
+}
+
+/// Begins the fresh connection of a look that no soak is before, the moment the activation is over
+/// and while the guard still tells of it.
+pub(super) async fn knock(
+    journey: &Journey<'_>,
+    known: &Known,
+    way_back: &WayBack,
+    offered: &Offered,
+) -> Option<Knock> {
+    let (asked, run) = (Asked::new(journey, offered), journey.run);
+    verify::knock(&run.world, &run.emitter, &asked.request(journey, known, way_back, offered)).await
+}
+
 /// The soak and the checks.
 pub(super) async fn look(
     journey: &Journey<'_>,
     known: &Known,
     activated: &Activated,
     offered: &Offered,
+    knock: Option<Knock>,
 ) -> Looked {
     let way_back = activated.way_back();
     let sample = sample(activated);
-    let names = names_before(journey, offered);
-    let planned = verify::steps::planned(&offered.units);
-    let systems = [&way_back.old, &way_back.new];
-    let request = verify::Request {
-        transaction: Some(way_back.hand.tx.as_str()),
-        cursor: known.facts.cursor.as_deref().unwrap_or(""),
-        planned: &planned,
-        ..request(journey, known, systems, &offered.scripts, &names)
-    };
+    let asked = Asked::new(journey, offered);
+    let request = asked.request(journey, known, way_back, offered);
     let units = units_before(known);
     let vitals = known.facts.vitals();
     let expect = Expectation {
@@ -100,7 +137,7 @@ pub(super) async fn look(
     }
     soak(journey).await;
     let began = journey.run.world.clock.elapsed();
-    let looked = match examine_again(journey, &request, &expect).await {
+    let looked = match examine_again(journey, &request, &expect, knock).await {
         Ok((examined, session)) => {
             way_back.hand.waited(session.greeted_ms());
             Ok((at_the_door(journey, offered, examined).await, session))
@@ -155,12 +192,17 @@ async fn examine_again(
     journey: &Journey<'_>,
     request: &verify::Request<'_>,
     expect: &Expectation<'_>,
+    knock: Option<Knock>,
 ) -> Looked {
+    let mut knock = knock;
     let clock = &journey.run.world.clock;
     let half = Duration::from_secs(u64::from(journey.step.policy.verify_timeout_s)) / 2;
     let began = clock.elapsed();
     for wait in AGAIN {
-        let looked = examine(journey, request, expect).await;
+        let looked = match knock.take() {
+            Some(knock) => answered(journey, request, expect, knock).await,
+            None => examine(journey, request, expect).await,
+        };
         let passes = looked.as_ref().is_err_and(VerifyError::passes);
         if !passes || clock.elapsed() - began + wait > half {
             return looked;
@@ -168,6 +210,21 @@ async fn examine_again(
         clock.sleep(wait).await;
     }
     examine(journey, request, expect).await
+}
+
+/// The checks over a connection that is being made already.
+async fn answered(
+    journey: &Journey<'_>,
+    request: &verify::Request<'_>,
+    expect: &Expectation<'_>,
+    knock: Knock,
+) -> Looked {
+    let Some(session) = knock.answered(&journey.run.world).await else {
+        return examine(journey, request, expect).await;
+    };
+    let mut session = session?;
+    let examined = session.examine(expect).await?;
+    Ok((examined, session))
 }
 
 pub(super) async fn examine(

@@ -2,21 +2,19 @@
 //! and unchanged all along; whatever fails here lets it go as it was.
 
 use super::admitting::{admission_note, admitted};
-use super::ahead::Ahead;
+use super::ahead::{self, Ahead};
 use super::cancel::unless_stopped;
 use super::ending::{self, Halt, halt, interrupted};
 use super::host::Journey;
-use super::learn::{
-    Known, clearance, evaluate, not_built, options, refuse, still_cleared, unevaluated,
-};
+use super::learn::{Known, clearance, evaluate, not_built, options, refuse, unevaluated};
 use super::look::request;
 use super::preview::package_changes;
 use super::room::{self, Place};
-use super::{arrive, preview};
+use super::{arrive, preview, scripts};
 use crate::activate::copy::{Copied, CopyError, CopyOptions, copy};
 use crate::activate::guard::{Tx, Verb};
 use crate::activate::hand::{Answer, Hand};
-use crate::activate::hold::{HoldError, LEASE_S, WayBack, hold};
+use crate::activate::hold::{Door, HoldError, LEASE_S, WayBack, hold};
 use crate::activate::journal::{self, Record, Step};
 use crate::build::closure::{self, PathInfo};
 use crate::build::manifest::Manifest;
@@ -90,17 +88,18 @@ async fn building(journey: &Journey<'_>) -> Result<HostReport, Halt> {
 pub async fn hold_and_build(
     journey: &Journey<'_>,
     known: &Known,
-    ahead: Option<Ahead>,
+    mut ahead: Option<Ahead>,
 ) -> Result<(WayBack, Closure), Halt> {
     let Some(toplevel) = known.toplevel.clone() else {
         // Where the closure will be is known only when it is built.
         let built = unless_stopped(journey, built_for(journey, known, ahead)).await?;
-        let way_back = held(journey, known, &built.toplevel).await?;
+        let way_back = held(journey, known, &built.toplevel, None).await?;
         return Ok((way_back, built));
     };
     // The lock is waited for even when we are asked to stop: one that is taken is to be given back.
+    let door = ahead.as_mut().and_then(|ahead| ahead.door.take());
     let build = unless_stopped(journey, built_for(journey, known, ahead));
-    let (way_back, built) = tokio::join!(held(journey, known, &toplevel), build);
+    let (way_back, built) = tokio::join!(held(journey, known, &toplevel, door), build);
     let way_back = way_back?;
     match built {
         Ok(built) => Ok((way_back, built)),
@@ -120,7 +119,12 @@ pub async fn let_go(journey: &Journey<'_>, way_back: WayBack, halt: Halt) -> Hal
     halt
 }
 
-async fn held(journey: &Journey<'_>, known: &Known, toplevel: &StorePath) -> Result<WayBack, Halt> {
+async fn held(
+    journey: &Journey<'_>,
+    known: &Known,
+    toplevel: &StorePath,
+    door: Option<Door>,
+) -> Result<WayBack, Halt> {
     let run = journey.run;
     let Some((tx, old)) = transaction(&run.name, journey.host.name.as_str()).zip(known.old())
     else {
@@ -139,12 +143,10 @@ async fn held(journey: &Journey<'_>, known: &Known, toplevel: &StorePath) -> Res
     let earlier = journal::read(&run.world.environment.state, &journey.host.name);
     journal::write(&run.world.environment.state, &entry).map_err(|e| unwritten(journey, &e))?;
     let hand = Hand::new(&run.world, &run.emitter, &journey.host.name, &known.target, tx);
-    // Facts over a master that was there prove no login: a host key that was changed, or an sshd
-    // that is gone, would only show after `go`. So the lock is taken over a new connection.
-    let link = if known.shared { Link::Fresh } else { Link::Shared };
+    let door = (ahead::link(known.shared), door);
     let on_failure = journey.host.when_stranded(known.facts.graphical);
     let policy = &journey.step.policy;
-    let held = hold(hand, link, &known.facts.early, toplevel, policy, on_failure).await;
+    let held = hold(hand, door, &known.facts.early, toplevel, policy, on_failure).await;
     held.map_err(|error| {
         // What was open before still is; of ours there is nothing, unless nobody could tell.
         let step = if matches!(error, HoldError::Lost(_)) { Step::Hold } else { Step::Done };
@@ -178,8 +180,8 @@ pub fn transaction(run: &str, host: &str) -> Option<Tx> {
 pub(super) fn not_held(journey: &Journey<'_>, address: &Address, error: HoldError) -> Halt {
     let host = &journey.host.name;
     match error {
-        HoldError::Locked { owner, phase, age_s } => {
-            refuse(journey, None, &Refused::Locked { owner, age_s, phase })
+        HoldError::Locked { owner, run, phase, age_s } => {
+            refuse(journey, None, &Refused::Locked { owner, run, age_s, phase })
         }
         HoldError::Changed(what) => {
             let note = format!("{what} was changed by somebody else meanwhile");
@@ -325,7 +327,7 @@ async fn offering(
     way_back: &WayBack,
 ) -> Result<Offered, Halt> {
     let run = journey.run;
-    let scripts = pinned(journey).await?;
+    let scripts = scripts::pinned(journey).await?;
     let paths = local_closure(journey, built).await;
     let open = run.emitter.phase(&journey.host.name, Phase::Admit);
     let admission = match admitted(journey, known, built, &paths, way_back).await {
@@ -357,8 +359,11 @@ async fn offering(
         let refused = Refused::NoWayBack { units: rehearsal.irreversible };
         return Err(refuse(journey, None, &refused));
     }
-    let units = rehearsal.units.unwrap_or_default();
+    let mut units = rehearsal.units.unwrap_or_default();
+    units.begin(&rehearsal.wishes, |unit| known.runs(unit));
     changes.units = units.clone();
+    changes.back_to = preview::back_to(journey, known);
+    changes.staged = known.staged();
     preview::reboot(&mut changes, &admission);
     emitter.emit(Event::ChangesFound { host: name.clone(), changes: changes.clone() });
     let door = if known.target.here { loopback::keys(world).await } else { Vec::new() };
@@ -373,33 +378,13 @@ async fn again(
     way_back: &WayBack,
     closure: &[PathInfo],
 ) -> Option<Result<Copied, CopyError>> {
-    let (run, name, path) = (journey.run, &journey.host.name, tools(way_back));
+    let (run, name, path) = (journey.run, &journey.host.name, way_back.tools());
     let place = Place::There(name, &known.target, &path);
     if !room::anywhere(journey, Phase::Copy, place).await {
         return None;
     }
     let options = CopyOptions { closure, ..CopyOptions::default() };
     Some(copy(&run.world, &run.emitter, name, &known.target, &built.toplevel, options).await)
-}
-
-/// Where the running system's programs are.
-pub(super) fn tools(way_back: &WayBack) -> String {
-    format!("{}/sw/bin", way_back.old)
-}
-
-/// The scripts as they lie in the folder, which must still be the tree that was cleared: a build
-/// can take an hour.
-async fn pinned(journey: &Journey<'_>) -> Result<Scripts, Halt> {
-    let Some(root) = journey.run.folder() else { return Ok(Scripts::default()) };
-    let scripts = Scripts::pin(&root, journey.host).map_err(|why| {
-        let mut halt = halt(Outcome::Blocked, Phase::Validate, why);
-        halt.next.push("look at the health scripts in hosts.toml".to_owned());
-        halt
-    })?;
-    if !scripts.is_empty() {
-        still_cleared(journey).await?;
-    }
-    Ok(scripts)
 }
 
 /// The closure with its sizes; empty when it was built elsewhere and is not here.

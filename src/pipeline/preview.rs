@@ -11,11 +11,12 @@ use super::offer::{Closure, built_for, local_closure};
 use crate::build::closure::{self, PathInfo};
 use crate::build::manifest::{self, Manifest};
 use crate::build::{FlakeRef, diff, remembered, units};
-use crate::event::{Changes, Event, HostReport, Outcome, Phase, Step, UnitChanges};
+use crate::event::{BackTo, Changes, Event, HostReport, Outcome, Phase, Step, UnitChanges};
 use crate::fleet::{HostName, StorePath};
 use crate::plan::{Goal, HostPlan};
 use crate::preflight::Refused;
 use crate::preflight::admission::{Admission, size};
+use crate::preflight::facts::Kept;
 use crate::preflight::rehearse::Rehearsal;
 use crate::report::{self, Look, changes};
 use crate::world::prompt::Prompt;
@@ -41,13 +42,17 @@ async fn tell(journey: &Journey<'_>, known: &Known) -> Result<HostReport, Halt> 
             return Err(halt);
         }
     };
-    let (mut changes, unit_files, (_, files)) = tokio::join!(
+    let (mut changes, units, (_, files)) = tokio::join!(
         package_changes(journey, known, &built, &paths),
         unit_files(journey, known, &built.toplevel),
         files(journey, known),
     );
-    changes.unit_files = unit_files;
+    if let Some(units) = units {
+        changes.units.begin(&units.wishes, |unit| known.runs(unit));
+        changes.unit_files = Some(units.files);
+    }
     changes.files = files;
+    changes.staged = known.staged();
     reboot(&mut changes, &admission);
     open.ok(admission_note(&admission));
     admitted(journey, &admission);
@@ -58,6 +63,19 @@ async fn tell(journey: &Journey<'_>, known: &Known) -> Result<HostReport, Halt> 
     report.before = Some(known.before().clone());
     report.next = next;
     Ok(report)
+}
+
+/// The generation that a rollback goes back to.
+pub fn back_to(journey: &Journey<'_>, known: &Known) -> Option<BackTo> {
+    let Goal::Rollback { to } = journey.run.plan.goal else { return None };
+    let (top, now) = (known.toplevel.as_ref()?, known.before().generation);
+    let meant = |kept: &&Kept| match to {
+        Some(to) => kept.generation == to,
+        None => kept.toplevel == *top && now.is_none_or(|now| kept.generation < now),
+    };
+    let kept = known.facts.generations.iter().rev().find(meant)?;
+    let made_ms = i64::try_from(kept.made_s).unwrap_or_default().saturating_mul(1000);
+    Some(BackTo { generation: kept.generation, made_ms, name: top.name().to_owned() })
 }
 
 /// The sums, one by one, for the report.
@@ -181,7 +199,7 @@ async fn unit_files(
     journey: &Journey<'_>,
     known: &Known,
     new: &StorePath,
-) -> Option<Vec<crate::event::UnitFileChange>> {
+) -> Option<units::Difference> {
     let old = known.old()?;
     let tools = format!("{old}/sw/bin");
     units::changes(&journey.run.world, &known.target, &tools, [old, new]).await
@@ -232,16 +250,20 @@ pub async fn ask(run: &Run, offers: &[(&HostName, &Changes)]) -> Answer {
 
 async fn question(run: &Run, offers: &[(&HostName, &Changes)]) -> Answer {
     let (world, prompt) = (&run.world, run.world.prompt.clone());
-    let look = Look { unicode: world.environment.unicode, colour: true, ..Look::plain() };
+    let zone = jiff::tz::TimeZone::system();
+    let look = Look { unicode: world.environment.unicode, colour: true, zone, ..Look::plain() };
     let told = changes::offers(offers, &look);
     let names: Vec<&HostName> = offers.iter().map(|(host, _)| *host).collect();
     let question = sentence(&names, run.plan.hosts().count(), run.plan.goal);
     let _floor = world.prompt.floor().await;
     let open = Open { prompt: prompt.clone(), _screen: report::hold(), answered: false };
     report::err(&told);
+    let asked_ms = run.emitter.elapsed_ms();
     let answer = tokio::task::spawn_blocking(move || prompt.confirm(&question, true)).await;
     let answer = answer.ok().flatten();
     open.close(answer.is_some());
+    let waited_ms = run.emitter.elapsed_ms().saturating_sub(asked_ms);
+    run.emitter.emit(Event::Answered { waited_ms });
     match answer {
         Some(true) => Answer::Yes,
         Some(false) => Answer::No,

@@ -16,7 +16,7 @@ use crate::event::stream::Stopwatch;
 use crate::event::{Decider, HostReport, Outcome, Phase};
 use crate::preflight::cut_off::cut_off;
 use crate::preflight::drifted;
-use crate::preflight::facts::{Facts, Transaction, run_of};
+use crate::preflight::facts::{Facts, Transaction};
 use crate::preflight::read::Answered;
 use crate::rollback;
 use crate::world::ssh::Link;
@@ -50,7 +50,17 @@ pub async fn recover(journey: &Journey<'_>, abort: bool) -> Result<HostReport, H
     if matches!(what, Returned::Gone) {
         return left_by_reboot(journey, &answered).await;
     }
-    said(journey, &answered, current, what)
+    let decided_ms = decided_ms(&answered.facts, current, journey.run.world.clock.epoch_ms());
+    match said(journey, &answered, current, what) {
+        Ok(report) => Ok(HostReport { decided_ms, ..report }),
+        Err(halt) => Err(Box::new(HostReport { decided_ms, ..*halt })),
+    }
+}
+
+/// When a transaction had its last word, by our clock; the host's may be another.
+fn decided_ms(facts: &Facts, current: &Transaction, now_ms: i64) -> Option<i64> {
+    let ago_s = facts.now_s.saturating_sub(current.ended_s?);
+    Some(now_ms - i64::try_from(ago_s).ok()?.saturating_mul(1000))
 }
 
 /// The host's transaction is of another run: nothing of ours is left there, and it is not touched.
@@ -61,7 +71,7 @@ fn somebody_elses(
 ) -> Result<HostReport, Halt> {
     let mut report = nothing_left(journey, facts)?;
     if current.outcome.is_empty() {
-        let (run, owner, phase) = (run_of(&current.name), &current.owner, &current.phase);
+        let (run, owner, phase) = (current.run(), &current.owner, &current.phase);
         report.note = format!("held by another run, {run} of {owner}, phase {phase}");
         report.outcome = Outcome::Refused { code: "locked".to_owned(), skipped: false };
         report.next = vec![format!("nixdeploy abort {run}  # if it is yours")];

@@ -1,10 +1,12 @@
 //! The trial: the new system runs, the boot default is still the old one, and its health decides.
 
+use tokio::sync::oneshot;
+
 use super::arrive;
 use super::ending::{self, Halt, Why, interrupted};
 use super::host::Journey;
 use super::learn::Known;
-use super::look::{examine, look, request, units_before};
+use super::look::{examine, knock, look, request, units_before};
 use super::offer::{Offered, let_go, names, record};
 use crate::activate::guard::{ActEnd, Status};
 use crate::activate::hold::WayBack;
@@ -18,7 +20,7 @@ use crate::plan::verdict::{Verdict, verdict};
 use crate::preflight::facts::Switching;
 use crate::preflight::read;
 use crate::rollback;
-use crate::verify::{self, Baseline, Expectation, Scripts, Session};
+use crate::verify::{self, Baseline, Expectation, Knock, Scripts, Session};
 use crate::world::ssh::Link;
 
 /// Exit code of a switch-to-configuration that found another one at work and did nothing.
@@ -37,20 +39,26 @@ pub async fn activate(
     journey: &Journey<'_>,
     known: &Known,
     way_back: WayBack,
-    session: Option<Session>,
-) -> Result<Activated, Halt> {
+    offered: &mut Offered,
+) -> Result<(Activated, Option<Knock>), Halt> {
     if journey.run.stop.asked() {
         return Err(let_go(journey, way_back, interrupted(Phase::Activate)).await);
     }
     record(journey, &way_back, journal::Step::Go);
     let open = journey.run.emitter.phase(&journey.host.name, Phase::Activate);
     let going = Going::begin(way_back, &journey.step.policy);
+    let session = offered.session.take();
+    let (ended, heard) = oneshot::channel();
     let follow = async {
-        let first = over(journey, session, &going).await;
+        let first = over(journey, session, &going, ended).await;
         going.follow(&journey.step.policy, first).await
     };
-    let followed = tokio::select! {
-        followed = follow => followed,
+    let knock = async {
+        heard.await.ok()?;
+        knock(journey, known, going.way_back(), offered).await
+    };
+    let (followed, knock) = tokio::select! {
+        ended = async { tokio::join!(follow, knock) } => ended,
         () = journey.run.stop.once() => {
             open.failed("interrupted");
             let why = stopped(Phase::Activate);
@@ -67,7 +75,7 @@ pub async fn activate(
     match fault(activated.end()) {
         None => {
             open.ok(note(activated.end()));
-            Ok(activated)
+            Ok((activated, knock))
         }
         Some(fault) => {
             open.failed(fault.clone());
@@ -97,13 +105,26 @@ async fn switching(journey: &Journey<'_>, known: &Known) -> Option<String> {
 }
 
 /// Says go over the session that is open already; an answer that breaks off counts as none, and
-/// the request is made again over a connection of its own.
-async fn over(journey: &Journey<'_>, session: Option<Session>, going: &Going) -> First {
+/// the request is made again over a connection of its own. `ended` is told when the activation is
+/// over, went well, and no soak is to come.
+async fn over(
+    journey: &Journey<'_>,
+    session: Option<Session>,
+    going: &Going,
+    ended: oneshot::Sender<()>,
+) -> First {
+    let mut ended = Some(ended).filter(|_| journey.step.policy.soak_s == 0);
     let Some(mut session) = session else { return First::NotAsked };
     let began = journey.run.world.clock.elapsed();
     let (mut status, mut complete) = (Status::default(), false);
     let way_back = going.way_back();
-    let mut heard = |line: &str| complete |= way_back.hand.hear(line, &mut status);
+    let mut heard = |line: &str| {
+        complete |= way_back.hand.hear(line, &mut status);
+        if status.act == Some(ActEnd::Exited(0)) {
+            // whoever listened may be gone
+            ended.take().map(|ended| ended.send(()));
+        }
+    };
     let asked = session.guard_heard(&["go", way_back.new.as_str()], &mut heard).await;
     if asked.is_ok() && complete && status.is_about(&way_back.hand.tx) {
         return First::Told(Box::new(status));
@@ -203,10 +224,11 @@ pub async fn verify(
     known: &Known,
     activated: Activated,
     offered: &Offered,
+    knock: Option<Knock>,
 ) -> Result<Verified, Halt> {
     let open = journey.run.emitter.phase(&journey.host.name, Phase::Verify);
     let looked = tokio::select! {
-        looked = look(journey, known, &activated, offered) => looked,
+        looked = look(journey, known, &activated, offered, knock) => looked,
         () = journey.run.stop.once() => {
             open.failed("interrupted");
             let why = stopped(Phase::Verify);

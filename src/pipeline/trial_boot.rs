@@ -309,7 +309,7 @@ async fn stage(
     let hand = Hand::new(&run.world, &run.emitter, &journey.host.name, &known.target, tx);
     let early = &answered.facts.early;
     let on_failure = journey.host.when_stranded(answered.facts.graphical);
-    let held = hold(hand, Link::Shared, early, &way_back.new, policy, on_failure).await;
+    let held = hold(hand, (Link::Shared, None), early, &way_back.new, policy, on_failure).await;
     let held = held.map_err(|error| not_held(journey, &known.target.address, error))?;
     match commit::stage(&held.hand, policy, &way_back.new).await {
         Committed::Proven(status) => Ok(status),

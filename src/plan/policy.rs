@@ -16,6 +16,9 @@ pub struct Policy {
     pub ask: bool,
     /// Pointers that disagree are no reason to refuse.
     pub accept_drift: bool,
+    /// Nothing is changed on the host, whatever is found: somebody may be at work there.
+    #[serde(default)]
+    pub reads_only: bool,
     /// A system that needs a reboot is started once before it becomes the boot default.
     #[serde(default)]
     pub trial_boot: bool,
@@ -41,6 +44,7 @@ pub fn of(request: &Request, host: &Host, mode: Mode) -> Policy {
         verify_unchanged: request.verify_unchanged,
         ask: request.ask && !request.yes,
         accept_drift: request.accept_drift,
+        reads_only: request.goal == Goal::DryRun,
         trial_boot: request.trial_boot,
         stage_on_inhibitor: host.on_inhibitor == OnInhibitor::Stage,
         external: request.external && request.goal == Goal::Deploy,

@@ -395,7 +395,10 @@ fn findings(facts: &Facts, host: &HostName, new: &NewClosure) -> Vec<Finding> {
     if let Some(place) = facts.boot.mount.as_deref().filter(|p| esp && mount(p) == mount("/")) {
         found.push(warn("esp-not-mounted", place, "lies on the root file system"));
     }
-    if let Some(name) = new.toplevel.as_ref().and_then(|t| t.name().strip_prefix("nixos-system-")) {
+    // what is a generation of this host already need not bear its name of today
+    let fresh = |top: &&StorePath| !facts.generations.iter().any(|k| k.toplevel == **top);
+    let top = new.toplevel.as_ref().filter(fresh);
+    if let Some(name) = top.and_then(|t| t.name().strip_prefix("nixos-system-")) {
         let known = [host.as_str(), &facts.early.hostname];
         if !known.iter().any(|k| name.strip_prefix(*k).is_some_and(|r| r.starts_with('-'))) {
             let message = format!("the closure is named {name}, which is no name of this host");

@@ -18,6 +18,7 @@ pub(crate) fn policy() -> Policy {
         ask: false,
         accept_drift: false,
         external: false,
+        reads_only: false,
         trial_boot: false,
         stage_on_inhibitor: false,
         activate_timeout_s: 300,
@@ -32,12 +33,12 @@ pub(crate) fn other(name: &str) -> StorePath {
 }
 
 fn refuse(facts: &Facts) -> &'static str {
-    admit_facts(facts, &policy()).expect_err("refused").code()
+    admit_facts(facts, &policy(), None).expect_err("refused").code()
 }
 
 fn busy(decision: &str) -> Facts {
     let tx = Transaction {
-        name: "t1".to_owned(),
+        name: "abc123456789".to_owned(),
         current: true,
         owner: "olaf@desk".to_owned(),
         phase: "observe".to_owned(),
@@ -53,7 +54,7 @@ fn a_healthy_host_is_admitted_without_a_word() {
     let facts = recorded();
     let pin = Pin { machine_id: facts.early.machine_id.clone() };
     admit_early(&facts.early, Some(&pin), Path::new("x")).expect("admitted");
-    assert_eq!(admit_facts(&facts, &policy()).expect("admitted"), []);
+    assert_eq!(admit_facts(&facts, &policy(), None).expect("admitted"), []);
 }
 
 #[test]
@@ -81,8 +82,15 @@ fn a_held_host_names_its_holder() {
     let mut facts = busy("");
     let alive = Unit { active: "active".to_owned(), ..Unit::default() };
     facts.units.insert("nixdeploy-guard.service".to_owned(), alive);
-    let refused = admit_facts(&facts, &policy()).expect_err("locked");
-    assert_eq!(refused.sentence(), "locked by olaf@desk for 42 s, phase observe");
+    let refused = admit_facts(&facts, &policy(), None).expect_err("locked");
+    let run = facts.transactions[0].run();
+    let told = format!("locked by olaf@desk for 42 s, run {run}, phase observe");
+    assert_eq!(refused.sentence(), told);
+    // Whoever changes nothing is told, and not refused.
+    let looking = Policy { reads_only: true, ..policy() };
+    let found = admit_facts(&facts, &looking, None).expect("a look");
+    assert_eq!((found.len(), found[0].code.as_str()), (1, "locked"));
+    assert!(found[0].message.contains("olaf@desk"), "{}", found[0].message);
     // The unit is there before its files are.
     facts.transactions.clear();
     assert_eq!(refuse(&facts), "locked");
@@ -90,7 +98,7 @@ fn a_held_host_names_its_holder() {
 
 #[test]
 fn an_undecided_leftover_warns_and_a_decided_one_refuses() {
-    let found = admit_facts(&busy(""), &policy()).expect("admitted");
+    let found = admit_facts(&busy(""), &policy(), None).expect("admitted");
     assert_eq!(found[0].code, "interrupted");
     assert_eq!(refuse(&busy("revert")), "leftover");
 }
@@ -110,10 +118,10 @@ fn drift_is_refused_until_accepted() {
     for change in drifts {
         let mut facts = recorded();
         change(&mut facts.early.pointers);
-        let refused = admit_facts(&facts, &policy()).expect_err("drift");
+        let refused = admit_facts(&facts, &policy(), None).expect_err("drift");
         assert_eq!((refused.code(), refused.causes().len()), ("drift", 3));
         let accepting = Policy { accept_drift: true, ..policy() };
-        assert_eq!(admit_facts(&facts, &accepting).expect("accepted")[0].code, "drift");
+        assert_eq!(admit_facts(&facts, &accepting, None).expect("accepted")[0].code, "drift");
     }
 }
 
@@ -121,18 +129,18 @@ fn drift_is_refused_until_accepted() {
 fn a_first_deploy_and_a_specialisation_are_no_drift() {
     let mut facts = recorded();
     facts.early.pointers.profile = None;
-    assert!(admit_facts(&facts, &policy()).is_ok());
+    assert!(admit_facts(&facts, &policy(), None).is_ok());
     let mut facts = recorded();
     facts.early.pointers.running = Some(other("nixos-system-p620-special"));
     facts.specialisation = Some("gaming".to_owned());
-    assert!(admit_facts(&facts, &policy()).is_ok());
+    assert!(admit_facts(&facts, &policy(), None).is_ok());
 }
 
 #[test]
 fn an_unknown_boot_default_is_never_called_fine() {
     let mut facts = recorded();
     facts.early.pointers.boot_default = None;
-    let found = admit_facts(&facts, &policy()).expect("admitted");
+    let found = admit_facts(&facts, &policy(), None).expect("admitted");
     assert_eq!(found[0].code, "boot-default-unverified");
     let running = facts.early.pointers.running.clone().expect("running");
     assert!(!facts.early.pointers.all_are(&running));
@@ -151,7 +159,8 @@ fn a_host_that_cannot_run_a_transaction_is_refused() {
 fn what_an_interruption_left_is_told() {
     let lists = vec!["start-list".to_owned()];
     let roots = vec![("t9-new".to_owned(), "/nix/store/x".to_owned())];
-    let found = admit_facts(&Facts { lists, roots, ..recorded() }, &policy()).expect("admitted");
+    let found =
+        admit_facts(&Facts { lists, roots, ..recorded() }, &policy(), None).expect("admitted");
     let codes: Vec<&str> = found.iter().map(|f| f.code.as_str()).collect();
     assert_eq!(codes, ["stale-lists", "orphan-roots"]);
 }

@@ -278,6 +278,7 @@ fn transaction(facts: &mut Facts, key: &str, value: &str) -> Taken {
             tx.outcome = harmless::line(outcome);
         }
         "since" => tx.since_s = number(value)?,
+        "ended" => tx.ended_s = Some(number(value)?),
         _ => return Ok(false),
     }
     Ok(true)

@@ -91,12 +91,14 @@ fn a_transaction_is_read_line_by_line() {
         "tx_since=1795300266",
         "tx=t0",
         "tx_outcome=outcome=reverted",
+        "tx_ended=1795300290",
     ];
     let (facts, oddities) = parse(&lines);
     assert_eq!(oddities, []);
     let held = facts.unfinished().expect("one is unfinished");
     assert_eq!((held.owner.as_str(), held.deadline_s), ("olaf@desk", Some(1930)));
     assert_eq!(facts.transactions[1].outcome, "reverted");
+    assert_eq!(facts.transactions[1].ended_s, Some(1_795_300_290));
 }
 
 proptest! {

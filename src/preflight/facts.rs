@@ -243,6 +243,20 @@ pub struct Transaction {
     pub outcome: String,
     /// When it began, seconds since the epoch by the host's clock.
     pub since_s: u64,
+    /// When it had its last word, by the same clock.
+    pub ended_s: Option<u64>,
+}
+
+impl Transaction {
+    /// The run it belongs to.
+    pub fn run(&self) -> &str {
+        run_of(&self.name)
+    }
+}
+
+/// A run's name is the beginning of its transactions' names (`pipeline::offer::transaction`).
+pub fn run_of(transaction: &str) -> &str {
+    transaction.get(..transaction.len().saturating_sub(6)).unwrap_or(transaction)
 }
 
 /// Who holds switch-to-configuration's lock.
@@ -287,11 +301,6 @@ impl Login {
                 None => t == "*" || *t == self.user,
             })
     }
-}
-
-/// The run's name is the beginning of its transactions' names (`pipeline::offer::transaction`).
-pub fn run_of(tx: &str) -> &str {
-    tx.get(..tx.len().saturating_sub(6)).unwrap_or(tx)
 }
 
 impl Facts {

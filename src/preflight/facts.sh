@@ -224,6 +224,7 @@ transactions() {
       say "tx_$name" "$word"
     done
     say tx_decision "$(readlink "$dir/decision" 2> /dev/null)"
+    if [ -e "$dir/outcome" ]; then say tx_ended "$(stat -c %Y "$dir/outcome")"; fi
     say tx_since "$(stat -c %Y "$dir/owner" 2> /dev/null || stat -c %Y "$dir" 2> /dev/null)"
   done
 }

@@ -18,6 +18,7 @@ pub mod toplevel;
 use std::path::Path;
 
 use crate::event::{Finding, Pointers, Severity};
+use crate::fleet::StorePath;
 use crate::plan::policy::Policy;
 
 pub use facts::{Early, Facts};
@@ -55,20 +56,49 @@ pub fn admit_early(early: &Early, pin: Option<&Pin>, record: &Path) -> Result<()
 ///
 /// # Errors
 /// When the host is locked, switching, left undecided, drifted, or not fit for a transaction.
-pub fn admit_facts(facts: &Facts, policy: &Policy) -> Result<Vec<Finding>, Refused> {
-    held(facts)?;
-    fit(facts)?;
-    let drift = drifted(facts);
-    if drift && !policy.accept_drift {
-        let pointers = Box::new(facts.early.pointers.clone());
-        return Err(Refused::Drift { pointers, staged: staged(facts) });
-    }
+/// Where nothing is to be changed, somebody who is at work is only a warning; a closure that is
+/// staged already may be switched to.
+pub fn admit_facts(
+    facts: &Facts,
+    policy: &Policy,
+    wanted: Option<&StorePath>,
+) -> Result<Vec<Finding>, Refused> {
     let mut found = odd(facts);
-    if drift {
+    let at_work = match held(facts) {
+        Err(refused @ (Refused::Locked { .. } | Refused::SwitchRunning { .. }))
+            if policy.reads_only =>
+        {
+            let message = format!("{}; this is told against what runs now", refused.sentence());
+            // what somebody is doing is not what somebody left
+            found.retain(|f| f.code != "interrupted");
+            found.push(warn(refused.code(), "host", &message, None));
+            true
+        }
+        other => other.map(|()| false)?,
+    };
+    fit(facts)?;
+    if !drifted(facts) {
+        return Ok(found);
+    }
+    let pointers = &facts.early.pointers;
+    if wanted.is_some_and(|wanted| staged_is(facts, wanted)) {
+        let which = pointers.generation.map_or("it".to_owned(), |g| format!("generation {g}"));
+        let message =
+            format!("{which} is this very closure, staged for the next boot: now it is to run");
+        found.push(warn("staged", "boot default", &message, None));
+    } else if policy.accept_drift || at_work {
         let message = "running system, profile and boot default are not the same";
         found.push(warn("drift", "pointers", message, None));
+    } else {
+        let pointers = Box::new(pointers.clone());
+        return Err(Refused::Drift { pointers, staged: staged(facts) });
     }
     Ok(found)
+}
+
+/// Whether what waits for the next boot is this closure.
+pub fn staged_is(facts: &Facts, wanted: &StorePath) -> bool {
+    facts.early.pointers.profile.as_ref() == Some(wanted) && staged(facts)
 }
 
 /// Nobody else may be at work, and nobody may have left off after deciding.
@@ -77,6 +107,7 @@ fn held(facts: &Facts) -> Result<(), Refused> {
         if facts.guarded() {
             return Err(Refused::Locked {
                 owner: tx.owner.clone(),
+                run: tx.run().to_owned(),
                 age_s: facts.now_s.saturating_sub(tx.since_s),
                 phase: tx.phase.clone(),
             });
@@ -90,7 +121,7 @@ fn held(facts: &Facts) -> Result<(), Refused> {
         }
     } else if facts.guarded() && !facts.transactions.iter().any(|t| t.current) {
         let (owner, phase) = ("somebody".to_owned(), "starting".to_owned());
-        return Err(Refused::Locked { owner, age_s: 0, phase });
+        return Err(Refused::Locked { owner, run: String::new(), age_s: 0, phase });
     }
     match &facts.switching {
         Some(s) => Err(Refused::SwitchRunning { pid: s.pid, command: s.command.clone() }),

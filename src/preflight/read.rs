@@ -19,7 +19,14 @@ pub const SCRIPT: &str = concat!(include_str!("../commit/bootloader.sh"), includ
 /// The end of the first part in the script.
 const FIRST_PART: &str = "\nearly \"$@\"\n";
 /// What follows when the first part is all that is wanted.
-const NO_REST: &str = "say login \"${SUDO_USER:-${USER:-}}\"\nsay end 0\n";
+const NO_REST: &str = r#"say login "${SUDO_USER:-${USER:-}}"
+if [ "$guard" = busy ]; then
+say tx "$(readlink "$root/run/nixdeploy/current")"
+say tx_current 1
+for name in owner phase; do word "$root/run/nixdeploy/current/$name"; say "tx_$name" "$word"; done
+fi
+say end 0
+"#;
 /// Wait before the second round; doubled before the third.
 const BACK_OFF: Duration = Duration::from_secs(1);
 /// A host that needs longer has a sick disk or bus.
@@ -55,6 +62,9 @@ impl Effort {
     /// After a deploy, for its pointers: a host that is only slow must not pass for lost.
     pub const POINTERS: Self =
         Self { rounds: 2, whole: false, connect_s: None, silence: Some(Duration::from_secs(20)) };
+
+    /// After a way back: how the host is now, beside its pointers.
+    pub const AFTERWARDS: Self = Self { whole: true, ..Self::POINTERS };
 
     /// What is sent.
     fn script(self) -> String {
@@ -95,6 +105,15 @@ pub struct Answered {
     pub attempts: Vec<String>,
 }
 
+/// What a host says first, and where: enough to tell that there is nothing to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct First {
+    /// The first part of its facts.
+    pub early: Early,
+    /// Where it answers, and whether through sudo.
+    pub target: Target,
+}
+
 /// A host at each of its addresses, in order.
 pub fn targets(host: &Host, world: &World) -> Vec<Target> {
     host.addresses.iter().map(|a| Target::at(host, a.clone(), &world.environment)).collect()
@@ -115,7 +134,7 @@ pub async fn read(
     world: &World,
     targets: &[Target],
     link: Link,
-    early: oneshot::Sender<Early>,
+    early: oneshot::Sender<First>,
 ) -> Result<Answered, Refused> {
     rounds(world, targets, link, Effort::DEPLOY, &mut Some(early)).await
 }
@@ -129,7 +148,7 @@ pub async fn look(
     targets: &[Target],
     link: Link,
     effort: Effort,
-    early: oneshot::Sender<Early>,
+    early: oneshot::Sender<First>,
 ) -> Result<Answered, Refused> {
     rounds(world, targets, link, effort, &mut Some(early)).await
 }
@@ -139,7 +158,7 @@ async fn rounds(
     targets: &[Target],
     link: Link,
     effort: Effort,
-    early: &mut Option<oneshot::Sender<Early>>,
+    early: &mut Option<oneshot::Sender<First>>,
 ) -> Result<Answered, Refused> {
     let mut attempts = Vec::new();
     for round in 0..effort.rounds {
@@ -180,7 +199,7 @@ impl Ask<'_> {
     /// more with the password where sudo wants one.
     async fn as_root(
         self,
-        early: &mut Option<oneshot::Sender<Early>>,
+        early: &mut Option<oneshot::Sender<First>>,
     ) -> Result<Answered, Trouble> {
         let mut target = self.target.clone();
         let mut answer = Ask { target: &target, ..self }.once(early).await;
@@ -213,7 +232,7 @@ impl Ask<'_> {
         }
     }
 
-    async fn once(self, early: &mut Option<oneshot::Sender<Early>>) -> Result<Answered, Trouble> {
+    async fn once(self, early: &mut Option<oneshot::Sender<First>>) -> Result<Answered, Trouble> {
         let Self { world, target, link, effort } = self;
         let started = world.clock.elapsed();
         let invocation = effort.invocation(target, link);
@@ -257,7 +276,7 @@ fn unelevated(answer: &Result<Answered, Trouble>) -> Option<String> {
 fn hand_over(
     out: &[String],
     target: &Target,
-    early: &mut Option<oneshot::Sender<Early>>,
+    early: &mut Option<oneshot::Sender<First>>,
 ) -> Result<(), Trouble> {
     let (part, _) = answer::parse_early(out);
     if part.uid != Some(0) {
@@ -266,7 +285,7 @@ fn hand_over(
     }
     if let Some(sender) = early.take() {
         // Nobody may be waiting for it any more; that is no fault of the host.
-        let _ = sender.send(part);
+        let _ = sender.send(First { early: part, target: target.clone() });
     }
     Ok(())
 }

@@ -57,7 +57,7 @@ async fn try_reading(targets: &[Target], answers: Vec<(String, &'static str, i32
     let (sender, mut receiver) = oneshot::channel();
     let answer = read(&world, targets, Link::Fresh, sender).await;
     let calls = played.calls.lock().expect("calls").clone();
-    (answer, receiver.try_recv().ok(), calls)
+    (answer, receiver.try_recv().ok().map(|first| first.early), calls)
 }
 
 fn full() -> (String, &'static str, i32) {
@@ -147,7 +147,9 @@ fn the_script_that_is_sent_is_lean_and_whole() {
 #[test]
 fn who_only_pings_sends_the_first_part_alone() {
     let sent = Effort::PING.script();
-    assert!(sent.ends_with("\nearly \"$@\"\nsay login \"${SUDO_USER:-${USER:-}}\"\nsay end 0\n"));
+    assert!(sent.ends_with(&("\nearly \"$@\"\n".to_owned() + NO_REST)));
+    let rest: Vec<&str> = NO_REST.lines().collect();
+    assert_eq!((rest[0], rest[6]), ("say login \"${SUDO_USER:-${USER:-}}\"", "say end 0"));
     assert!(!sent.contains("\nrest"));
     assert_eq!(Effort::GLANCE.script(), lean(SCRIPT));
     let shown = Effort::PING.invocation(&target("p620"), Link::Fresh).to_string();

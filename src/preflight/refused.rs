@@ -71,6 +71,8 @@ pub enum Refused {
     Locked {
         /// Whose.
         owner: String,
+        /// Its run; empty: not known yet.
+        run: String,
         /// Seconds since it began.
         age_s: u64,
         /// How far it is.
@@ -183,8 +185,9 @@ impl Refused {
             Self::WrongHost { .. } => "another machine answers under this name".to_owned(),
             Self::NotNixOs { what } => format!("no NixOS system to deploy to: {what}"),
             Self::Unfit { what } => format!("not fit for a deploy now: {what}"),
-            Self::Locked { owner, age_s, phase } => {
-                format!("locked by {owner} for {}, phase {phase}", span(*age_s))
+            Self::Locked { owner, run, age_s, phase } => {
+                let run = if run.is_empty() { String::new() } else { format!(", run {run}") };
+                format!("locked by {owner} for {}{run}, phase {phase}", span(*age_s))
             }
             Self::SwitchRunning { pid, .. } => {
                 format!("switch-to-configuration is running already, process {pid}")
@@ -193,8 +196,11 @@ impl Refused {
             Self::Leftover { transaction, decision, .. } => {
                 format!("transaction {transaction} decided to {decision} and never finished")
             }
-            Self::Drift { staged: true, .. } => {
-                "another generation is staged for the next boot and does not run yet".to_owned()
+            Self::Drift { staged: true, pointers } => {
+                let which = pointers.generation.map_or("a generation".to_owned(), |g| {
+                    format!("generation {g}, another closure,")
+                });
+                format!("{which} is staged for the next boot and does not run yet")
             }
             Self::Drift { staged: false, .. } => {
                 "running system, profile and boot default are not the same".to_owned()
@@ -250,7 +256,7 @@ impl Refused {
             Self::HostKey { .. } => &["nixdeploy trust HOST"],
             Self::Denied { .. } => &["ssh-copy-id HOST", "ssh-add -l"],
             Self::NoElevation { user, said } => return elevation(host, user, said),
-            Self::NoSsh { .. } => &["install openssh and open a new shell", "ssh -V"],
+            Self::NoSsh { .. } => &["# install openssh and open a new shell", "ssh -V"],
             Self::Unreadable { .. } => &["ssh HOST sudo /bin/sh -c 'readlink /run/current-system'"],
             Self::WrongHost { record, .. } => {
                 return vec![
@@ -260,7 +266,7 @@ impl Refused {
             }
             Self::NotNixOs { .. } => &["ssh HOST readlink /run/current-system"],
             Self::Unfit { .. } => &["nixdeploy status HOST"],
-            Self::Locked { .. } => &["nixdeploy status HOST", "nixdeploy abort  # if it is yours"],
+            Self::Locked { run, owner, .. } => return locked(host, run, owner),
             Self::SwitchRunning { .. } => &["nixdeploy status HOST", "nixdeploy quick-deploy HOST"],
             Self::NoWayBack { .. } => &["nixdeploy quick-deploy HOST --yes"],
             Self::Leftover { .. } => {
@@ -279,9 +285,10 @@ impl Refused {
                 "ssh HOST nix-env -p /nix/var/nix/profiles/system --list-generations",
             ],
             Self::EspTooSmall { room } => return esp(host, room),
-            Self::WindowTooSmall { .. } => {
-                &["nixdeploy rollback HOST", "raise boot.loader.*.configurationLimit to 3 or more"]
-            }
+            Self::WindowTooSmall { .. } => &[
+                "nixdeploy rollback HOST",
+                "# raise boot.loader.*.configurationLimit to 3 or more",
+            ],
             Self::Inhibited { .. } => &["nixdeploy deploy HOST --boot"],
             Self::NoTrial { .. } => &["nixdeploy deploy HOST  # without --trial-boot"],
             Self::CheckFailed { .. } => &["nixdeploy logs HOST"],
@@ -341,18 +348,26 @@ fn filled<const N: usize>(texts: [&String; N]) -> Vec<String> {
     texts.into_iter().filter(|t| !t.is_empty()).cloned().collect()
 }
 
+fn locked(host: &HostName, run: &str, owner: &str) -> Vec<String> {
+    let mut hints = vec![format!("nixdeploy status {host}  # when it is over: the same again")];
+    if !run.is_empty() {
+        hints.push(format!("nixdeploy resume {run}  # as {owner}, if that run was cut off"));
+    }
+    hints
+}
+
 /// A rule that lets a user run a shell as root is root: it says so instead of pretending less.
 fn elevation(host: &HostName, user: &str, said: &str) -> Vec<String> {
     let shown = if user.is_empty() { "USER" } else { user };
     let mut hints = Vec::new();
     if said.contains("password") {
         hints.push(format!("nixdeploy quick-deploy {host}  # on a terminal: it asks once"));
-        hints.push("nixdeploy --sudo-password-file FILE ...  # or /dev/stdin".to_owned());
+        hints.push("# or give it: --sudo-password-file FILE (or /dev/stdin)".to_owned());
     }
     hints.extend([
-        format!("{shown} ALL=(root) NOPASSWD: ALL  # in sudoers; this makes {shown} root"),
-        "security.sudo.wheelNeedsPassword = false;  # in the host's configuration".to_owned(),
-        "sudo = \"always\" or user = \"root\"  # in hosts.toml".to_owned(),
+        format!("# in sudoers (this makes {shown} root): {shown} ALL=(root) NOPASSWD: ALL"),
+        "# in the host's configuration: security.sudo.wheelNeedsPassword = false;".to_owned(),
+        "# in hosts.toml: sudo = \"always\" or user = \"root\"".to_owned(),
     ]);
     hints
 }
@@ -365,7 +380,7 @@ fn esp(host: &HostName, room: &Room) -> Vec<String> {
             format!("ssh {host} sudo rm {}  # no entry names them", quoted.join(" "))
         }
     };
-    let lower = "lower boot.loader.*.configurationLimit, and deploy with --boot once";
+    let lower = "# lower boot.loader.*.configurationLimit, and deploy with --boot once";
     vec![first, lower.to_owned()]
 }
 

@@ -1,7 +1,7 @@
 //! What the new system says of itself on the host, after the copy and before `go`: its own check
 //! and the units it would touch. Changes nothing there.
 
-use crate::event::{UnitChanges, harmless};
+use crate::event::{UnitChanges, Wish, harmless};
 use crate::fleet::StorePath;
 use crate::world::ssh::{Link, Target};
 use crate::world::{Output, World};
@@ -21,6 +21,8 @@ const MOST: usize = 4096;
 pub struct Rehearsal {
     /// Units that would be touched; `None`: it would not say.
     pub units: Option<UnitChanges>,
+    /// What is wanted anew: switch-to-configuration does not name it beforehand.
+    pub wishes: Vec<Wish>,
     /// Worth a line in the report.
     pub notes: Vec<String>,
     /// Units that are to change and declare that there is no way back from what they do
@@ -78,6 +80,7 @@ pub fn judge(output: &Output, staged: bool) -> Result<Rehearsal, Refused> {
     }
     let declared = said(output, "irreversible");
     rehearsal.irreversible = declared.into_iter().take(MOST).map(harmless::line).collect();
+    rehearsal.wishes = said(output, "wish").into_iter().take(MOST).filter_map(wish).collect();
     match status(output, "dry-activate") {
         Some(0) => rehearsal.units = Some(units(&said(output, "dry-activate"))),
         Some(code) => rehearsal.notes.push(format!("dry-activate ended with exit {code}")),
@@ -100,6 +103,12 @@ fn status(output: &Output, action: &str) -> Option<i32> {
 
 fn said<'a>(output: &'a Output, action: &str) -> Vec<&'a str> {
     output.out.iter().filter_map(|l| l.strip_prefix(action)?.strip_prefix('=')).collect()
+}
+
+/// `TARGET UNIT`.
+fn wish(line: &str) -> Option<Wish> {
+    let (by, unit) = line.split_once(' ')?;
+    Some(Wish { by: harmless::line(by), unit: harmless::line(unit) })
 }
 
 /// The last lines that say something, harmless.
@@ -176,8 +185,13 @@ mod tests {
 
     #[test]
     fn units_without_a_way_back_are_named() {
-        let said = output("check_rc=0\nirreversible=db.service: its schema is migrated\nend=0");
+        let said = output(
+            "check_rc=0\nirreversible=db.service: its schema is migrated\n\
+             wish=multi-user.target web.service\nwish=x\nend=0",
+        );
         let rehearsal = judge(&said, false).expect("admitted");
+        let wish = Wish { by: "multi-user.target".to_owned(), unit: "web.service".to_owned() };
+        assert_eq!(rehearsal.wishes, [wish]);
         assert_eq!(rehearsal.irreversible, ["db.service: its schema is migrated"]);
     }
 

@@ -19,11 +19,27 @@ checks_always() { grep -qa PRE_SWITCH_CHECK "$new/bin/switch-to-configuration"; 
 # no_way_back: units that are new or another than now, and declare that what they do cannot be
 # taken back, each with its words.
 no_way_back() {
-  for file in "$new"/etc/systemd/system/*.service; do
-    grep -q '^X-NixdeployIrreversible=' "$file" 2> /dev/null || continue
+  grep -ls '^X-NixdeployIrreversible=' "$new"/etc/systemd/system/*.service | while IFS= read -r file; do
     if cmp -s "$file" "$running/etc/systemd/system/${file##*/}"; then continue; fi
     awk -v unit="${file##*/}" '/^X-NixdeployIrreversible=/ { why = substr($0, index($0, "=") + 1) }
       END { print "irreversible=" unit ": " why }' "$file"
+  done
+}
+
+# listed: the paths of its closure, for the guard to look through before it goes; where this lies
+# beside one.
+listed() {
+  case $0 in /run/nixdeploy/*/rehearse) ;; *) return 0 ;; esac
+  timeout 120 nix-store -qR "$new" > "${0%/*}/.closure.$$" && mv -f "${0%/*}/.closure.$$" "${0%/*}/closure"
+}
+
+# wishes: who wants which unit in the new system, and did not in the one that runs. They are
+# started with the targets that want them, and dry-activate does not name them.
+wishes() {
+  for link in "$new"/etc/systemd/system/*.wants/* "$new"/etc/systemd/system/*.requires/*; do
+    unit=${link##*/} folder=${link%/*} folder=${folder##*/}
+    [ -L "$link" ] || continue
+    [ -L "$running/etc/systemd/system/$folder/$unit" ] || echo "wish=${folder%.*} $unit"
   done
 }
 
@@ -40,6 +56,7 @@ main() {
     *) echo 'refused=no toplevel'; return 0 ;;
   esac
   echo nixdeploy-rehearsal=1
+  listed > /dev/null 2>&1 < /dev/null &
   if [ ! -x "$new/bin/switch-to-configuration" ]; then
     echo refused=no switch-to-configuration
   elif checks_always; then
@@ -48,6 +65,8 @@ main() {
     try dry-activate
   fi
   no_way_back
+  wishes
+  wait
   echo end=0
 }
 

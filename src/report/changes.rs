@@ -4,7 +4,7 @@
 use super::look::{Ink, Look, growth};
 use super::{recap, words};
 use crate::event::state::{HostState, RunState};
-use crate::event::{Changes, FileChange, PackageChange, UnitFileChange};
+use crate::event::{BackTo, Changes, FileChange, PackageChange, UnitFileChange};
 use crate::fleet::HostName;
 use crate::plan::Goal;
 
@@ -33,7 +33,8 @@ pub fn differences(state: &RunState, look: &Look) -> String {
 }
 
 fn of_host(host: &HostState, changes: &Changes, look: &Look) -> Vec<String> {
-    let generation = words::generations(host).now.map(|g| format!(" (generation {g})"));
+    let runs = host.pointers.as_ref().filter(|p| p.running == p.profile);
+    let generation = runs.and_then(|p| p.generation).map(|g| format!(" (generation {g})"));
     let title = format!("{}, against what runs there{}", host.name, generation.unwrap_or_default());
     let mut lines = vec![look.ink(Ink::Bold, &look.fit(&title, look.width))];
     lines.push("packages".to_owned());
@@ -54,8 +55,29 @@ fn of_host(host: &HostState, changes: &Changes, look: &Look) -> Vec<String> {
             lines.extend(look.wrap("  ", "  ", said).iter().map(|l| look.ink(Ink::Dim, l)));
         }
     }
+    lines.extend(staged(changes));
+    lines.extend(begun(changes, look));
     lines.extend(reboot(changes, look, ""));
     lines
+}
+
+/// What is new and wanted by a target that is active: that much is certain without the host's word.
+fn begun(changes: &Changes, look: &Look) -> Vec<String> {
+    let names: Vec<&str> = changes.units.start.iter().map(|u| words::unit(u)).collect();
+    match names.as_slice() {
+        [] => Vec::new(),
+        names => look.wrap("  start    ", "           ", &names.join(" ")),
+    }
+}
+
+fn staged(changes: &Changes) -> Option<String> {
+    let generation = changes.staged?;
+    Some(format!("  generation {generation} already, staged for the next boot: now it is to run"))
+}
+
+/// `back to generation 2 of 2026-11-21 23:59: nixos-system-p620-25.11`.
+pub fn back_to(to: &BackTo, look: &Look) -> String {
+    format!("back to generation {} of {}: {}", to.generation, look.date(to.made_ms), to.name)
 }
 
 /// `~ firefox 120.0 -> 121.0`.
@@ -141,6 +163,9 @@ pub fn offers(offers: &[(&HostName, &Changes)], look: &Look) -> String {
 /// Packages, size, units by what becomes of them.
 fn offer(changes: &Changes, look: &Look) -> String {
     let mut lines = Vec::new();
+    let to = changes.back_to.iter().flat_map(|to| look.wrap("  ", "    ", &back_to(to, look)));
+    lines.extend(to);
+    lines.extend(staged(changes));
     let all = changes.packages.as_deref().unwrap_or_default();
     lines.extend(all.iter().take(ASKED).map(|p| package(p, look)));
     if all.len() > ASKED {
@@ -163,9 +188,7 @@ fn offer(changes: &Changes, look: &Look) -> String {
         }
     }
     if changes.units.kinds().iter().all(|(_, units)| units.is_empty()) {
-        // dry-activate does not name what is new and will be started by a target that wants it
-        let said = "  nothing that runs is touched; units that are new may be started";
-        lines.push(said.to_owned());
+        lines.push("  nothing that runs is touched, and nothing new is started".to_owned());
     }
     lines.extend(reboot(changes, look, "  "));
     lines.join("\n") + "\n"

@@ -30,7 +30,7 @@ pub enum Format {
 }
 
 /// What the flags say.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Setting {
     /// `--format`, `--json`.
     pub format: Format,
@@ -42,6 +42,10 @@ pub struct Setting {
     pub silent: bool,
     /// How often `-v` was given.
     pub verbose: u8,
+    /// The document of this run is not printed.
+    pub withheld: bool,
+    /// The document of the run that this one goes on from, for its own.
+    pub resumed: Option<String>,
 }
 
 /// Makes the doors obey `--color` and gives the look of results on standard output.
@@ -80,7 +84,8 @@ pub fn watchers(setting: &Setting, environment: &Environment) -> Vec<Box<dyn Sin
         Format::Human if setting.silent => sinks.push(Box::new(AtEnd { look, text: failures })),
         Format::Human => sinks.push(Box::new(AtEnd { look, text: changes::result })),
         Format::Markdown => sinks.push(Box::new(AtEnd { look, text: summary::markdown })),
-        Format::Json => sinks.push(Box::new(json::Json)),
+        Format::Json if setting.withheld => {}
+        Format::Json => sinks.push(Box::new(json::Json { resumed: setting.resumed.clone() })),
         Format::Jsonl => sinks.push(Box::new(json::Lines)),
         Format::Github => {
             let look = Look { colour: false, ..look };

@@ -52,7 +52,10 @@ pub fn run(state: &RunState, look: &Look) -> Vec<Item> {
     ];
     items.extend(state.flake.iter().map(|f| fact("Flake", f.clone())));
     items.extend(state.issue.map(|n| fact("Issue", format!("#{n}"))));
-    items.push(fact("Total time", short(state.elapsed_ms)));
+    let waited = state.elapsed_ms.saturating_sub(words::total(state));
+    let apart = format!(", and {} for an answer", short(waited));
+    let apart = if waited > 0 { apart } else { String::new() };
+    items.push(fact("Total time", short(words::total(state)) + &apart));
     items.push(fact("Result", words::tally(state)));
     items.extend(state.interrupted.iter().map(|s| fact("Interrupted by", s.clone())));
     if state.alive {
@@ -82,10 +85,18 @@ pub fn host(state: &RunState, host: &HostState, look: &Look) -> Vec<Section> {
         ("Warnings", warnings(state, host)),
         ("System, against before", system(host)),
         ("Recommendations", advice(host)),
-        ("Next", words::next(state, host).into_iter().map(Item::Command).collect()),
+        ("Next", words::next(state, host).iter().flat_map(|n| next(n)).collect()),
     ];
     let filled = sections.into_iter().filter(|(_, items): &(_, Vec<Item>)| !items.is_empty());
     filled.map(|(title, items)| Section { title: title.to_owned(), items }).collect()
+}
+
+/// A command to be copied as it is, and what is to be known of it.
+fn next(line: &str) -> Vec<Item> {
+    let (command, remark) = words::typed(line);
+    let command = command.map(|c| Item::Command(c.to_owned()));
+    let remark = remark.map(|text| Item::Line(Mark::Bullet, text.to_owned(), vec![]));
+    command.into_iter().chain(remark).collect()
 }
 
 /// What was not kept must not be called applied.
@@ -125,7 +136,7 @@ fn status(state: &RunState, host: &HostState, look: &Look) -> Vec<Item> {
     let mut items = vec![
         fact("Deployment status", words::status(host, goal)),
         fact("Now", words::truth(host, goal, &clock)),
-        fact("Time", short(words::took(host, state.elapsed_ms))),
+        fact("Time", short(words::took(state, host, state.elapsed_ms))),
         fact("Generation", words::generations(host).text(&arrow, " <- ")),
     ];
     let Some(report) = &host.report else { return items };
@@ -176,6 +187,7 @@ fn pointers(before: Option<&Pointers>, after: Option<&Pointers>, look: &Look) ->
 fn changes(state: &RunState, host: &HostState, changes: &Changes, look: &Look) -> Vec<Item> {
     let mut items = Vec::new();
     let bullet = |text: String, more| Item::Line(Mark::Bullet, text, more);
+    items.extend(changes.back_to.iter().map(|to| bullet(differences::back_to(to, look), vec![])));
     items.push(match changes.files.as_deref() {
         None if matches!(words::goal(state), Some(Goal::Rollback { .. })) => {
             bullet("Files: not looked at, this goes back to a generation".to_owned(), vec![])
@@ -410,8 +422,8 @@ fn load(now: &Vitals, before: Option<&Vitals>) -> Item {
     let percent = load_percent(now);
     let moved = moved(percent, before.map(load_percent));
     let cpus = count(now.cpus as usize, "processor", "processors");
-    let text = format!("{percent}% (load {:.2} on {cpus}){moved}", now.load_1);
-    Item::Fact("CPU".to_owned(), text)
+    let text = format!("{:.2} on {cpus} ({percent}%){moved}", now.load_1);
+    Item::Fact("Load".to_owned(), text)
 }
 
 /// ` [+2% from before]`, if it moved.

@@ -28,7 +28,10 @@ struct Document<'a> {
     flake: Option<&'a str>,
     issue: Option<u64>,
     started_ms: i64,
+    /// Without what follows.
     took_ms: u64,
+    /// How long it stood still for a person's answer.
+    waited_ms: u64,
     /// Whether the run came to its end; a log that was cut off did not.
     complete: bool,
     interrupted: Option<&'a str>,
@@ -38,6 +41,9 @@ struct Document<'a> {
     alive: bool,
     tree: Tree<'a>,
     hosts: Vec<Host<'a>>,
+    /// The document of the recovery that this run goes on from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resumed: Option<serde_json::Value>,
 }
 
 #[derive(Serialize)]
@@ -61,6 +67,8 @@ struct Host<'a> {
     phase: Option<Phase>,
     note: &'a str,
     decided_by: Option<Decider>,
+    /// When the host came to this, if that was before this run looked.
+    decided_ms: Option<i64>,
     took_ms: u64,
     latency_ms: Option<u64>,
     toplevel: Option<&'a str>,
@@ -110,6 +118,11 @@ struct Seen<'a> {
 
 /// The document of a run, indented, with a line feed at its end.
 pub fn document(state: &RunState) -> String {
+    resuming(state, None)
+}
+
+/// The same; `resumed` is the document of the recovery that the run goes on from.
+fn resuming(state: &RunState, resumed: Option<&str>) -> String {
     let cleared = state.cleared.as_ref();
     let document = Document {
         schema: SCHEMA,
@@ -120,7 +133,8 @@ pub fn document(state: &RunState) -> String {
         flake: state.flake.as_deref(),
         issue: state.issue,
         started_ms: state.started_ms,
-        took_ms: state.elapsed_ms,
+        took_ms: words::total(state),
+        waited_ms: state.elapsed_ms.saturating_sub(words::total(state)),
         complete: state.finished,
         interrupted: state.interrupted.as_deref(),
         exit: (!state.alive).then(|| words::exit_of_run(state) as u8),
@@ -133,6 +147,7 @@ pub fn document(state: &RunState) -> String {
             steps: &state.tree_steps,
         },
         hosts: state.hosts.iter().map(|h| host(state, h)).collect(),
+        resumed: resumed.and_then(|text| serde_json::from_str(text).ok()),
     };
     // Strings, numbers and lists under string keys: there is nothing JSON could refuse.
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_else(|e| {
@@ -152,7 +167,8 @@ fn host<'a>(state: &'a RunState, host: &'a HostState) -> Host<'a> {
         phase: report.and_then(|r| r.phase).or(host.current.map(|c| c.0)),
         note: report.map_or("", |r| &r.note),
         decided_by: report.map(|r| r.decided_by),
-        took_ms: words::took(host, state.elapsed_ms),
+        decided_ms: report.and_then(|r| r.decided_ms),
+        took_ms: words::took(state, host, state.elapsed_ms),
         latency_ms: host.latency_ms,
         toplevel: host.toplevel.as_ref().map(|p| p.as_str()),
         before: report.and_then(|r| r.before.as_ref()).or(host.pointers.as_ref()),
@@ -217,7 +233,11 @@ pub fn line(stamped: &Stamped) -> io::Result<String> {
 }
 
 /// `--json`: one document on standard output when all is over.
-pub struct Json;
+#[derive(Default)]
+pub struct Json {
+    /// The document of the recovery that this run goes on from.
+    pub resumed: Option<String>,
+}
 
 impl Sink for Json {
     fn event(&mut self, _stamped: &Stamped, _state: &RunState) -> io::Result<()> {
@@ -225,7 +245,7 @@ impl Sink for Json {
     }
 
     fn finish(&mut self, state: &RunState) -> io::Result<()> {
-        door::try_out(&document(state))
+        door::try_out(&resuming(state, self.resumed.as_deref()))
     }
 }
 

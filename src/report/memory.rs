@@ -28,7 +28,7 @@ pub struct LastDeploy {
     pub rollback: bool,
     /// The recap's word; what a later `resume` or `abort` found, where the run itself had none.
     pub result: String,
-    /// When the host had its last word, milliseconds since the epoch.
+    /// When the host came to it, milliseconds since the epoch.
     pub at_ms: i64,
 }
 
@@ -50,7 +50,8 @@ pub fn last_deploys(state_dir: &Path, hosts: &[HostName]) -> BTreeMap<HostName, 
     let mut found: BTreeMap<(String, HostName), (String, i64)> = BTreeMap::new();
     search(state_dir, hosts, move |state, host| {
         let goal = words::goal(state);
-        let at_ms = state.started_ms + host.finished_ms.unwrap_or_default().cast_signed();
+        let told_ms = state.started_ms + host.finished_ms.unwrap_or_default().cast_signed();
+        let at_ms = host.report.as_ref().and_then(|r| r.decided_ms).unwrap_or(told_ms);
         if let (Some(Goal::Recover { .. }), Some(run)) = (goal, &state.recovers) {
             if settles(host) {
                 let word = words::result(host, goal).to_owned();
@@ -104,7 +105,11 @@ fn settles(host: &HostState) -> bool {
     matches!(
         outcome,
         Some(
-            Outcome::Committed { .. } | Outcome::RolledBack | Outcome::Stranded | Outcome::Foreign
+            Outcome::Committed { .. }
+                | Outcome::Staged
+                | Outcome::RolledBack
+                | Outcome::Stranded
+                | Outcome::Foreign
         )
     )
 }

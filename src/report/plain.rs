@@ -47,6 +47,7 @@ pub fn line_of(stamped: &Stamped, state: &RunState, look: &Look, verbose: bool) 
         Event::RunStarted { .. }
         | Event::Planned { .. }
         | Event::Cleared { .. }
+        | Event::Answered { .. }
         | Event::InterruptReceived { .. }
         | Event::RunFinished { .. } => of_run(&stamped.event, state),
         Event::PhaseStarted { .. }
@@ -92,9 +93,10 @@ fn of_run(event: &Event, state: &RunState) -> Option<String> {
         }
         Event::Cleared { waived: Some(why), .. } => format!("- check waived reason={}", value(why)),
         Event::InterruptReceived { signal } => format!("- run interrupted signal={signal}"),
-        Event::RunFinished { took_ms } => {
+        Event::Answered { waited_ms } => format!("- run answered waited={}", short(*waited_ms)),
+        Event::RunFinished { .. } => {
             let exit = words::exit_of_run(state) as u8;
-            format!("- run finished took={} exit={exit}", short(*took_ms))
+            format!("- run finished took={} exit={exit}", short(words::total(state)))
         }
         _ => return None,
     })

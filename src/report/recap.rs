@@ -19,6 +19,8 @@ pub fn text(state: &RunState, look: &Look) -> String {
         lines.push(String::new());
         lines.extend(finding_lines(finding, look, "     "));
     }
+    let unwell = state.hosts.iter().filter(|h| matches!(words::tone(h), Tone::Good | Tone::Quiet));
+    lines.extend(unwell.flat_map(|host| unwell_lines(host, look)));
     for host in failed(state) {
         lines.push(String::new());
         lines.extend(failure(state, host, look));
@@ -34,6 +36,20 @@ pub fn failed(state: &RunState) -> impl Iterator<Item = &HostState> {
         Tone::Open => h.began_ms.is_some() || h.armed.is_some(),
         Tone::Good | Tone::Quiet => false,
     })
+}
+
+/// What does not work on a host that ended well all the same (it did not before, or it was only to
+/// warn), and who is at work there. Nobody should have to open the report for that.
+fn unwell_lines(host: &HostState, look: &Look) -> Vec<String> {
+    let told = ["health", "locked", "switch-running"];
+    let ill = |f: &Finding| f.severity == Severity::Block || told.contains(&f.code.as_str());
+    let findings = host.findings.iter().map(|(_, f)| f);
+    let findings = findings.filter(|f| f.severity >= Severity::Warn && ill(f));
+    let lines = findings.flat_map(|f| {
+        let first = format!("{} {}  ", look.mark(Mark::Warn), host.name);
+        look.wrap(&first, "     ", &format!("{}: {} [{}]", f.subject, f.message, f.code))
+    });
+    lines.collect()
 }
 
 /// One row per host between a head and a count.
@@ -64,7 +80,7 @@ pub fn table(state: &RunState, look: &Look) -> Vec<String> {
     let room = Look { width: look.width.saturating_sub(9), ..look.clone() };
     let mut tally = room.wrap("", "  ", &words::tally(state));
     if let Some(last) = tally.pop() {
-        tally.push(look.edges(&last, &short(state.elapsed_ms)));
+        tally.push(look.edges(&last, &short(words::total(state))));
     }
     lines.extend(tally);
     lines
@@ -104,16 +120,27 @@ pub fn failure_head(state: &RunState, host: &HostState, look: &Look) -> Vec<Stri
         Some(Outcome::Declined | Outcome::Interrupted { .. }) => "STOP",
         Some(_) => "FAIL",
     };
-    let head =
-        look.edges(&format!("{label} {}  {told}", host.name), &took.map(short).unwrap_or_default());
+    let exit = format!("exit {}", words::exit_of_host(host) as u8);
+    let right = took.map_or(exit.clone(), |ms| format!("{}  {exit}", short(ms)));
+    let head = look.edges(&format!("{label} {}  {told}", host.name), &right);
     let clock = |ms| look.clock(ms);
     let truth = words::truth(host, words::goal(state), &clock);
     let sign = if returned(host) { look.mark(Mark::Back) } else { look.mark(Mark::Bullet) };
     let text = returned_text(host).unwrap_or(truth);
+    let cut = !head.contains(&*look.shown(&told));
     let head = head.replacen(label, &look.ink(words::tone(host).ink(), label), 1);
     let mut lines = vec![head];
+    if cut && !repeated(host, &words::why(host)) {
+        lines.extend(look.wrap("     ", "     ", &words::why(host)));
+    }
     lines.extend(look.wrap(&format!("     {sign} "), "        ", &text));
     lines
+}
+
+/// Whether a finding below says it in full.
+fn repeated(host: &HostState, why: &str) -> bool {
+    let blocks = host.findings.iter().filter(|(_, f)| f.severity == Severity::Block);
+    blocks.map(|(_, f)| format!("{}: {}", f.subject, f.message)).any(|said| said == why)
 }
 
 fn returned(host: &HostState) -> bool {
@@ -148,18 +175,25 @@ pub fn failure(state: &RunState, host: &HostState, look: &Look) -> Vec<String> {
             lines.extend(look.wrap("       | ", "       | ", line));
         }
     }
+    // what is wrong with the host that it went back to
+    let left =
+        host.findings.iter().filter(|(p, f)| *p == Phase::Rollback && f.severity == Severity::Warn);
+    lines.extend(left.flat_map(|(_, finding)| finding_lines(finding, look, indent)));
     let skip = usize::from(words::why(host) == first_cause(host));
     for cause in host.report.iter().flat_map(|r| r.causes.iter().skip(skip)) {
         lines.extend(look.wrap("     cause  ", "            ", cause));
     }
-    let exit = format!("exit {}", words::exit_of_host(host) as u8);
-    let next = words::next(state, host);
-    for (at, command) in next.iter().enumerate() {
-        // A command is to be copied: it is never wrapped.
-        let line = format!("     next   {}", look.shown(command));
-        let fits = at + 1 == next.len() && columns_of(&line) + 2 + exit.len() <= look.width;
-        lines.push(if fits { look.edges(&line, &exit) } else { line });
-    }
+    lines.extend(words::next(state, host).iter().flat_map(|next| next_lines(next, look)));
+    lines
+}
+
+/// What to type next. A command is to be copied: it is never wrapped, and nothing stands behind it.
+fn next_lines(next: &str, look: &Look) -> Vec<String> {
+    let (command, remark) = words::typed(next);
+    let mut lines: Vec<String> =
+        command.map(|c| format!("     next   {}", look.shown(c))).into_iter().collect();
+    let first = if command.is_some() { "            " } else { "     hint   " };
+    lines.extend(remark.into_iter().flat_map(|text| look.wrap(first, "            ", text)));
     lines
 }
 
@@ -185,7 +219,7 @@ pub fn compact(state: &RunState, host: &HostState, look: &Look) -> Vec<String> {
     let goal = words::goal(state);
     let arrow = format!(" {} ", look.mark(Mark::Arrow));
     let generation = words::generations(host).text(&arrow, " <- ");
-    let took = short(words::took(host, state.elapsed_ms));
+    let took = short(words::took(state, host, state.elapsed_ms));
     let sign = look.mark(Mark::Ok);
     let mut head = format!("{sign} {}  gen {generation}  {took}", host.name);
     match (&host.changes, words::result(host, goal)) {
@@ -283,6 +317,6 @@ pub fn done_line(state: &RunState, host: &HostState, look: &Look) -> String {
     let name = look.left(host.name.as_str(), words::name_width(state));
     let word = words::spaced(word);
     let left = format!("{sign:4} {name} {word:11}  gen {generation}  {note}");
-    let line = look.edges(&left, &short(words::took(host, state.elapsed_ms)));
+    let line = look.edges(&left, &short(words::took(state, host, state.elapsed_ms)));
     line.replacen(sign, &look.ink(ink, sign), 1)
 }

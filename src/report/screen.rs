@@ -25,7 +25,7 @@ pub fn one(
     now_ms: u64,
     live: bool,
 ) -> Vec<String> {
-    let right = format!("run {}  {}", state.run, short(now_ms));
+    let right = format!("run {}  {}", state.run, short(state.worked_ms(0, now_ms)));
     let mut lines = vec![look.edges(&title(state), &right)];
     for phase in phases(state, host) {
         let row = match (host.open.get(&phase), host.ended.get(&phase)) {
@@ -186,7 +186,7 @@ fn fleet_head(state: &RunState, look: &Look, now_ms: u64) -> String {
     if failed > 0 {
         head.push_str(&format!("  {failed} failed"));
     }
-    let right = format!("run {}  {}", state.run, ticking(now_ms));
+    let right = format!("run {}  {}", state.run, ticking(state.worked_ms(0, now_ms)));
     look.edges(&head, &right)
 }
 
@@ -195,13 +195,13 @@ fn host_row(state: &RunState, host: &HostState, look: &Look, now_ms: u64) -> Str
     match (rank(host), host.current) {
         (0 | 1, Some((phase, began))) => {
             let doing = doing(host, phase, now_ms.saturating_sub(began), look);
-            let time = ticking(words::took(host, now_ms));
+            let time = ticking(words::took(state, host, now_ms));
             look.edges(&format!("  {name} {:9} {doing}", phase.word()), &time)
         }
         (2, _) => {
             let word = words::spaced(words::result(host, words::goal(state)));
             let left = format!("  {name} {word:11} {}", words::why(host));
-            look.ink(Ink::Bad, &look.edges(&left, &ticking(words::took(host, now_ms))))
+            look.ink(Ink::Bad, &look.edges(&left, &ticking(words::took(state, host, now_ms))))
         }
         _ => {
             let left = format!("  {name} {:9} {}", "waiting", waits_for(state, host));

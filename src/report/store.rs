@@ -68,7 +68,7 @@ impl Entry {
         Self {
             run: state.run.clone(),
             started_ms: state.started_ms,
-            took_ms: state.elapsed_ms,
+            took_ms: words::total(state),
             command: state.command.clone(),
             hosts: state.hosts.len(),
             names: state.hosts.iter().map(|h| h.name.clone()).collect(),
@@ -288,8 +288,11 @@ fn prune(state_dir: &Path) {
         meta.and_then(|m| m.modified()).ok()
     };
     let mut runs = names(state_dir);
-    runs.sort_by_cached_key(age);
     let surplus = runs.len().saturating_sub(KEPT);
+    if surplus == 0 {
+        return;
+    }
+    runs.sort_by_cached_key(age);
     // By a clock that was set back, a run that goes on now can look like the oldest.
     for run in runs[..surplus].iter().filter(|run| !lives(state_dir, run)) {
         // What can not be removed now is tried again at the next run.

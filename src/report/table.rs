@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::board::{Against, Board, Note, Row, State};
 use super::look::{Ink, Look, columns_of, count, short};
+use super::words;
 
 /// Columns for the names of hosts, at most.
 const NAME: usize = 20;
@@ -191,7 +192,12 @@ fn sentence(note: &Note, first: &str, indent: &str, look: &Look) -> Vec<String> 
     for (at, text) in note.text.lines().enumerate() {
         lines.extend(look.wrap(if at == 0 { first } else { indent }, indent, text));
     }
-    lines.extend(note.next.iter().map(|c| format!("{indent}next  {}", look.shown(c))));
+    for (command, remark) in note.next.iter().map(|next| words::typed(next)) {
+        lines.extend(command.map(|c| format!("{indent}next  {}", look.shown(c))));
+        let first = if command.is_some() { "      " } else { "hint  " };
+        let (first, other) = (format!("{indent}{first}"), format!("{indent}      "));
+        lines.extend(remark.into_iter().flat_map(|text| look.wrap(&first, &other, text)));
+    }
     lines
 }
 

@@ -246,9 +246,16 @@ pub fn why(host: &HostState) -> String {
     note.or_else(phase).or_else(cause).unwrap_or_default()
 }
 
-/// Milliseconds from a host's first phase to its last word, or to now.
-pub fn took(host: &HostState, now_ms: u64) -> u64 {
-    host.finished_ms.unwrap_or(now_ms).saturating_sub(host.began_ms.unwrap_or_default())
+/// Milliseconds from a host's first phase to its last word, or to now; not those in which a person
+/// was waited for.
+pub fn took(state: &RunState, host: &HostState, now_ms: u64) -> u64 {
+    let ended = host.finished_ms.unwrap_or(now_ms);
+    state.worked_ms(host.began_ms.unwrap_or_default(), ended)
+}
+
+/// The same of the whole run.
+pub fn total(state: &RunState) -> u64 {
+    state.worked_ms(0, state.elapsed_ms)
 }
 
 /// Warnings and worse, the host's own and then the tree's.
@@ -302,6 +309,16 @@ pub fn fates(fate: UnitFate) -> (&'static str, &'static str) {
         UnitFate::Reload => ("Reloaded", "To reload"),
         UnitFate::Start => ("Started", "To start"),
         UnitFate::Skip => ("Left alone", "Left alone"),
+    }
+}
+
+/// A line of what to type next: the command, if it is one, and what is to be known of it. What
+/// begins with `# ` is no command.
+pub fn typed(next: &str) -> (Option<&str>, Option<&str>) {
+    match (next.strip_prefix("# "), next.split_once("  # ")) {
+        (Some(hint), _) => (None, Some(hint)),
+        (None, Some((command, remark))) => (Some(command), Some(remark)),
+        (None, None) => (Some(next), None),
     }
 }
 

@@ -27,8 +27,10 @@ pub use advice::advice;
 pub use judge::{Expectation, judge};
 pub use observe::{Baseline, Observed};
 pub use probe::{ProbeResult, ProbeState};
-pub use script::Scripts;
+pub use resources::full_disks;
+pub use script::{Scripts, Unread};
 pub use session::{Examined, GuardAnswer, Lost, Session};
+use tokio::task::JoinHandle;
 pub use units::{Restarts, UnitBefore, parse_restarts};
 
 use crate::event::harmless;
@@ -38,6 +40,8 @@ use crate::plan::{Finding, Severity};
 use crate::world::ssh::{Failure, Link, Target};
 use crate::world::{StartError, World};
 
+/// A look that was begun longer ago is begun anew.
+const OUTDATED: Duration = Duration::from_secs(5);
 /// The whole script of the session.
 const SCRIPT: &str = concat!(
     include_str!("../commit/bootloader.sh"),
@@ -158,6 +162,35 @@ pub async fn open(
 ) -> Result<Session, VerifyError> {
     let mode = if request.fast { "fast" } else { "verify" };
     session::start(world, Some(emitter.clone()), request, mode, Link::Fresh).await
+}
+
+/// A fresh connection that is being made while other things end; dropped, it ends.
+pub struct Knock {
+    opening: JoinHandle<Result<Session, VerifyError>>,
+    since: Duration,
+}
+
+impl Knock {
+    /// The session; `None`: it was begun so long ago that it tells of another moment.
+    pub async fn answered(mut self, world: &World) -> Option<Result<Session, VerifyError>> {
+        if world.clock.elapsed().saturating_sub(self.since) > OUTDATED {
+            return None;
+        }
+        (&mut self.opening).await.ok()
+    }
+}
+
+impl Drop for Knock {
+    fn drop(&mut self) {
+        self.opening.abort();
+    }
+}
+
+/// Begins what [`open`] does, and does not wait for it.
+pub async fn knock(world: &World, emitter: &Emitter, request: &Request<'_>) -> Option<Knock> {
+    let (since, mode) = (world.clock.elapsed(), if request.fast { "fast" } else { "verify" });
+    let opening = session::begin(world, Some(emitter.clone()), request, mode, Link::Fresh).await;
+    Some(Knock { opening: tokio::spawn(opening.ok()?), since })
 }
 
 /// The same over the connection that is there, for evidence when no fresh one can be made.

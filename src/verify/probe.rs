@@ -290,7 +290,7 @@ mod tests {
     use super::*;
 
     fn check_of(check: Check) -> Probe {
-        Probe { check, required: true, timeout_s: 30, from: From::Target }
+        Probe { check, required: true, timeout_s: 30, from: From::Target, line: 1 }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::judge::{Expectation, finding};
 use super::observe::Observed;
 use crate::event::facts::Disk;
 use crate::event::{Vitals, harmless};
+use crate::fleet::Host;
 use crate::plan::{Finding, Severity};
 
 /// File systems kept.
@@ -38,18 +39,30 @@ fn disk(value: &str) -> Option<Disk> {
 /// Above a limit: a warning with the number behind it and the number before.
 pub(super) fn judge(expect: &Expectation, seen: &Observed) -> Vec<Finding> {
     let now = &seen.vitals;
-    let mut found: Vec<Finding> = now.disks.iter().filter_map(|d| full(expect, d)).collect();
+    let mut found = full_disks(expect.host, expect.vitals, now);
     found.extend(memory(expect, now));
     found.extend(load(expect, now));
     found
 }
 
-fn full(expect: &Expectation, disk: &Disk) -> Option<Finding> {
+/// A warning for each file system that is fuller than the host's limit.
+pub fn full_disks(host: &Host, before: Option<&Vitals>, now: &Vitals) -> Vec<Finding> {
+    let figures = |d: &Disk| (d.size_kib, d.free_kib);
+    // the store is often another mount of the root's file system
+    let again = |disk: &Disk| {
+        let root = now.disks.iter().find(|d| d.mount == "/");
+        disk.mount != "/" && root.is_some_and(|root| figures(root) == figures(disk))
+    };
+    let disks = now.disks.iter().filter(|disk| !again(disk));
+    disks.filter_map(|disk| full(host, before, disk)).collect()
+}
+
+fn full(host: &Host, before: Option<&Vitals>, disk: &Disk) -> Option<Finding> {
     let used = disk.used_percent();
-    if disk.size_kib == 0 || used <= expect.host.limits.disk_percent {
+    if disk.size_kib == 0 || used <= host.limits.disk_percent {
         return None;
     }
-    let before = expect.vitals.and_then(|v| v.disks.iter().find(|d| d.mount == disk.mount));
+    let before = before.and_then(|v| v.disks.iter().find(|d| d.mount == disk.mount));
     let was = before.map_or(String::new(), |d| format!(", {} % before", d.used_percent()));
     let (free, size) = (disk.free_kib / 1024, disk.size_kib / 1024);
     let boot = disk.mount.starts_with("/boot") || disk.mount == "/efi";
@@ -57,7 +70,12 @@ fn full(expect: &Expectation, disk: &Disk) -> Option<Finding> {
         "lower boot.loader.*.configurationLimit: fewer generations keep their kernel there"
             .to_owned()
     } else {
-        format!("ssh {} nix-store --gc: deletes only what no generation needs", expect.host.name)
+        let address = host.address();
+        let place = crate::world::invocation::quote(&disk.mount);
+        format!(
+            "ssh {address} sudo nix-store --gc collects what no generation needs; what else lies \
+             there: ssh {address} sudo du -xhd2 {place}"
+        )
     };
     Some(Finding {
         suggestion: Some(suggestion),

@@ -26,16 +26,26 @@ struct Pinned {
     hash: blake3::Hash,
 }
 
+/// A script that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// Its line in hosts.toml.
+    pub line: usize,
+    /// A sentence for the user.
+    pub why: String,
+}
+
 impl Scripts {
     /// Reads every script that the host's health checks name from the tree.
     ///
     /// # Errors
-    /// A sentence for the user: which cannot be read, or leaves the tree.
-    pub fn pin(tree: &Path, host: &Host) -> Result<Self, String> {
+    /// Which cannot be read, or leaves the tree.
+    pub fn pin(tree: &Path, host: &Host) -> Result<Self, Unread> {
         let mut scripts = BTreeMap::new();
         for probe in &host.health {
             if let Check::Script(path) = &probe.check {
-                let text = read(tree, path)?;
+                let text = read(tree, path);
+                let text = text.map_err(|why| Unread { line: probe.line, why })?;
                 let hash = blake3::hash(text.as_bytes());
                 scripts.insert(path.clone(), Pinned { text, hash });
             }
@@ -60,8 +70,12 @@ fn read(tree: &Path, path: &Path) -> Result<String, String> {
     if !inside {
         return Err(format!("health script {} is not inside the flake", path.display()));
     }
-    files::read_text(&tree.join(path), LIMIT)
-        .map_err(|e| format!("health script {}: {e}", path.display()))
+    files::read_text(&tree.join(path), LIMIT).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            format!("health script {} is not in the flake", path.display())
+        }
+        _ => format!("health script {}: {error}", path.display()),
+    })
 }
 
 /// The reason of a failure: its first `FAIL:` line, if it said one.

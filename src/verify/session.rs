@@ -76,6 +76,17 @@ pub(super) async fn start(
     mode: &str,
     link: Link,
 ) -> Result<Session, VerifyError> {
+    begin(world, emitter, request, mode, link).await?.await
+}
+
+/// Starts ssh; what it gives waits for the script's first word and sends the health checks.
+pub(super) async fn begin(
+    world: &World,
+    emitter: Option<Emitter>,
+    request: &Request<'_>,
+    mode: &str,
+    link: Link,
+) -> Result<impl Future<Output = Result<Session, VerifyError>> + use<>, VerifyError> {
     let probes = if mode == "fast" { Vec::new() } else { request.host.health.clone() };
     let (sent, answered) = probe::plan(&probes, request.scripts);
     let words = arguments(request, mode, sent.len());
@@ -97,10 +108,12 @@ pub(super) async fn start(
         here: request.target.here,
         guard_limit: Duration::from_secs(commit_s),
     };
-    session.greet(&sent).await?;
-    let took = world.clock.elapsed().saturating_sub(began);
-    session.greeted_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    Ok(session)
+    Ok(async move {
+        session.greet(&sent).await?;
+        let took = session.world.clock.elapsed().saturating_sub(began);
+        session.greeted_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        Ok(session)
+    })
 }
 
 impl Session {

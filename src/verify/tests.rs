@@ -143,7 +143,7 @@ impl Case {
 }
 
 fn probe(check: Check, required: bool) -> Probe {
-    Probe { check, required, timeout_s: 30, from: From::Target }
+    Probe { check, required, timeout_s: 30, from: From::Target, line: 1 }
 }
 
 #[test]

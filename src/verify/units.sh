@@ -48,7 +48,7 @@ units_details() {
 units_checks() {
   units_planned=$1
   if units_list=$(systemctl list-units --all --full --plain --no-legend --no-pager \
-    --type=service,socket,timer,mount,automount,path,swap < /dev/null); then put listed units; fi
+    --type=service,socket,timer,mount,automount,path,swap,target < /dev/null); then put listed units; fi
   printf '%s\n' "$units_list" | awk 'NF > 3 && $3 != "inactive" { print "state=" $1, $2, $3, $4 }'
   set -f
   # shellcheck disable=SC2046,SC2086 # unit names hold no space, and globbing is off

@@ -14,7 +14,7 @@ use super::{DRAWS, HOSTILE};
 use crate::support::home::Desk;
 use crate::support::program;
 use crate::support::scripted::{Play, Scripted, line};
-use crate::support::stage::{FACTS, deploy, good, is, play_as};
+use crate::support::stage::{FACTS, deploy, good, is, play_with};
 
 /// A login that is not root's.
 fn admin() -> Target {
@@ -106,7 +106,7 @@ async fn s13_a_plain_user_copies_through_root_and_is_refused_with_words() {
     let said = include_str!("../fixtures/nix/copy-unsigned.log").lines();
     let said = said.map(|text| line(Stream::Err, text)).collect();
     let rules = Scripted::new().on(is("copy"), Play::Says(said, Ended::Exited(1)));
-    let played = play_as("admin", good(rules), deploy()).await;
+    let played = play_with("'root'", "'admin'", good(rules), deploy()).await;
     assert_eq!(played.exit(), Exit::Refused, "{:?}", played.report());
     let report = played.report();
     let words = [vec![report.note.clone()], report.causes.clone(), report.next.clone()].concat();
@@ -134,7 +134,7 @@ async fn s14_sudo_starts_what_the_page_says_and_no_more() {
     let page = page.join(" ");
     assert!(page.contains("this is worth exactly as much as deploy ALL=(root) NOPASSWD: ALL"));
     assert!(page.contains("The user must be guarded as root is"));
-    let played = play_as("admin", good(Scripted::new()), deploy()).await;
+    let played = play_with("'root'", "'admin'", good(Scripted::new()), deploy()).await;
     assert_eq!(played.exit(), Exit::Done, "{:?}", played.report());
     let mut started = Vec::new();
     for call in &played.calls {

@@ -54,8 +54,12 @@ while (sysread(STDIN, my $some, 65536)) {
   if ($first && $some !~ /\Awrite_guard/) { undef $text }
   $first = 0;
   if (defined $text) { $text .= $some } else { syswrite($to, $some) }
+  pass_on() if defined $text && $text =~ /^main "\$\@"; exit\n\z/m;
 }
-if (defined $text) {
+pass_on() if defined $text;
+close $to;
+exit($? & 127 ? 255 : $? >> 8);
+sub pass_on {
   for my $from (sort glob "$folder/from.*") {
     my $into = $from =~ s/from\.(\d+)$/into.$1/r;
     my ($was, $is) = map { local (@ARGV, $/) = $_; <> } $from, $into;
@@ -65,10 +69,9 @@ if (defined $text) {
     }
     $text =~ s/\Q$was\E/$is/;
   }
-  print $to $text;
+  syswrite($to, $text);
+  undef $text;
 }
-close $to;
-exit($? & 127 ? 255 : $? >> 8);
 "#;
 
 /// A machine and a place to deploy it from.

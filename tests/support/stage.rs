@@ -32,12 +32,12 @@ const DRV: &str =
 const RUN: &str = "b79ed5";
 /// How an answer says which transaction it is about.
 pub(crate) const TX: &str = "tx=b79ed5ae88df";
-const HOSTS: &str = "[defaults]\nuser = 'root'\nsoak_s = 2\nactivate_timeout_s = 20\n\
+pub(crate) const HOSTS: &str = "[defaults]\nuser = 'root'\nsoak_s = 2\nactivate_timeout_s = 20\n\
     verify_timeout_s = 20\ncommit_timeout_s = 20\n[hosts.p510]\n";
 
 pub(crate) const FACTS: &str = include_str!("../fixtures/journey/facts.txt");
 pub(crate) const VERIFY: &str = include_str!("../fixtures/journey/verify.txt");
-const HOLD: &str = include_str!("../fixtures/journey/hold.txt");
+pub(crate) const HOLD: &str = include_str!("../fixtures/journey/hold.txt");
 const BASELINE: &str = include_str!("../fixtures/journey/baseline.txt");
 const REHEARSE: &str = include_str!("../fixtures/journey/rehearse.txt");
 pub(crate) const GO: &str = include_str!("../fixtures/journey/go.txt");
@@ -185,7 +185,7 @@ pub(crate) fn deploy() -> Request {
 
 /// Plays a journey of p510.
 pub(crate) async fn play(runner: Scripted, request: Request) -> Played {
-    play_at("root", runner, request, 0).await
+    play_at(("root", "root"), runner, request, 0).await
 }
 
 /// A wall clock that is set by so many milliseconds with every second look at it.
@@ -208,16 +208,22 @@ impl Stopwatch for Jumping {
 
 /// The same by a wall clock that jumps.
 pub(crate) async fn play_by(runner: Scripted, request: Request, step_ms: i64) -> Played {
-    play_at("root", runner, request, step_ms).await
+    play_at(("root", "root"), runner, request, step_ms).await
 }
 
-/// Plays a journey of p510 with this login user.
-pub(crate) async fn play_as(user: &str, runner: Scripted, request: Request) -> Played {
-    play_at(user, runner, request, 0).await
+/// Plays a journey of p510 with another setting in the place of one of its own.
+pub(crate) async fn play_with(was: &str, is: &str, runner: Scripted, request: Request) -> Played {
+    play_at((was, is), runner, request, 0).await
 }
 
-async fn play_at(user: &str, runner: Scripted, request: Request, step_ms: i64) -> Played {
-    let hosts = HOSTS.replace("'root'", &format!("'{user}'"));
+async fn play_at(
+    (was, is): (&str, &str),
+    runner: Scripted,
+    request: Request,
+    step_ms: i64,
+) -> Played {
+    assert!(HOSTS.contains(was), "no {was}");
+    let hosts = HOSTS.replace(was, is);
     let folder = tempfile::tempdir().expect("a folder");
     let runner = runner.shared();
     let world = super::world(folder.path(), runner.clone());
