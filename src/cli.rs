@@ -59,7 +59,7 @@ fn exit_codes() -> String {
 }
 
 /// Pages of the documentation that `help` prints: name, what it tells, text.
-pub const PAGES: [(&str, &str, &str); 5] = [
+pub const PAGES: [(&str, &str, &str); 6] = [
     (
         "check",
         "what check finds, and how it is told what to leave alone",
@@ -67,6 +67,11 @@ pub const PAGES: [(&str, &str, &str); 5] = [
     ),
     ("faults", "what happens if", include_str!("docs/faults.md")),
     ("hosts", "hosts.toml: every key with its default", include_str!("docs/hosts.md")),
+    (
+        "issues",
+        "what is known to be wrong with packages, and how it is matched",
+        include_str!("docs/issues.md"),
+    ),
     ("protocol", "how a deploy is done and undone", include_str!("docs/protocol.md")),
     ("security", "what is trusted, and what is not", include_str!("docs/security.md")),
 ];
@@ -285,6 +290,10 @@ pub enum Command {
     /// Check the whole tree by all rules, by Nix itself, and by nix flake check
     #[command(before_long_help = "Example:\n  nixdeploy validate")]
     Validate,
+    /// Show what is known to be wrong with what hosts run
+    #[command(before_long_help = "Examples:\n  nixdeploy issues p620\n  \
+        nixdeploy issues --inventory-file packages.json --json")]
+    Issues(IssuesArgs),
     /// Install the git hook that checks what is committed
     #[command(before_long_help = "Example:\n  nixdeploy hooks install")]
     Hooks(HooksArgs),

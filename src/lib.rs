@@ -9,6 +9,8 @@ pub mod error;
 pub mod event;
 pub mod exit;
 pub mod fleet;
+pub mod issues;
+pub mod package;
 pub mod pipeline;
 pub mod plan;
 pub mod preflight;

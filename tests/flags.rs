@@ -13,7 +13,7 @@ use crate::support::home::{Desk, assert_harmless};
 use crate::support::program;
 
 /// Every flag, and where its effect is shown.
-const SHOWN: [(&str, &str); 38] = [
+const SHOWN: [(&str, &str); 39] = [
     ("inventory", "where_hosts_and_flake_are_read"),
     ("flake", "where_hosts_and_flake_are_read"),
     ("json", "results_come_in_the_form_that_was_asked_for"),
@@ -51,12 +51,14 @@ const SHOWN: [(&str, &str); 38] = [
     ("fix", "a_check_writes_and_asks_only_when_told"),
     ("write-baseline", "a_check_writes_and_asks_only_when_told"),
     ("engine", "the_engine_that_switches_is_chosen"),
+    ("inventory-file", "packages_of_a_file_are_held_against_issues"),
     ("sudo-password-file", "a_password_for_sudo_is_read_when_it_is_wanted"),
 ];
 
 #[test]
 fn no_flag_is_without_a_test() {
-    let tests = [include_str!("flags.rs"), include_str!("check_flags.rs")];
+    let tests =
+        [include_str!("flags.rs"), include_str!("check_flags.rs"), include_str!("issues.rs")];
     let command = Cli::command();
     let all = command.get_subcommands().chain([&command]).flat_map(clap::Command::get_arguments);
     for flag in all.filter_map(|a| a.get_long()).filter(|f| *f != "help" && *f != "version") {

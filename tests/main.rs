@@ -11,6 +11,7 @@ mod flags;
 mod fuzz;
 mod guard_model;
 mod hostile;
+mod issues;
 mod journeys;
 mod lab_activate;
 mod lab_back;

@@ -145,6 +145,23 @@ pub struct StatusArgs {
     pub exclude: Vec<String>,
 }
 
+/// `issues`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct IssuesArgs {
+    /// Name hosts: names, @TAG, globs such as 'p*'; by default all
+    #[arg(value_name = "HOST")]
+    pub hosts: Vec<String>,
+    /// Leave these out, selected in the same ways
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    pub exclude: Vec<String>,
+    /// Check packages that a JSON file lists, and no host
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["hosts", "exclude"])]
+    pub inventory_file: Option<PathBuf>,
+    /// Show low ones too
+    #[arg(long)]
+    pub all: bool,
+}
+
 /// `report`, `resume` and `abort`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunArgs {

@@ -29,6 +29,7 @@ fn of(command: &Command) -> (&'static str, &'static [Format]) {
         Command::PingHosts(_) => ("ping-hosts", TABLES),
         Command::Logs(_) => ("logs", TABLES),
         Command::History(_) => ("history", TABLES),
+        Command::Issues(_) => ("issues", DOCUMENT),
         Command::Check(_) => ("check", CHECK),
         Command::CheckSyntax(_) => ("check-syntax", CHECK),
         Command::ValidateQuick => ("validate-quick", CHECK),

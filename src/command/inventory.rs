@@ -48,6 +48,22 @@ pub fn checks(environment: &Environment, global: &Global) -> Result<fleet::Check
     load(environment, global).map(|fleet| fleet.checks)
 }
 
+/// What hosts.toml says of known issues. Where no host is meant none is needed.
+///
+/// # Errors
+/// As [`load`], but for one that is not there and is not needed.
+pub fn issues(
+    environment: &Environment,
+    global: &Global,
+    without: bool,
+) -> Result<fleet::Issues, Error> {
+    let found = find(&environment.folder, Path::exists);
+    if without && global.inventory.is_none() && found.is_none() {
+        return Ok(fleet::Issues::default());
+    }
+    load(environment, global).map(|fleet| fleet.issues)
+}
+
 fn locate(environment: &Environment, inventory: Option<&Path>) -> Result<PathBuf, Error> {
     if let Some(path) = inventory {
         return Ok(environment.expand(&path.to_string_lossy(), &environment.folder));

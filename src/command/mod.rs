@@ -11,6 +11,7 @@ pub mod history;
 mod hooks;
 pub mod init;
 pub mod inventory;
+pub mod issues;
 mod kept;
 pub mod launch;
 mod local;
@@ -81,6 +82,7 @@ async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, 
         Command::PingHosts(args) => {
             status::run(world, &cli.global, args, status::Which::Ping, &look).await
         }
+        Command::Issues(args) => issues::run(world, &cli.global, args, &look).await,
         Command::Check(_) | Command::CheckSyntax(_) => checked(world, cli).await,
         Command::ValidateQuick | Command::Validate => checked(world, cli).await,
         Command::Hooks(_) => hooks::install(world).await,

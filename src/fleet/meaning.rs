@@ -12,10 +12,10 @@ use super::mistake::Mistake;
 use super::names::RESERVED;
 use super::place::Places;
 use super::probe;
-use super::raw::{RawBuilder, RawCache, RawCommon, RawFile, RawHost};
+use super::raw::{RawBuilder, RawCache, RawCommon, RawFile, RawHost, RawIssues};
 use super::{
-    Address, AttrName, BuildOn, Builder, Cache, Checks, Fleet, FleetLimits, Host, HostName, Limits,
-    NameError, UserName,
+    Address, AttrName, BuildOn, Builder, Cache, Checks, Fleet, FleetLimits, Host, HostName,
+    IgnoredIssue, Issues, Limits, NameError, UserName,
 };
 
 /// Reads a file of the right shape; what it says is worth something only without mistakes.
@@ -27,7 +27,7 @@ pub(super) fn read(
     mistakes: &mut Vec<Mistake>,
 ) -> Fleet {
     let mut judge = Judge { places, text, mistakes, hosts: places.names("hosts") };
-    let RawFile { defaults, hosts, cache, builders, check } = raw;
+    let RawFile { defaults, hosts, cache, builders, check, issues } = raw;
     judge.common(&["defaults"], &defaults.common, &builders);
     let canary = judge.canary(defaults.canary.as_deref());
     let hosts = judge.hosts(hosts, &defaults.common, &builders);
@@ -44,8 +44,15 @@ pub(super) fn read(
         },
         cache: cache.and_then(|raw| judge.cache(raw)),
         builders: judge.builders(builders),
+        issues: judge.issues(issues),
         checks: Checks { baseline: check.baseline, rules: check.rules, paths: check.paths },
     }
+}
+
+/// The first moment after a day, UTC.
+fn end_of_day(day: &str) -> Option<i64> {
+    let next = day.parse::<jiff::civil::Date>().ok()?.tomorrow().ok()?;
+    Some(next.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
 }
 
 /// Collects mistakes while it turns raw values into names.
@@ -107,6 +114,26 @@ impl Judge<'_, '_> {
             );
         }
         flake
+    }
+
+    /// An ignored issue says which, until when and why, or it is forgotten for ever.
+    fn issues(&mut self, raw: RawIssues) -> Issues {
+        let mut ignore = Vec::new();
+        for (at, one) in raw.ignore.into_iter().enumerate() {
+            let (at, day) = (at.to_string(), one.until.as_deref().map(end_of_day));
+            let path = ["issues", "ignore", at.as_str()];
+            match (one.id, day, one.reason.filter(|r| !r.trim().is_empty())) {
+                (Some(id), Some(Some(until_ms)), Some(reason)) => {
+                    ignore.push(IgnoredIssue { id: u64::from(id), until_ms, reason });
+                }
+                (_, Some(None), _) => self.refuse(
+                    &[&path[..], &["until"]].concat(),
+                    "`until` is a day, for example \"2026-10-31\"",
+                ),
+                _ => self.refuse(&path, "an ignored issue needs `id`, `until` and `reason`"),
+            }
+        }
+        Issues { api: raw.api, ignore, severity: raw.severity }
     }
 
     fn canary(&mut self, canary: Option<&str>) -> Option<HostName> {

@@ -41,6 +41,8 @@ pub struct Fleet {
     pub builders: BTreeMap<String, Builder>,
     /// What it says of checks.
     pub checks: Checks,
+    /// What it says of known issues.
+    pub issues: Issues,
 }
 
 /// `[check]`.
@@ -52,6 +54,42 @@ pub struct Checks {
     pub rules: BTreeMap<String, CheckLevel>,
     /// The same for paths that fit a glob.
     pub paths: BTreeMap<String, BTreeMap<String, CheckLevel>>,
+}
+
+/// `[issues]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Issues {
+    /// Where they are asked for; `None`: GitHub.
+    pub api: Option<String>,
+    /// Issues that are lived with.
+    pub ignore: Vec<IgnoredIssue>,
+    /// Severities by number (`"562919"`), or the highest that a package's issues have.
+    pub severity: BTreeMap<String, IssueSeverity>,
+}
+
+/// One of `[[issues.ignore]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IgnoredIssue {
+    /// Its number.
+    pub id: u64,
+    /// The end of the day until which it is ignored (UTC), milliseconds since the epoch.
+    pub until_ms: i64,
+    /// Why.
+    pub reason: String,
+}
+
+/// A value of `[issues.severity]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum IssueSeverity {
+    /// Told when everything is.
+    Low,
+    /// Worth a question.
+    Medium,
+    /// Worth a question.
+    High,
+    /// Holds an update.
+    Critical,
 }
 
 /// A value of `[check.rules]`.

@@ -11,7 +11,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    CheckLevel, Mode, OnInhibitor, OnRevertFailure, Optional, Reboot, Role, SshControl, Sudo,
+    CheckLevel, IssueSeverity, Mode, OnInhibitor, OnRevertFailure, Optional, Reboot, Role,
+    SshControl, Sudo,
 };
 
 /// The machines of a fleet and how each is deployed.
@@ -28,6 +29,33 @@ pub(super) struct RawFile {
     pub(super) builders: BTreeMap<String, RawBuilder>,
     /// What `nixdeploy check` finds fault with, and how bad that is.
     pub(super) check: RawCheck,
+    /// Known issues of nixpkgs: where they are asked for, and which are lived with.
+    pub(super) issues: RawIssues,
+}
+
+/// `[issues]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct RawIssues {
+    /// Where issues are asked for, by default GitHub's API.
+    pub(super) api: Option<String>,
+    /// Issues that are lived with: `[[issues.ignore]]`.
+    pub(super) ignore: Vec<RawIgnore>,
+    /// How bad issues are: by number, or at most, by package.
+    pub(super) severity: BTreeMap<String, IssueSeverity>,
+}
+
+/// `[[issues.ignore]]`: all three keys are needed.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct RawIgnore {
+    /// The number of the issue.
+    #[schemars(range(min = 1, max = 4294967295u32))]
+    pub(super) id: Option<u32>,
+    /// The last day on which it is ignored, `2026-10-31`.
+    pub(super) until: Option<String>,
+    /// Why it can be lived with.
+    pub(super) reason: Option<String>,
 }
 
 /// `[check]`.

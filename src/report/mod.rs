@@ -13,6 +13,7 @@ pub mod door;
 pub mod github;
 pub mod human;
 pub mod json;
+pub mod known;
 pub mod log;
 pub mod look;
 pub mod memory;

@@ -9,6 +9,7 @@ pub mod elevate;
 pub mod environment;
 pub mod files;
 pub mod here;
+pub mod http;
 pub mod invocation;
 pub mod jump;
 pub mod password;

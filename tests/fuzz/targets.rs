@@ -14,6 +14,7 @@ use nixdeploy::build::output::{Heard, Log};
 use nixdeploy::build::{closure, derivation, failure};
 use nixdeploy::event::harmless;
 use nixdeploy::fleet::{StorePath, hosts_toml};
+use nixdeploy::issues::{Rules, address, check, fetch, inventory_file, issue};
 use nixdeploy::preflight::{answer, rehearse};
 use nixdeploy::validate::{Base, Depth, Job, examine_jobs};
 use nixdeploy::verify::{observe, units};
@@ -39,6 +40,8 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "closure_list", run: of_closure_list },
     Target { name: "store_path", run: of_store_path },
     Target { name: "derivation", run: of_derivation },
+    Target { name: "issues", run: of_issues },
+    Target { name: "inventory", run: of_inventory },
     Target { name: "syntax", run: of_syntax },
     Target { name: "redaction", run: of_redaction },
 ];
@@ -124,6 +127,41 @@ fn of_guard(text: &str) {
     status.log.iter().chain(&status.missing).for_each(|line| assert_harmless(line));
     let _ = status.seconds_left();
     let _ = returned::of(Box::new(status));
+}
+
+/// An inventory that every rule has something to say of.
+const FLEET: &str = include_str!("../fixtures/issues/second/inventory.json");
+
+fn of_issues(text: &str) {
+    let inventory = inventory_file::parse(FLEET, 0).expect("an inventory");
+    let mut issues: Vec<_> =
+        fetch::items(text.as_bytes()).unwrap_or_default().iter().filter_map(issue::read).collect();
+    // Whatever it is, it can be a title, a body and a link.
+    let wrapped = serde_json::json!({"number": 1, "title": text, "body": text, "state": "open",
+        "created_at": "2026-07-01T00:00:00Z", "labels": [text]});
+    issues.extend(issue::read(&wrapped));
+    for issue in &issues {
+        assert_harmless(&issue.title);
+        issue.labels.iter().chain(&issue.facts).for_each(|line| assert_harmless(line));
+    }
+    let verdict = check(&inventory, &issues, &Rules::default());
+    verdict.items.iter().for_each(|item| assert_harmless(&item.title));
+    assert_eq!(verdict.gate.len(), 3);
+    let api = address::Address::parse("http://127.0.0.1:7", address::Named::Person);
+    if let Ok(Some(next)) = api.expect("an address").next(Some(text)) {
+        assert!(next.starts_with("http://127.0.0.1:7"), "{next}");
+    }
+}
+
+fn of_inventory(text: &str) {
+    match inventory_file::parse(text, 0) {
+        Ok(inventory) => {
+            inventory.host_names().iter().for_each(|name| assert_harmless(name));
+            inventory.packages.iter().for_each(|p| assert_harmless(&p.pname));
+            let _ = check(&inventory, &[], &Rules::default());
+        }
+        Err(sentence) => assert_harmless(&sentence),
+    }
 }
 
 fn of_checks(text: &str) {

@@ -7,6 +7,8 @@ pub(super) const RINGS: &[(&str, &[&str])] = &[
     ("error", &["exit"]),
     ("exit", &["event"]),
     ("fleet", &["error"]),
+    // What a store path's name says; the slices that compare packages share it.
+    ("package", &[]),
     ("plan", &["fleet"]),
     ("event", &["fleet", "plan"]),
     ("world", &["event", "fleet"]),
@@ -15,7 +17,9 @@ pub(super) const RINGS: &[(&str, &[&str])] = &[
     ("cli", &["exit", "fleet", "plan"]),
     // The slices in their order: leaves, and the evidence of slices before them.
     ("validate", &["event", "fleet", "plan", "world"]),
-    ("build", &["error", "event", "fleet", "plan", "world", "validate"]),
+    ("build", &["error", "event", "fleet", "package", "plan", "world", "validate"]),
+    // Beside the others: what is known of the packages that hosts run and are to run.
+    ("issues", &["error", "event", "fleet", "package", "world"]),
     // Slice 0 reads facts before all others, and admits after the build: it takes their evidence.
     (
         "preflight",
