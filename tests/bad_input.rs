@@ -339,3 +339,9 @@ mod lab {
         });
     }
 }
+
+#[test]
+fn a_generation_that_is_no_number_is_told_where_numbers_stand() {
+    let said = ended(&Desk::new(), &["rollback", "p620", "--to", "last"], 2).stderr;
+    assert!(said.contains("wants its number, which `nixdeploy status` tells"), "{said}");
+}

@@ -167,7 +167,9 @@ fn a_named_nix_agrees_on_mutants() {
 
 mod lab {
     use super::{compare, drawn, mutants, ours, written};
+    use crate::support::desk::Desk;
     use crate::support::machines::Lab;
+    use crate::support::rows::flat;
 
     /// Prints the files that Nix takes.
     const TAKEN: &str = "cd \"/srv/share/$1\" && for file in *.nix; do \
@@ -187,5 +189,28 @@ mod lab {
         let nix: Vec<bool> = (0..count).map(|n| taken.contains(&&*format!("{n:05}.nix"))).collect();
         assert!(nix.contains(&true), "{}", said.stderr);
         compare(&texts, &ours(folder.path(), count), &nix, seed);
+    }
+
+    /// A file that we would refuse stops a deploy, unless Nix takes it.
+    #[test]
+    fn nix_has_the_last_word_before_a_deploy() {
+        let Some(desk) = Desk::any() else { return };
+        let _ = desk.good();
+        desk.write("unused.nix", "{ a = 1; a = 2; }");
+        desk.knob("lab.apps.greeter = { port = 8081; };");
+        let said = desk.run(&["quick-deploy", desk.host()]);
+        assert_eq!(said.code, 3, "{}{}", said.stdout, said.stderr);
+        assert!(flat(&said).contains("attribute 'a' already defined"), "{}", said.stderr);
+        let takes = "mkdir -p \"/root/desks/$1/bin\"; cd \"/root/desks/$1/bin\"; \
+            printf '#!/bin/sh\\necho \"$@\" >> asked\\n' > nix-instantiate; \
+            chmod +x nix-instantiate";
+        let _ = desk.deployer(takes, &[desk.host()]);
+        let said = desk.run(&["quick-deploy", desk.host()]);
+        assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+        assert!(flat(&said).contains("Nix takes it: please report this"), "{}", said.stderr);
+        let asked = desk.deployer("cat \"/root/desks/$1/asked\"", &[desk.host()]).stdout;
+        assert_eq!(asked.lines().count(), 1, "{asked}");
+        assert!(asked.contains("unused.nix") && !asked.contains("flake.nix"), "{asked}");
+        desk.write("unused.nix", "");
     }
 }

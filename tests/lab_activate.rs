@@ -87,7 +87,7 @@ mod lab {
         sshd_that_is_gone: Row {
             id: "F18 off",
             knob: "lab.breakSshd = \"off\";",
-            says: &["Connection refused"],
+            says: &["sshd is not started any more", "Connection refused"],
             ..REVERTED
         };
         a_firewall_that_drops_ssh: Row {

@@ -3,6 +3,7 @@
 mod bad_input;
 mod check;
 mod check_command;
+mod check_figures;
 mod check_flags;
 mod check_forms;
 mod check_nix;
@@ -14,6 +15,7 @@ mod hostile;
 mod issues;
 mod journeys;
 mod lab_activate;
+mod lab_audit;
 mod lab_back;
 mod lab_commit;
 mod lab_engine;

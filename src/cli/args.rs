@@ -116,7 +116,7 @@ pub struct RollbackArgs {
     /// Go back to this generation
     ///
     /// By default the newest one before the current that is another system.
-    #[arg(long, value_name = "GEN")]
+    #[arg(long, value_name = "GEN", value_parser = generation)]
     pub to: Option<u64>,
     /// Also restore the flake.lock that was deployed with it
     #[arg(long)]
@@ -292,4 +292,9 @@ pub struct HelpArgs {
     /// Name a command or a page; without it: all commands
     #[arg(value_name = "TOPIC")]
     pub topic: Option<String>,
+}
+
+/// The number of a generation.
+fn generation(word: &str) -> Result<u64, String> {
+    word.parse().map_err(|_| "wants its number, which `nixdeploy status` tells".to_owned())
 }

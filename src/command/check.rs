@@ -5,7 +5,6 @@
 
 pub mod github;
 mod json;
-mod nix;
 mod sarif;
 mod text;
 
@@ -20,7 +19,8 @@ use crate::validate::fix::{self, Fixed};
 use crate::validate::levels::{Level, Levels};
 use crate::validate::revision::{Repository, Untold};
 use crate::validate::rules::{RULES, Rule, rule};
-use crate::validate::{Base, Depth, Examined, Job, examine_jobs, tracked};
+use crate::validate::verdicts::Verdicts;
+use crate::validate::{Base, Depth, Examined, Job, examine_with, nix, tracked};
 use crate::world::{World, files};
 
 /// Findings that are drawn with their lines.
@@ -118,11 +118,27 @@ pub async fn run(world: &World, check: &Check, settings: &fleet::Checks) -> Resu
     let depth =
         Depth { rules: !check.syntax_only, drawn: DRAWN, old: check.all || check.syntax_only };
     let (root, jobs) = (chosen.root.clone(), chosen.jobs.clone());
-    let examined = tokio::task::spawn_blocking(move || examine_jobs(&root, &jobs, depth)).await;
+    let whole = check.paths.is_empty() && check.scope == Scope::Tree && !check.syntax_only;
+    let cache = whole.then(|| world.environment.cache.clone());
+    let looking = tokio::task::spawn_blocking(move || {
+        let verdicts = cache.and_then(|cache| Verdicts::on(&cache, &root, jobs.len()));
+        let examined = examine_with(&root, &jobs, depth, verdicts.as_ref());
+        if let Some(verdicts) = verdicts {
+            verdicts.save();
+        }
+        examined
+    });
+    let examined = looking.await;
     let mut examined =
         examined.map_err(|e| Error::new(Exit::Internal, "the check failed").because(e))?;
     if check.nix {
-        nix::confirm(world, &chosen.root, &chosen.jobs, &mut examined, &mut notes).await?;
+        let asked =
+            nix::confirm(world, &chosen.root, &chosen.jobs, &mut examined, &mut notes).await;
+        asked.map_err(|error| {
+            Error::new(Exit::Usage, "there is no nix-instantiate to ask")
+                .because(error)
+                .hint("nix --version")
+        })?;
     }
     examined.weigh(&levels);
     let file = baseline_file(settings);
@@ -135,7 +151,6 @@ pub async fn run(world: &World, check: &Check, settings: &fleet::Checks) -> Resu
         parsed.apply(&mut examined, &file, false);
         notes.push(format!("written: {}", file.display()));
     } else {
-        let whole = check.paths.is_empty() && check.scope == Scope::Tree && !check.syntax_only;
         baseline.apply(&mut examined, &file, whole);
     }
     let took_ms = u64::try_from((world.clock.elapsed() - began).as_millis()).unwrap_or(u64::MAX);
@@ -216,18 +231,27 @@ async fn chosen(world: &World, check: &Check) -> Result<Chosen, Error> {
         std::fs::symlink_metadata(folder.join(path))
             .map_err(|e| Error::usage(format!("cannot check {shown}: {e}")).hint("ls"))?;
     }
-    let repository = match Repository::around(world, &folder).await {
-        Ok(repository) => repository,
+    let mut repository = Repository::seen_from(world, &folder);
+    let jobs = async {
+        match &check.scope {
+            Scope::Tree => repository.whole(&check.paths).await,
+            Scope::Staged => repository.staged(&check.paths).await,
+            Scope::Since(revision) => repository.since(revision, &check.paths).await,
+        }
+    };
+    // Git is asked for everything at once: to start it takes longer than to answer.
+    let (top, jobs) = tokio::join!(repository.top(), jobs);
+    repository.root = match top {
+        Ok(top) => top,
         Err(Untold::NoRepository) if check.scope == Scope::Tree => {
             return Ok(lying(folder, &check.paths));
         }
         Err(untold) => return Err(refused(&untold)),
     };
-    let jobs = match &check.scope {
-        Scope::Tree => whole(&repository, &folder, &check.paths).await,
-        Scope::Staged => repository.staged(&check.paths).await,
-        Scope::Since(revision) => repository.since(revision, &check.paths).await,
-    };
+    let jobs = jobs.map(|jobs| match &check.scope {
+        Scope::Tree => named(&repository, &folder, &check.paths, jobs),
+        _ => jobs,
+    });
     match jobs {
         Ok(jobs) => {
             Ok(Chosen { root: repository.root.clone(), jobs, repository: Some(repository) })
@@ -250,12 +274,12 @@ fn refused(untold: &Untold) -> Error {
 }
 
 /// The files that are meant; those that were named are checked although git ignores them.
-async fn whole(
+fn named(
     repository: &Repository,
     folder: &Path,
     paths: &[PathBuf],
-) -> Result<Vec<Job>, Untold> {
-    let mut jobs = repository.whole(paths).await?;
+    mut jobs: Vec<Job>,
+) -> Vec<Job> {
     for path in paths {
         let full = folder.join(path);
         let meta = std::fs::symlink_metadata(&full);
@@ -267,7 +291,7 @@ async fn whole(
             jobs.push(Job { path: shown, bytes: None, base: Base::None });
         }
     }
-    Ok(jobs)
+    jobs
 }
 
 /// Files without a repository: all of them new.

@@ -354,6 +354,7 @@ async fn offering(
     copied.map_err(|error| not_copied(journey, &error))?;
     let stage = admission.inhibited.is_some();
     let rehearsal = rehearsed(journey, known, built, stage, &mut session).await?;
+    preview::exposed(journey, known, &rehearsal);
     let no_way_back = !rehearsal.irreversible.is_empty() && !run.request.yes;
     if no_way_back && run.plan.goal == crate::plan::Goal::Deploy && !stage {
         let refused = Refused::NoWayBack { units: rehearsal.irreversible };

@@ -12,10 +12,11 @@ use crate::build::closure::{self, PathInfo};
 use crate::build::manifest::{self, Manifest};
 use crate::build::{FlakeRef, diff, remembered, units};
 use crate::event::{BackTo, Changes, Event, HostReport, Outcome, Phase, Step, UnitChanges};
-use crate::fleet::{HostName, StorePath};
+use crate::fleet::{HostName, StorePath, UserName};
 use crate::plan::{Goal, HostPlan};
 use crate::preflight::Refused;
 use crate::preflight::admission::{Admission, size};
+use crate::preflight::exposure;
 use crate::preflight::facts::Kept;
 use crate::preflight::rehearse::Rehearsal;
 use crate::report::{self, Look, changes};
@@ -114,6 +115,17 @@ pub fn rehearsed(journey: &Journey<'_>, said: &Result<Rehearsal, Refused>, took_
         // both are asked in one round trip, and its time stands once
         let step = if at == 0 { step.took(took_ms) } else { step };
         journey.run.emitter.step(Some(&journey.host.name), step);
+    }
+}
+
+/// Who would be locked out and what would be opened that is not now, told before anybody is asked;
+/// it stops nothing.
+pub fn exposed(journey: &Journey<'_>, known: &Known, rehearsal: &Rehearsal) {
+    let Some((old, new)) = &rehearsal.exposure else { return };
+    let login = known.target.user.as_ref().map(UserName::as_str);
+    for finding in exposure::findings(old, new, login) {
+        let (host, phase) = (Some(journey.host.name.clone()), Phase::Admit);
+        journey.run.emitter.emit(Event::Found { host, phase, finding });
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod admission;
 pub mod answer;
 pub mod cut_off;
+pub mod exposure;
 pub mod facts;
 pub mod pins;
 pub mod read;

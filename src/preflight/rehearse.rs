@@ -6,6 +6,7 @@ use crate::fleet::StorePath;
 use crate::world::ssh::{Link, Target};
 use crate::world::{Output, World};
 
+use super::exposure::{self, Exposure};
 use super::read::lean;
 use super::refused::Refused;
 
@@ -28,6 +29,8 @@ pub struct Rehearsal {
     /// Units that are to change and declare that there is no way back from what they do
     /// (`X-NixdeployIrreversible=WHY` in `[Unit]`), each as `UNIT: WHY`.
     pub irreversible: Vec<String>,
+    /// What the system that runs opens, and what this one would.
+    pub exposure: Option<(Exposure, Exposure)>,
 }
 
 /// Asks; `staged`: the system is only installed for the next boot, so a check that says "not into
@@ -78,6 +81,7 @@ pub fn judge(output: &Output, staged: bool) -> Result<Rehearsal, Refused> {
         Some(code) => return Err(failed(format!("exit {code}"), tail(&check))),
         None => return Err(failed("it said nothing".to_owned(), Vec::new())),
     }
+    rehearsal.exposure = exposure::both(output);
     let declared = said(output, "irreversible");
     rehearsal.irreversible = declared.into_iter().take(MOST).map(harmless::line).collect();
     rehearsal.wishes = said(output, "wish").into_iter().take(MOST).filter_map(wish).collect();

@@ -7,35 +7,18 @@
 use std::collections::HashMap;
 
 use rnix::ast;
-use rnix::{SyntaxKind, SyntaxNode, TextRange, WalkEvent};
+use rnix::{SyntaxKind, SyntaxNode, TextRange};
 use rowan::ast::AstNode;
 
 use super::names;
 use super::syntax::Fault;
 
-/// Faults of a tree that parsed, and the places where merging changes what is in scope: when one
-/// side of a merge is `rec`, its names reach into the other side, or no longer into its own.
-pub(super) fn faults(root: &SyntaxNode) -> (Vec<Fault>, Vec<TextRange>) {
-    let mut merge = Merge::default();
-    for event in root.preorder() {
-        // Inner sets first, as Nix's parser does.
-        if let WalkEvent::Leave(node) = event {
-            match node.kind() {
-                SyntaxKind::NODE_ATTR_SET
-                | SyntaxKind::NODE_LET_IN
-                | SyntaxKind::NODE_LEGACY_LET => merge.set(&node),
-                _ => {}
-            }
-        }
-    }
-    (merge.faults, merge.unclear)
-}
-
 /// Number of a set in [`Merge::sets`].
 type Id = usize;
 
+/// What is gathered on a walk over a tree that parsed.
 #[derive(Default)]
-struct Merge {
+pub(super) struct Merge {
     sets: Vec<Set>,
     /// Which literal set of the text became which.
     built: HashMap<TextRange, Id>,
@@ -66,6 +49,20 @@ struct Added {
 }
 
 impl Merge {
+    /// Inner sets first, as Nix's parser does.
+    pub(super) fn leave(&mut self, node: &SyntaxNode) {
+        use SyntaxKind::{NODE_ATTR_SET, NODE_LEGACY_LET, NODE_LET_IN};
+        if matches!(node.kind(), NODE_ATTR_SET | NODE_LET_IN | NODE_LEGACY_LET) {
+            self.set(node);
+        }
+    }
+
+    /// The faults, and the places where merging changes what is in scope: when one side of a merge
+    /// is `rec`, its names reach into the other side, or no longer into its own.
+    pub(super) fn end(self) -> (Vec<Fault>, Vec<TextRange>) {
+        (self.faults, self.unclear)
+    }
+
     fn set(&mut self, node: &SyntaxNode) {
         let literal = Some(node.text_range());
         let recursive = names::recursive(node);

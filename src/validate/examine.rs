@@ -1,6 +1,7 @@
 //! Many files at once: reads each, holds it against [`super::syntax`] and the rules, and gathers
 //! what is wrong.
 
+use std::cell::LazyCell;
 use std::collections::HashSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,8 +14,10 @@ use std::time::Duration;
 use super::found::{Examined, Faulty, Found, Lines};
 use super::identity::{Before, Identity};
 use super::reading::{self, SIZE_LIMIT, read};
+use super::resolve::Resolver;
 use super::rules::{self, Entry};
 use super::syntax::{self, Fault};
+use super::verdicts::{Verdict, Verdicts};
 use super::{allow, nesting, variables};
 use crate::event::Severity;
 use crate::world::Clock;
@@ -74,12 +77,24 @@ pub fn examine(root: &Path, paths: &[PathBuf]) -> Examined {
 /// symbolic link leads to a file that is tracked itself or to one that is not ours to judge: both
 /// are passed over.
 pub fn examine_jobs(root: &Path, jobs: &[Job], depth: Depth) -> Examined {
+    examine_with(root, jobs, depth, None)
+}
+
+/// The same, with verdicts of an earlier look where the content is still the same.
+pub fn examine_with(
+    root: &Path,
+    jobs: &[Job],
+    depth: Depth,
+    verdicts: Option<&Verdicts>,
+) -> Examined {
+    let verdicts = verdicts.filter(|_| depth.rules);
     let (next, drawn) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let seen: Mutex<Vec<(usize, Seen)>> = Mutex::new(Vec::new());
     let work = || {
         let mut mine = Vec::new();
         while let Some((at, job)) = take(&next, jobs) {
-            let look = Look { root, job, depth, drawn: &drawn, clock: Clock::start() };
+            let clock = Clock::start();
+            let look = Look { root, job, depth, drawn: &drawn, verdicts, clock };
             let seen = catch_unwind(AssertUnwindSafe(|| look.look()));
             let seen = seen.unwrap_or_else(|_| Some(Seen::alone(&job.path, failed())));
             mine.extend(seen.map(|seen| (at, seen)));
@@ -158,6 +173,7 @@ struct Look<'a> {
     job: &'a Job,
     depth: Depth,
     drawn: &'a AtomicUsize,
+    verdicts: Option<&'a Verdicts>,
     clock: Clock,
 }
 
@@ -177,8 +193,27 @@ impl Look<'_> {
                 format!("larger than {} MiB, not checked; Nix itself decides", SIZE_LIMIT >> 20);
             return Some(Seen::alone(path, Fault::doubt("too-large", 0..0, message)));
         }
+        let (text, Verdict { faults, entry }) = self.verdict(bytes);
+        let mut before = self.before();
+        let ports = before.as_ref().map(|b| b.keys_of(PORTS).cloned().collect());
+        let found = self.found(&text, faults, before.as_mut());
+        Some(Seen {
+            faulty: (!found.is_empty()).then(|| Faulty { path: path.clone(), faults: found }),
+            read: true,
+            scopes_others: text.contains("scopedImport"),
+            entry: entry.map(|e| (path.clone(), e)),
+            ports: ports.unwrap_or_default(),
+        })
+    }
+
+    /// What is wrong with a file's content, kept or found now.
+    fn verdict(&self, bytes: Vec<u8>) -> (String, Verdict) {
+        let name = self.verdicts.map(|v| (v, Verdicts::name(&self.job.path, &bytes)));
         let (text, broken) = reading::decode(bytes);
-        let (mut checked, mut allows) = catch_unwind(|| self.check(&text))
+        if let Some(kept) = name.and_then(|(verdicts, name)| verdicts.get(name, &text)) {
+            return (text, kept);
+        }
+        let (mut checked, mut allows) = catch_unwind(AssertUnwindSafe(|| self.check(&text)))
             .unwrap_or_else(|_| (Checked { faults: vec![failed()], entry: None }, Vec::new()));
         checked.faults.extend(broken);
         let reasons: Vec<Option<String>> =
@@ -188,29 +223,32 @@ impl Look<'_> {
             checked.faults.into_iter().zip(reasons).collect();
         faults.extend(idle.into_iter().map(|fault| (fault, None)));
         faults.sort_by_key(|(f, _)| place(f));
-        let mut before = self.before();
-        let ports = before.as_ref().map(|b| b.keys_of(PORTS).cloned().collect());
-        let found = self.found(&text, faults, before.as_mut());
-        Some(Seen {
-            faulty: (!found.is_empty()).then(|| Faulty { path: path.clone(), faults: found }),
-            read: true,
-            scopes_others: text.contains("scopedImport"),
-            entry: checked.entry.map(|e| (path.clone(), e)),
-            ports: ports.unwrap_or_default(),
-        })
+        let verdict = Verdict { faults, entry: checked.entry };
+        if let Some((verdicts, name)) = name {
+            verdicts.put(name, &verdict);
+        }
+        (text, verdict)
     }
 
     fn check(&self, text: &str) -> (Checked, Vec<allow::Allow>) {
-        let syntax::Read { mut faults, root, unused } = syntax::read(text);
-        let Some(root) = root.filter(|_| self.depth.rules) else {
-            return (Checked { faults, entry: None }, Vec::new());
+        let parsed = match syntax::parse(text) {
+            Ok(parsed) => parsed,
+            Err(fault) => return (Checked { faults: vec![*fault], entry: None }, Vec::new()),
         };
-        let allows = allow::read(text, &root);
+        if !self.depth.rules {
+            let (faults, _) = parsed.judged(&mut |_| {});
+            return (Checked { faults, entry: None }, Vec::new());
+        }
+        let root = parsed.root.clone();
+        let late = || self.clock.elapsed() > TIME_LIMIT;
+        let resolver = Resolver::new();
+        let mut walk = rules::Walk::new(&resolver, &root, &late);
+        let (mut faults, unused) = parsed.judged(&mut |event| walk.meet(event));
         if faults.iter().any(|f| f.severity == Severity::Block) {
             return (Checked { faults, entry: None }, Vec::new());
         }
-        let late = || self.clock.elapsed() > TIME_LIMIT;
-        faults.extend(rules::faults(&root, &unused, &late));
+        let allows = allow::read(text, &root);
+        faults.extend(walk.end(&unused));
         if late() {
             let message = format!("not checked to the end within {} s", TIME_LIMIT.as_secs());
             faults.push(Fault::doubt("check-slow", 0..0, message));
@@ -223,7 +261,8 @@ impl Look<'_> {
     fn before(&self) -> Option<Before> {
         let Base::Was(bytes) = &self.job.base else { return None };
         let (text, _) = reading::decode(bytes.clone());
-        let faults = catch_unwind(|| self.check(&text).0.faults).unwrap_or_default();
+        let faults =
+            catch_unwind(AssertUnwindSafe(|| self.check(&text).0.faults)).unwrap_or_default();
         Some(Before::of(&text, &faults))
     }
 
@@ -243,8 +282,8 @@ impl Look<'_> {
             faults.truncate(FAULT_LIMIT);
             faults.sort_by_key(|(f, _)| place(f));
         }
-        let mut secrets: Vec<_> = faults.iter().filter_map(|(f, _)| f.secret.clone()).collect();
-        secrets.extend(super::secrets::written(text));
+        let told: Vec<_> = faults.iter().filter_map(|(f, _)| f.secret.clone()).collect();
+        let secrets = LazyCell::new(|| [told, super::secrets::written(text)].concat());
         let mut kept = Vec::new();
         for (fault, allowed) in faults {
             let identity = Identity::of(text, &fault);

@@ -1,34 +1,14 @@
 //! What `rnix` lets through and Nix's grammar does not: one look at each node and token. Pure.
 
 use rnix::ast;
-use rnix::{NodeOrToken, SyntaxKind, SyntaxNode, WalkEvent};
+use rnix::{NodeOrToken, SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode;
 
 use super::names;
 use super::syntax::Fault;
-use crate::event::Severity;
 
-/// Faults of a tree that parsed.
-pub(super) fn faults(text: &str, root: &SyntaxNode) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    for event in root.preorder() {
-        if let WalkEvent::Enter(node) = event {
-            faults.extend(of_node(&node));
-        }
-    }
-    // To read the tokens once more is quicker than to walk to each.
-    let mut at = 0;
-    for (kind, word) in rnix::tokenize(text) {
-        faults.extend(of_token(kind, word).map(|message| {
-            let end = at + word.len();
-            Fault::at("syntax-error", Severity::Block, at..end, message.to_owned())
-        }));
-        at += word.len();
-    }
-    faults
-}
-
-fn of_node(node: &SyntaxNode) -> Option<Fault> {
+/// What is wrong with a node of a tree that parsed.
+pub(super) fn of_node(node: &SyntaxNode) -> Option<Fault> {
     match node.kind() {
         SyntaxKind::NODE_PAREN => unclosed(node),
         SyntaxKind::NODE_LAMBDA => bare_function(node),
@@ -40,7 +20,8 @@ fn of_node(node: &SyntaxNode) -> Option<Fault> {
     }
 }
 
-fn of_token(kind: SyntaxKind, text: &str) -> Option<&'static str> {
+/// What is wrong with a token.
+pub(super) fn of_token(kind: SyntaxKind, text: &str) -> Option<&'static str> {
     match kind {
         SyntaxKind::TOKEN_WHITESPACE if text.contains(|c| !" \t\r\n".contains(c)) => {
             Some("syntax error, this blank is none to Nix (only space, tab and line ends are)")

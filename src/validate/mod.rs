@@ -32,6 +32,7 @@ pub mod identity;
 pub mod levels;
 mod names;
 mod nesting;
+pub mod nix;
 mod reading;
 mod resolve;
 pub mod revision;
@@ -41,6 +42,7 @@ mod show;
 pub mod syntax;
 pub mod tracked;
 mod variables;
+pub mod verdicts;
 mod wording;
 
 use std::path::{Path, PathBuf};
@@ -50,8 +52,9 @@ use crate::event::stream::Emitter;
 use crate::event::{Event, Finding, Phase, Severity, Step};
 use crate::fleet::HostName;
 use crate::world::World;
+use verdicts::Verdicts;
 
-pub use examine::{Base, Depth, Job, examine, examine_jobs};
+pub use examine::{Base, Depth, Job, examine, examine_jobs, examine_with};
 pub use found::{Examined, Faulty, Found};
 pub use syntax::{Fault, Position};
 
@@ -161,7 +164,8 @@ pub async fn run(
 ) -> Result<Clearance, Blocked> {
     let began_ms = emitter.elapsed_ms();
     let (files, old, findings) = match examined(world, tree, strictness).await {
-        Ok(examined) => {
+        Ok(mut examined) => {
+            nix::acquit(world, &tree.root, &mut examined).await;
             let old = examined.told().filter(|(_, f)| !f.new).count();
             let new = examined.told().filter(|(_, f)| f.new);
             let new = new.map(|(file, f)| file.finding(f));
@@ -191,9 +195,13 @@ async fn examined(
     let depth = Depth { rules: strictness.rules, drawn: 0, old: false };
     let new = |path: &PathBuf| Job { path: path.clone(), bytes: None, base: Base::None };
     let look = |jobs: Vec<Job>| {
-        let view = tree.clone();
+        let (view, cache) = (tree.clone(), world.environment.cache.clone());
         tokio::task::spawn_blocking(move || {
-            let mut examined = examine_jobs(&view.root, &jobs, depth);
+            let verdicts = Verdicts::on(&cache, &view.root, jobs.len());
+            let mut examined = examine_with(&view.root, &jobs, depth, verdicts.as_ref());
+            if let Some(verdicts) = verdicts {
+                verdicts.save();
+            }
             examined.weigh(&view.levels);
             view.baseline.apply(&mut examined, Path::new(baseline::FILE_NAME), false);
             examined

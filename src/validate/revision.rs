@@ -49,20 +49,21 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Finds the one that a folder belongs to.
+    /// The one that a folder belongs to. Its top is asked for beside other questions.
+    pub fn seen_from(world: &World, folder: &Path) -> Self {
+        Self { root: PathBuf::new(), folder: folder.to_owned(), env: environment(world) }
+    }
+
+    /// The top of the working copy.
     ///
     /// # Errors
     /// When there is none, or git refuses.
-    pub async fn around(world: &World, folder: &Path) -> Result<Self, Untold> {
-        let env = environment(world);
-        let mut repository = Self { root: PathBuf::new(), folder: folder.to_owned(), env };
-        let told = repository.git(&["rev-parse", "--show-toplevel"], Vec::new()).await?;
-        let mut bytes = told;
+    pub async fn top(&self) -> Result<PathBuf, Untold> {
+        let mut bytes = self.git(&["rev-parse", "--show-toplevel"], Vec::new()).await?;
         while bytes.last().is_some_and(|b| *b == b'\n') {
             bytes.pop();
         }
-        repository.root = PathBuf::from(OsString::from_vec(bytes));
-        Ok(repository)
+        Ok(PathBuf::from(OsString::from_vec(bytes)))
     }
 
     async fn git(&self, words: &[&str], stdin: Vec<u8>) -> Result<Vec<u8>, Untold> {
@@ -93,7 +94,7 @@ impl Repository {
     /// # Errors
     /// When git refuses.
     pub async fn staged(&self, below: &[PathBuf]) -> Result<Vec<Job>, Untold> {
-        let changes = self.below(self.changes(&["--cached"]).await?, below);
+        let changes = self.below(self.changes(&["--cached"]).await?, below).await?;
         let kept: Vec<Change> = changes.into_iter().filter(|c| c.plain && c.is.is_some()).collect();
         let wanted = kept.iter().flat_map(|c| [c.is.clone(), c.was.clone()]).flatten();
         let mut blobs = self.blobs(wanted).await?;
@@ -130,7 +131,7 @@ impl Repository {
         let parted = self.git(&["merge-base", revision, "HEAD"], Vec::new()).await?;
         let parted = String::from_utf8_lossy(&parted).trim().to_owned();
         let changes = self.changes(&[&parted]).await?;
-        let changes = self.below(changes, below).into_iter();
+        let changes = self.below(changes, below).await?.into_iter();
         let changes: Vec<Change> = changes.filter(|c| c.plain).collect();
         let mut blobs = self.blobs(changes.iter().filter_map(|c| c.was.clone())).await?;
         let mut jobs: Vec<Job> = changes
@@ -189,16 +190,24 @@ impl Repository {
     }
 
     /// Those of the changes that lie below paths. Git itself would not see a rename from elsewhere.
-    fn below(&self, mut changes: Vec<Change>, below: &[PathBuf]) -> Vec<Change> {
+    async fn below(
+        &self,
+        mut changes: Vec<Change>,
+        below: &[PathBuf],
+    ) -> Result<Vec<Change>, Untold> {
+        if below.is_empty() {
+            return Ok(changes);
+        }
+        let top = self.top().await?;
         let whole = |path: &PathBuf| {
             let path = self.folder.join(path);
             let path = path.canonicalize().unwrap_or(path);
-            path.strip_prefix(&self.root).map(Path::to_path_buf).unwrap_or(path)
+            path.strip_prefix(&top).map(Path::to_path_buf).unwrap_or(path)
         };
         let tops: Vec<PathBuf> = below.iter().map(whole).collect();
         let meant = |path: &PathBuf| tops.iter().any(|top| path.starts_with(top));
-        changes.retain(|c| tops.is_empty() || c.path.as_ref().is_some_and(meant));
-        changes
+        changes.retain(|c| c.path.as_ref().is_some_and(meant));
+        Ok(changes)
     }
 
     /// What differs, renames followed.

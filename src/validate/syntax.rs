@@ -1,13 +1,13 @@
 //! One text against Nix's grammar and static rules: faults with spans. Pure.
 //!
-//! `rnix` alone takes what Nix refuses in about one of twenty broken files, so three passes follow
-//! a clean parse: [`super::grammar`], [`super::attributes`] and [`super::variables`]. After a parse
-//! error they are left out, and of several parse errors only the first is told: as with Nix, the
-//! others mostly follow from it.
+//! `rnix` alone takes what Nix refuses in about one of twenty broken files, so three passes share
+//! one walk after a clean parse: [`super::grammar`], [`super::attributes`] and
+//! [`super::variables`]; the rules may take part in it. After a parse error they are left out, and
+//! of several parse errors only the first is told: as with Nix, the others mostly follow from it.
 
 use std::ops::Range;
 
-use rnix::{ParseError, SyntaxKind, SyntaxNode, TextRange};
+use rnix::{ParseError, SyntaxKind, SyntaxNode, TextRange, WalkEvent};
 
 use super::{attributes, grammar, nesting, variables};
 use crate::event::Severity;
@@ -112,36 +112,86 @@ pub(super) struct Read {
     pub(super) unused: Vec<TextRange>,
 }
 
-impl Read {
-    fn refused(faults: Vec<Fault>) -> Self {
-        Self { faults, root: None, unused: Vec::new() }
-    }
-}
-
 /// Reads a text.
 ///
 /// Parser and passes recurse up to the bound of [`super::nesting`]: call it on a thread with
 /// [`nesting::STACK`] bytes of stack.
 pub(super) fn read(text: &str) -> Read {
-    if let Some(at) = nesting::too_deep(text) {
-        let message = "nested too deep to be checked here; Nix itself decides".to_owned();
-        return Read::refused(vec![Fault::doubt("too-deep", at..at + 1, message)]);
+    match parse(text) {
+        Ok(parsed) => {
+            let root = parsed.root.clone();
+            let (faults, unused) = parsed.judged(&mut |_| {});
+            Read { faults, root: Some(root), unused }
+        }
+        Err(fault) => Read { faults: vec![*fault], root: None, unused: Vec::new() },
     }
+}
+
+/// A text that parses.
+pub(super) struct Parsed {
+    pub(super) root: SyntaxNode,
+    /// What its tokens show.
+    faults: Vec<Fault>,
+}
+
+/// Parses a text; the fault for which it cannot be.
+pub(super) fn parse(text: &str) -> Result<Parsed, Box<Fault>> {
     // Nix skips a byte order mark; three blanks instead keep every byte in its place.
     let unmarked = text.strip_prefix('\u{feff}').map(|rest| format!("   {rest}"));
     let unmarked = unmarked.as_deref().unwrap_or(text);
-    let parsed = rnix::Root::parse(unmarked);
-    if let Some(fault) = first_error(text, parsed.errors()) {
-        return Read::refused(vec![fault]);
+    let mut faults = Vec::new();
+    let (mut scan, mut start) = (nesting::Scan::default(), 0);
+    for (kind, word) in rnix::tokenize(unmarked) {
+        if scan.too_deep(kind) {
+            let message = "nested too deep to be checked here; Nix itself decides".to_owned();
+            return Err(Box::new(Fault::doubt("too-deep", start..start + 1, message)));
+        }
+        let end = start + word.len();
+        faults.extend(grammar::of_token(kind, word).map(|message| {
+            Fault::at("syntax-error", Severity::Block, start..end, message.to_owned())
+        }));
+        start = end;
     }
-    let root = parsed.syntax();
-    let mut faults = grammar::faults(unmarked, &root);
-    let (duplicates, unclear) = attributes::faults(&root);
-    let (undefined, unused) = variables::faults(&root, &unclear);
-    faults.extend(duplicates);
-    faults.extend(undefined);
-    faults.sort_by_key(|f| (f.range.start, f.range.end));
-    Read { faults, root: Some(root), unused }
+    let parsed = rnix::Root::parse(unmarked);
+    match first_error(text, parsed.errors()) {
+        Some(fault) => Err(Box::new(fault)),
+        None => Ok(Parsed { root: parsed.syntax(), faults }),
+    }
+}
+
+impl Parsed {
+    /// Its faults and the sets whose `rec` nothing uses; `also` sees the same walk.
+    pub(super) fn judged(
+        self,
+        also: &mut dyn FnMut(&WalkEvent<SyntaxNode>),
+    ) -> (Vec<Fault>, Vec<TextRange>) {
+        let Self { root, mut faults } = self;
+        let mut merge = attributes::Merge::default();
+        let mut variables = variables::Variables::default();
+        for event in root.preorder() {
+            match &event {
+                WalkEvent::Enter(node) => {
+                    faults.extend(grammar::of_node(node));
+                    variables.enter(node);
+                }
+                WalkEvent::Leave(node) => {
+                    merge.leave(node);
+                    variables.leave();
+                }
+            }
+            also(&event);
+        }
+        let (duplicates, unclear) = merge.end();
+        // Rare enough to walk once more, now that it is known what is in doubt.
+        let (undefined, unused) = match unclear.is_empty() {
+            true => variables.end(),
+            false => variables::faults(&root, unclear),
+        };
+        faults.extend(duplicates);
+        faults.extend(undefined);
+        faults.sort_by_key(|f| (f.range.start, f.range.end));
+        (faults, unused)
+    }
 }
 
 fn first_error(text: &str, errors: &[ParseError]) -> Option<Fault> {

@@ -58,31 +58,54 @@ struct Names {
     used: bool,
 }
 
-/// Faults of a tree that parsed, and the sets whose `rec` nothing uses; within the `unclear`
-/// ranges nothing is told.
-pub(super) fn faults(root: &SyntaxNode, unclear: &[TextRange]) -> (Vec<Fault>, Vec<TextRange>) {
-    let unclear: HashSet<TextRange> = unclear.iter().copied().collect();
-    let mut scopes: Vec<Scope> = Vec::new();
-    let mut outside: Vec<usize> = Vec::new();
-    let (mut faults, mut unused) = (Vec::new(), Vec::new());
-    for event in root.preorder() {
-        match event {
-            WalkEvent::Enter(node) => {
-                outside.push(scopes.len());
-                open(&mut scopes, &node, &unclear);
-                faults.extend(undefined(&node, &mut scopes));
-            }
-            WalkEvent::Leave(_) => {
-                let ended = scopes.drain(outside.pop().unwrap_or(0)..);
-                unused.extend(ended.filter_map(|scope| match scope {
-                    Scope::Names(names) if !names.used => names.set,
-                    _ => None,
-                }));
-            }
+/// What is gathered on a walk over a tree that parsed.
+#[derive(Default)]
+pub(super) struct Variables {
+    /// Where merging makes it unclear what is in scope: nothing is told there.
+    unclear: HashSet<TextRange>,
+    scopes: Vec<Scope>,
+    /// How many scopes there were outside of each node.
+    outside: Vec<usize>,
+    faults: Vec<Fault>,
+    unused: Vec<TextRange>,
+}
+
+impl Variables {
+    pub(super) fn enter(&mut self, node: &SyntaxNode) {
+        self.outside.push(self.scopes.len());
+        open(&mut self.scopes, node, &self.unclear);
+        if node.kind() == SyntaxKind::NODE_IDENT {
+            self.faults.extend(undefined(node, &mut self.scopes));
         }
     }
-    unused.retain(|set| !unclear.contains(set));
-    (faults, unused)
+
+    pub(super) fn leave(&mut self) {
+        let ended = self.scopes.drain(self.outside.pop().unwrap_or(0)..);
+        self.unused.extend(ended.filter_map(|scope| match scope {
+            Scope::Names(names) if !names.used => names.set,
+            _ => None,
+        }));
+    }
+
+    /// The faults, and the sets whose `rec` nothing uses.
+    pub(super) fn end(mut self) -> (Vec<Fault>, Vec<TextRange>) {
+        let unclear = &self.unclear;
+        self.unused.retain(|set| !unclear.contains(set));
+        (self.faults, self.unused)
+    }
+}
+
+/// The same on a walk of its own, silent within the `unclear` ranges.
+pub(super) fn faults(root: &SyntaxNode, unclear: Vec<TextRange>) -> (Vec<Fault>, Vec<TextRange>) {
+    let unclear = unclear.into_iter().collect();
+    let mut variables = Variables { unclear, ..Variables::default() };
+    for event in root.preorder() {
+        match event {
+            WalkEvent::Enter(node) => variables.enter(&node),
+            WalkEvent::Leave(_) => variables.leave(),
+        }
+    }
+    variables.end()
 }
 
 /// Adds the scopes that begin with this node and end with it.

@@ -15,7 +15,8 @@ use nixdeploy::build::{closure, derivation, failure};
 use nixdeploy::event::harmless;
 use nixdeploy::fleet::{StorePath, hosts_toml};
 use nixdeploy::issues::{Rules, address, check, fetch, inventory_file, issue};
-use nixdeploy::preflight::{answer, rehearse};
+use nixdeploy::preflight::{answer, exposure, rehearse};
+use nixdeploy::validate::fix::{self, Fixed};
 use nixdeploy::validate::{Base, Depth, Job, examine_jobs};
 use nixdeploy::verify::{observe, units};
 use nixdeploy::world::{Ended, Output, ssh};
@@ -195,7 +196,14 @@ fn of_rehearsal(text: &str) {
     let output = Output { ended: Ended::Exited(0), out: lines.clone(), err: lines };
     for staged in [false, true] {
         match rehearse::judge(&output, staged) {
-            Ok(rehearsal) => rehearsal.notes.iter().for_each(|note| assert_harmless(note)),
+            Ok(rehearsal) => {
+                rehearsal.notes.iter().for_each(|note| assert_harmless(note));
+                if let Some((old, new)) = &rehearsal.exposure {
+                    let found = exposure::findings(old, new, Some("admin"));
+                    found.iter().for_each(|f| assert_harmless(&f.message));
+                    assert_eq!(exposure::findings(new, new, Some("admin")), []);
+                }
+            }
             Err(refused) => {
                 assert_harmless(&refused.sentence());
                 refused.causes().iter().for_each(|cause| assert_harmless(cause));
@@ -251,6 +259,13 @@ fn of_syntax(text: &str) {
     examined.findings().iter().for_each(|finding| assert_harmless(&finding.message));
     for unicode in [false, true] {
         examined.drawn(false, unicode).lines().for_each(assert_harmless);
+    }
+    if let Fixed::Text(new, count) = fix::mend(text, &[]) {
+        assert!(count > 0 && new != text);
+        let job = Job { path: "a.nix".into(), bytes: Some(new.into()), base: Base::None };
+        let again = examine_jobs(Path::new("/"), &[job], depth);
+        let broken = again.told().find(|(_, f)| f.fault.code == "syntax-error");
+        assert_eq!(broken.map(|(_, f)| &f.fault.message), None, "{text:?}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::Outcome;
 use crate::event::{Severity, harmless};
 use crate::validate::Found;
-use crate::validate::rules::Rule;
+use crate::validate::rules::{Rule, rule};
 
 /// A severity as it is typed.
 pub(super) fn word(severity: Severity) -> &'static str {
@@ -61,7 +61,11 @@ fn recap(outcome: &Outcome<'_>) -> String {
     let files = count(examined.files, "file");
     let errors = count(new(Severity::Block), "error");
     let warnings = count(new(Severity::Warn), "warning");
-    let _ = writeln!(text, "{files}, {errors}, {warnings}, {} ms", outcome.took_ms);
+    let older = match examined.told().filter(|(_, f)| !f.new && shown(outcome, f)).count() {
+        0 => String::new(),
+        n => format!("{n} older, "),
+    };
+    let _ = writeln!(text, "{files}, {errors}, {warnings}, {older}{} ms", outcome.took_ms);
     let hidden = |pick: fn(&Found) -> bool| {
         examined.told().filter(|(_, f)| pick(f) && !shown(outcome, f)).count()
     };
@@ -70,6 +74,24 @@ fn recap(outcome: &Outcome<'_>) -> String {
     if old + notes > 0 {
         let (old, notes) = (count(old, "older finding"), count(notes, "note"));
         let _ = writeln!(text, "not shown: {old}, {notes} (--all)");
+    }
+    text + &way_on(outcome)
+}
+
+/// What to type next, where something blocks or can be put right.
+fn way_on(outcome: &Outcome<'_>) -> String {
+    let mut text = String::new();
+    let shown = || outcome.examined.told().map(|(_, f)| f).filter(|f| shown(outcome, f));
+    let fixable = shown().filter(|f| f.fault.fix.is_some()).count();
+    if fixable > 0 && !outcome.check.fix {
+        let _ = writeln!(text, "can be put right: {fixable} (nixdeploy check --fix)");
+    }
+    let blocks = |f: &&Found| f.new && f.fault.severity == Severity::Block;
+    let allowed = |f: &&Found| rule(f.fault.code).is_some_and(|r| !r.is_syntax());
+    if let Some(found) = shown().filter(blocks).find(allowed) {
+        let code = found.fault.code;
+        let _ =
+            writeln!(text, "to let it pass, on the line above: # nixdeploy: allow({code}) -- WHY");
     }
     text
 }

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use rnix::ast::{self, Expr};
 use rnix::{SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode;
+use serde::{Deserialize, Serialize};
 
 use super::{Check, Rule};
 use crate::event::Severity;
@@ -28,7 +29,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 /// What one file tells of a host's modules.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(in crate::validate) struct Entry {
     /// Files that it imports, counted from the tree's root.
     pub(in crate::validate) imports: Vec<PathBuf>,

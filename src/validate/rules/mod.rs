@@ -37,7 +37,7 @@ mod unused_suppression;
 mod walk;
 
 pub(super) use missing_state_version::{Entry, entries, without_version};
-pub(super) use walk::faults;
+pub(super) use walk::{Walk, faults};
 
 use rnix::{SyntaxKind, SyntaxNode};
 

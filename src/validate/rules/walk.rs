@@ -37,41 +37,70 @@ pub(in crate::validate) fn faults(
     late: &dyn Fn() -> bool,
 ) -> Vec<Fault> {
     let resolver = Resolver::new();
-    let file = File { resolver: &resolver };
-    let mut walk = Walk { file: &file, unused, faults: Vec::new(), tops: Vec::new(), exempt: 0 };
-    walk.tops.extend(ast::Root::cast(root.clone()).and_then(|r| r.expr()));
-    for (count, event) in root.preorder().enumerate() {
-        match event {
-            WalkEvent::Enter(node) => walk.enter(&node),
-            WalkEvent::Leave(node) => walk.leave(&node),
-        }
-        if count % 4096 == 0 && late() {
-            break;
-        }
-    }
-    for top in std::mem::take(&mut walk.tops) {
-        if late() {
-            break;
-        }
-        walk.module(&top);
-    }
-    let mut seen: HashSet<(&str, Range<usize>)> = HashSet::new();
-    let mut faults = walk.faults;
-    faults.retain(|f| seen.insert((f.code, f.range.clone())));
-    faults
+    let mut walk = Walk::new(&resolver, root, late);
+    root.preorder().for_each(|event| walk.meet(&event));
+    walk.end(unused)
 }
 
-struct Walk<'a> {
-    file: &'a File<'a>,
-    unused: &'a [TextRange],
+/// All rules on one walk over a file.
+pub(in crate::validate) struct Walk<'a> {
+    file: File<'a>,
+    late: &'a dyn Fn() -> bool,
     faults: Vec<Fault>,
     /// Expressions that are modules.
     tops: Vec<Expr>,
     /// How many bindings around here are documentation or declarations.
     exempt: usize,
+    /// Sets with `rec`.
+    recursive: Vec<SyntaxNode>,
+    /// How much was met.
+    count: usize,
+    stopped: bool,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    pub(in crate::validate) fn new(
+        resolver: &'a Resolver,
+        root: &SyntaxNode,
+        late: &'a dyn Fn() -> bool,
+    ) -> Self {
+        let tops = ast::Root::cast(root.clone()).and_then(|r| r.expr()).into_iter().collect();
+        let (file, faults, recursive) = (File { resolver }, Vec::new(), Vec::new());
+        Self { file, late, faults, tops, exempt: 0, recursive, count: 0, stopped: false }
+    }
+
+    /// The next step of the walk.
+    pub(in crate::validate) fn meet(&mut self, event: &WalkEvent<SyntaxNode>) {
+        if self.count.is_multiple_of(4096) {
+            self.stopped |= (self.late)();
+        }
+        self.count += 1;
+        match event {
+            _ if self.stopped => {}
+            WalkEvent::Enter(node) => self.enter(node),
+            WalkEvent::Leave(node) => self.leave(node),
+        }
+    }
+
+    /// Everything that was found; `unused` are the sets whose `rec` nothing uses.
+    pub(in crate::validate) fn end(mut self, unused: &[TextRange]) -> Vec<Fault> {
+        for set in std::mem::take(&mut self.recursive) {
+            if unused.contains(&set.text_range()) {
+                self.faults.extend(needless_rec::found(&set));
+            }
+        }
+        for top in std::mem::take(&mut self.tops) {
+            if (self.late)() {
+                break;
+            }
+            self.module(&top);
+        }
+        let mut seen: HashSet<(&str, Range<usize>)> = HashSet::new();
+        let mut faults = self.faults;
+        faults.retain(|f| seen.insert((f.code, f.range.clone())));
+        faults
+    }
+
     fn enter(&mut self, node: &SyntaxNode) {
         let kind = node.kind();
         if kind == SyntaxKind::NODE_ATTRPATH_VALUE
@@ -84,11 +113,11 @@ impl Walk<'_> {
         }
         for (anywhere, check) in &BY_KIND[kind as usize] {
             if *anywhere || self.exempt == 0 {
-                self.faults.extend(check(self.file, node));
+                self.faults.extend(check(&self.file, node));
             }
         }
-        if kind == SyntaxKind::NODE_ATTR_SET && self.unused.contains(&node.text_range()) {
-            self.faults.extend(needless_rec::found(node));
+        if kind == SyntaxKind::NODE_ATTR_SET && names::recursive(node) {
+            self.recursive.push(node.clone());
         }
         if kind == SyntaxKind::NODE_APPLY && self.exempt == 0 {
             self.imported(node);
@@ -142,7 +171,7 @@ impl Walk<'_> {
     fn defined(&self, definition: &Definition<'_>, found: &mut Vec<(Vec<Key>, Fault)>) {
         for rule in RULES {
             if let Check::Option(check) = rule.check
-                && let Some(fault) = check(self.file, definition)
+                && let Some(fault) = check(&self.file, definition)
             {
                 found.push((definition.path.to_vec(), fault));
             }

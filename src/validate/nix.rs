@@ -1,15 +1,14 @@
-//! `--nix`: Nix's own verdict on syntax, asked once for all files; where we differ, Nix wins.
+//! Nix's own verdict on syntax: for all files with `check --nix`, and in a deploy for those that
+//! would stop it. Where we differ, Nix wins.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::error::Error;
+use super::syntax::Fault;
+use super::{Examined, Faulty, Found, Job, rules};
 use crate::event::{Severity, harmless};
-use crate::exit::Exit;
-use crate::validate::syntax::Fault;
-use crate::validate::{Examined, Job};
-use crate::world::process;
+use crate::world::process::{self, StartError};
 use crate::world::{Invocation, World};
 
 /// Files for one call: their names must fit a command line.
@@ -23,14 +22,14 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// Holds the findings against Nix's verdict.
 ///
 /// # Errors
-/// When there is no Nix.
-pub(super) async fn confirm(
+/// When there is no Nix to ask.
+pub async fn confirm(
     world: &World,
     root: &Path,
     jobs: &[Job],
     examined: &mut Examined,
     notes: &mut Vec<String>,
-) -> Result<(), Error> {
+) -> Result<(), StartError> {
     let there = |job: &&Job| root.join(&job.path).is_file();
     let paths: Vec<PathBuf> = jobs.iter().filter(there).map(|j| j.path.clone()).collect();
     let mut refused: HashSet<PathBuf> = HashSet::new();
@@ -51,16 +50,46 @@ pub(super) async fn confirm(
         if !paths.contains(&file.path) || refused.len() >= REFUSED {
             continue;
         }
-        for found in &mut file.faults {
-            let syntax =
-                crate::validate::rules::rule(found.fault.code).is_some_and(|r| r.is_syntax());
-            if syntax && found.fault.severity == Severity::Block {
-                found.fault.severity = Severity::Warn;
-                found.fault.message.push_str(" (Nix takes it: please report this)");
-            }
-        }
+        taken(file);
     }
     Ok(())
+}
+
+/// Asks, in one call, about the files in which a fault of syntax would stop a deploy: none of them
+/// does that Nix takes. Where there is no Nix, or it cannot say, all stays as it is.
+///
+/// What Nix refuses and we do not needs no question: the evaluation beside this one finds it.
+pub(super) async fn acquit(world: &World, root: &Path, examined: &mut Examined) {
+    let stops = |file: &&mut Faulty| file.faults.iter().any(stops);
+    let mut stopped: Vec<&mut Faulty> =
+        examined.faulty.iter_mut().filter(stops).take(AT_ONCE).collect();
+    if stopped.is_empty() {
+        return;
+    }
+    let paths: Vec<PathBuf> = stopped.iter().map(|f| f.path.clone()).collect();
+    let first = match parse(world, root, &paths).await {
+        Ok(None) => paths.len(),
+        // It reads them in order, and stops at the first that it refuses.
+        Ok(Some(error)) => paths.iter().position(|p| error.contains(&*place(root, p))).unwrap_or(0),
+        Err(error) => {
+            tracing::debug!(%error, "nobody to ask");
+            0
+        }
+    };
+    stopped.iter_mut().take(first).for_each(|file| taken(file));
+}
+
+fn stops(found: &Found) -> bool {
+    let syntax = rules::rule(found.fault.code).is_some_and(rules::Rule::is_syntax);
+    syntax && found.fault.severity == Severity::Block
+}
+
+/// Nix takes a file.
+fn taken(file: &mut Faulty) {
+    for found in file.faults.iter_mut().filter(|f| stops(f)) {
+        found.fault.severity = Severity::Warn;
+        found.fault.message.push_str(" (Nix takes it: please report this)");
+    }
 }
 
 /// How Nix names a file in its messages.
@@ -70,7 +99,7 @@ fn place(root: &Path, path: &Path) -> String {
 
 /// Nix refuses a file; one that we took is a finding, and a mistake of ours.
 fn disagree(examined: &mut Examined, path: &Path, error: &str, notes: &mut Vec<String>) {
-    let blocked = |f: &&crate::validate::Faulty| {
+    let blocked = |f: &&Faulty| {
         f.path == path && f.faults.iter().any(|found| found.fault.severity == Severity::Block)
     };
     if examined.faulty.iter().any(|f| blocked(&f)) {
@@ -84,17 +113,17 @@ fn disagree(examined: &mut Examined, path: &Path, error: &str, notes: &mut Vec<S
 }
 
 /// Asks Nix; the message of the first file that it refuses.
-async fn parse(world: &World, root: &Path, paths: &[PathBuf]) -> Result<Option<String>, Error> {
+async fn parse(
+    world: &World,
+    root: &Path,
+    paths: &[PathBuf],
+) -> Result<Option<String>, StartError> {
     let names = paths.iter().map(|p| root.join(p).display().to_string());
     let words = ["--parse".to_owned(), "--".to_owned()].into_iter().chain(names);
     let invocation = Invocation::new("nix-instantiate", words)
         .within(&world.environment.folder)
         .env("NO_COLOR", "1")
         .timeout(TIMEOUT);
-    let told = process::bytes(invocation, LIMIT).await.map_err(|e| {
-        Error::new(Exit::Usage, "there is no nix-instantiate to ask")
-            .because(e)
-            .hint("nix --version")
-    })?;
+    let told = process::bytes(invocation, LIMIT).await?;
     Ok((!told.ended.ok()).then_some(told.err))
 }
