@@ -75,7 +75,7 @@ pub fn of_outcome(outcome: &Outcome) -> Exit {
             Exit::Done
         }
         Outcome::Refused { skipped: true, .. } => Exit::Done,
-        Outcome::Refused { skipped: false, .. } => Exit::Refused,
+        Outcome::Refused { skipped: false, .. } | Outcome::NotBegun => Exit::Refused,
         Outcome::Staged => Exit::Staged,
         Outcome::Blocked => Exit::Blocked,
         Outcome::NotBuilt => Exit::NotBuilt,
@@ -100,10 +100,16 @@ pub fn of_host(host: &HostState) -> Exit {
 }
 
 /// The code of a run. 130 says that something was left undone or taken back because somebody asked
-/// to stop: a signal that came too late for that changes nothing.
+/// to stop: a signal that came too late for that changes nothing. Hosts that were not begun hide
+/// nothing of what stopped the run before their turn.
 pub fn of_run(state: &RunState, detailed: bool) -> Exit {
-    let codes: Vec<Exit> = state.hosts.iter().map(of_host).collect();
-    let worst = worst(codes.iter().copied());
+    let begun =
+        |h: &&HostState| h.report.as_ref().is_none_or(|report| report.outcome != Outcome::NotBegun);
+    let codes: Vec<Exit> = state.hosts.iter().filter(begun).map(of_host).collect();
+    let worst = match worst(codes.iter().copied()) {
+        Exit::Done | Exit::Staged if codes.len() < state.hosts.len() => Exit::Refused,
+        worst => worst,
+    };
     let grave = matches!(worst, Exit::Stranded | Exit::Unknown);
     let cut = state.interrupted.is_some() && (codes.is_empty() || codes.contains(&Exit::Internal));
     if !grave && (cut || codes.contains(&Exit::Interrupted)) {

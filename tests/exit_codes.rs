@@ -7,7 +7,7 @@ use nixdeploy::event::state::RunState;
 use nixdeploy::event::{Decider, Event, HostReport, Outcome, Stamped};
 use nixdeploy::exit::{self, Exit, TABLE};
 use nixdeploy::fleet::hosts_toml::parse;
-use nixdeploy::plan::{Goal, Request, decide};
+use nixdeploy::plan::{Goal, Order, Request, decide};
 
 use crate::support::stage;
 
@@ -16,7 +16,8 @@ fn run(outcomes: &[Option<Outcome>], signal: Option<&str>) -> RunState {
     let hosts: String = (0..outcomes.len()).map(|n| format!("[hosts.h{n}]\n")).collect();
     let fleet = parse(Path::new("hosts.toml"), &hosts).expect("a fleet");
     let request = Request { goal: Goal::Deploy, ..stage::deploy() };
-    let mut events = vec![Event::Planned { plan: decide(&request, &fleet.hosts) }];
+    let plan = decide(&request, &fleet.hosts, &Order::of(&fleet.limits));
+    let mut events = vec![Event::Planned { plan }];
     events.extend(signal.map(|s| Event::InterruptReceived { signal: s.to_owned() }));
     for (host, outcome) in fleet.hosts.iter().zip(outcomes) {
         let Some(outcome) = outcome.clone() else { continue };
@@ -164,4 +165,17 @@ fn a_host_without_a_last_word_is_no_success() {
     let state = run(&[Some(Outcome::Committed { reboot_required: false }), None], None);
     assert_eq!(exit::of_run(&state, false), Exit::Internal);
     assert_eq!(exit::of_run(&RunState::default(), false), Exit::Done);
+}
+
+#[test]
+fn hosts_that_were_not_begun_hide_nothing_and_are_no_success() {
+    let code = |outcomes: &[Outcome]| {
+        let outcomes: Vec<_> = outcomes.iter().cloned().map(Some).collect();
+        exit::of_run(&run(&outcomes, None), false)
+    };
+    let committed = Outcome::Committed { reboot_required: false };
+    assert_eq!(code(&[Outcome::NotBuilt, Outcome::NotBegun]), Exit::NotBuilt);
+    assert_eq!(code(&[Outcome::RolledBack, Outcome::NotBegun]), Exit::RolledBack);
+    assert_eq!(code(&[committed, Outcome::NotBegun]), Exit::Refused);
+    assert_eq!(code(&[refused(true), Outcome::NotBegun]), Exit::Refused);
 }

@@ -7,13 +7,13 @@ use clap::CommandFactory as _;
 use nixdeploy::cli::{Cli, Command, DeployFlags, Global, parse};
 use nixdeploy::command::deploy::{PRESETS, preset, request};
 use nixdeploy::fleet::{BuildOn, Fleet, Mode, hosts_toml};
-use nixdeploy::plan::{Goal, Phase, Plan, Request, decide};
+use nixdeploy::plan::{Goal, Order, Phase, Plan, Request, decide};
 
 use crate::support::home::{Desk, assert_harmless};
 use crate::support::program;
 
 /// Every flag, and where its effect is shown.
-const SHOWN: [(&str, &str); 39] = [
+const SHOWN: [(&str, &str); 42] = [
     ("inventory", "where_hosts_and_flake_are_read"),
     ("flake", "where_hosts_and_flake_are_read"),
     ("json", "results_come_in_the_form_that_was_asked_for"),
@@ -35,6 +35,9 @@ const SHOWN: [(&str, &str); 39] = [
     ("message", "issue_and_message_are_in_the_report"),
     ("detailed-exitcode", "a_dry_run_changes_nothing_and_tells_by_its_code"),
     ("exclude", "hosts_are_left_out"),
+    ("max-parallel", "the_pace_of_a_fleet_is_what_is_typed"),
+    ("max-unavailable", "the_pace_of_a_fleet_is_what_is_typed"),
+    ("canary", "the_pace_of_a_fleet_is_what_is_typed"),
     ("limit", "history_is_cut_and_filtered"),
     ("run", "history_is_cut_and_filtered"),
     ("to", "a_generation_is_gone_back_to"),
@@ -90,7 +93,8 @@ fn asked(words: &str) -> Request {
 }
 
 fn planned(words: &str) -> Plan {
-    decide(&asked(words), &fleet().hosts)
+    let fleet = fleet();
+    decide(&asked(words), &fleet.hosts, &Order::of(&fleet.limits))
 }
 
 #[test]
@@ -461,4 +465,36 @@ mod lab {
         let here = desk.lab().exec("deployer", &["test", "-e", &running]);
         assert_ne!(here.code, 0, "{running} was built on the target and is not here");
     }
+}
+
+#[test]
+fn the_pace_of_a_fleet_is_what_is_typed() {
+    let desk = Desk::with_fleet(
+        "[defaults]\nmax_parallel = 5\ncanary = 'b'\n[hosts.a]\n[hosts.b]\n[hosts.c]\nrole = \
+         'network'\n",
+    );
+    let pace = |words: &str| {
+        let words = format!("{words} --format jsonl");
+        let said = desk.run(&words.split(' ').collect::<Vec<_>>());
+        let planned = said.stdout.lines().find(|l| l.contains("\"event\":\"planned\""));
+        let event: serde_json::Value =
+            serde_json::from_str(planned.expect("a plan")).expect("an event");
+        let pace = &event["plan"]["pace"];
+        let order = event["plan"]["waves"].as_array().expect("waves").iter();
+        let order = order.map(|wave| wave[0]["host"].as_str().expect("a host").to_owned());
+        let told = [&pace["at_once"], &pace["max_unavailable"], &pace["canary"]];
+        (told.map(ToString::to_string), order.collect::<Vec<_>>().join(" "))
+    };
+    let of = |words: [&str; 3], order: &str| (words.map(str::to_owned), order.to_owned());
+    assert_eq!(pace("quick-deploy all"), of(["5", "5", "\"b\""], "b a c"));
+    assert_eq!(pace("quick-deploy a c"), of(["5", "5", "null"], "a c"), "b is not among them");
+    assert_eq!(
+        pace("quick-deploy all --max-parallel 3 --max-unavailable 2 --canary a"),
+        of(["3", "2", "\"a\""], "a b c")
+    );
+    for (canary, why) in [("c", "its role is network"), ("nobody", "none of the hosts")] {
+        let said = desk.run(&["quick-deploy", "all", "--canary", canary]);
+        assert!(said.code == 2 && said.stderr.contains(why), "{}", said.stderr);
+    }
+    assert_eq!(desk.run(&["quick-deploy", "all", "--max-parallel", "0"]).code, 2);
 }

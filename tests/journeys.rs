@@ -12,7 +12,7 @@ use nixdeploy::event::{Decider, Event, Outcome};
 use nixdeploy::exit::Exit;
 use nixdeploy::fleet::hosts_toml::parse;
 use nixdeploy::fleet::{Generation, OnRevertFailure, StorePath};
-use nixdeploy::plan::{Goal, Phase, Request, decide};
+use nixdeploy::plan::{Goal, Order, Phase, Request, decide};
 use nixdeploy::preflight::answer::parse_early;
 use nixdeploy::world::Ended;
 use nixdeploy::world::Stream::{Err as Said, Out};
@@ -257,7 +257,8 @@ async fn taken(hold_says: Play, before_s: u64) -> (Result<(), HoldError>, usize)
     let folder = tempfile::tempdir().expect("a folder");
     let world = crate::support::world(folder.path(), runner.clone());
     let fleet = parse(Path::new("/fleet/hosts.toml"), HOSTS).expect("a fleet");
-    let (host, plan) = (&fleet.hosts[0], decide(&deploy(), &fleet.hosts));
+    let plan = decide(&deploy(), &fleet.hosts, &Order::of(&fleet.limits));
+    let host = &fleet.hosts[0];
     let policy = &plan.hosts().next().expect("a host").policy;
     let (early, _) = parse_early(&FACTS.lines().map(str::to_owned).collect::<Vec<_>>());
     let (emitter, _events) = channel(std::sync::Arc::new(world.clock));
@@ -275,7 +276,8 @@ async fn taken(hold_says: Play, before_s: u64) -> (Result<(), HoldError>, usize)
 #[tokio::test(start_paused = true)]
 async fn a_login_that_was_made_ahead_is_given_its_word_unless_it_is_old() {
     let said: Vec<_> = HOLD.lines().map(|l| line(Out, l)).collect();
-    let waits = Play::Answers(vec![("leave\n".to_owned(), said.clone())], Ended::Exited(0));
+    let (first, rest) = said.split_at(1);
+    let waits = Play::Talks(first.to_vec(), vec![("leave\n".to_owned(), rest.to_vec())]);
     assert_eq!(taken(waits, 5).await, (Ok(()), 1));
     let at_once = Play::Says(said, Ended::Exited(0));
     assert_eq!(taken(at_once, 60).await, (Ok(()), 2), "another login, and the first one is gone");

@@ -3,14 +3,23 @@
 //! Copying adds store paths and nothing else, so every failure here leaves the host untouched.
 //! How it is done, with Nix's traps, is `build::transfer`; here is what it means for a deploy.
 
+use std::time::Duration;
+
 use crate::build::closure::PathInfo;
+use crate::build::line::Line;
 use crate::build::relay::Relay;
+use crate::build::substituter;
 use crate::build::transfer::{Direction, Transfer, TransferError, transfer};
-use crate::event::Phase;
 use crate::event::stream::Emitter;
-use crate::fleet::{HostName, StorePath};
+use crate::event::{Phase, Step, harmless};
+use crate::fleet::{Cache, HostName, StorePath};
 use crate::world::World;
-use crate::world::ssh::{Failure, Target};
+use crate::world::ssh::{Failure, Link, Target};
+
+/// Fetches a closure on the host.
+const FETCH: &str = include_str!("fetch.sh");
+/// Longest fetch.
+const FETCHING: Duration = Duration::from_secs(8 * 3600);
 
 /// How a closure is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,11 +30,13 @@ pub struct CopyOptions<'a> {
     pub present: bool,
     /// The paths of the closure, for sizes; empty: not known.
     pub closure: &'a [PathInfo],
+    /// A cache that the target fetches from first, and `PATH` there.
+    pub cache: Option<(&'a Cache, &'a str)>,
 }
 
 impl Default for CopyOptions<'_> {
     fn default() -> Self {
-        Self { substitute_on_destination: true, present: false, closure: &[] }
+        Self { substitute_on_destination: true, present: false, closure: &[], cache: None }
     }
 }
 
@@ -163,6 +174,12 @@ pub async fn copy(
         open.skipped("the closure is there");
         return Ok(Copied::default());
     }
+    let relay = Relay { world, emitter, host, phase: Phase::Copy };
+    if let Some((cache, path)) = options.cache {
+        fetch(relay, target, top, cache, path).await;
+    }
+    let line = Line::to(world, target);
+    let slow = line.slow();
     let what = Transfer {
         target,
         direction: Direction::To,
@@ -170,12 +187,18 @@ pub async fn copy(
         derivation: false,
         substitute: options.substitute_on_destination,
         largest: options.closure.iter().map(|p| p.nar_size).max(),
+        compress: slow.is_some(),
     };
-    let moved = transfer(Relay { world, emitter, host, phase: Phase::Copy }, what).await;
+    let began_ms = emitter.elapsed_ms();
+    let moved = transfer(relay, what).await;
     match moved.map_err(|e| explain(host, e)) {
         Ok(moved) => {
             let copied = weighed(&moved.paths, options.closure);
-            open.ok(note(copied));
+            let took_ms = emitter.elapsed_ms().saturating_sub(began_ms);
+            line.learn(copied.bytes, took_ms, slow.is_some());
+            open.ok(
+                note(copied) + &slow.filter(|_| copied.paths > 0).map_or_else(String::new, told)
+            );
             Ok(copied)
         }
         Err(error) => {
@@ -183,6 +206,31 @@ pub async fn copy(
             Err(error)
         }
     }
+}
+
+/// Lets the target fetch what it can; what it cannot is copied after it.
+async fn fetch(relay: Relay<'_>, target: &Target, top: &StorePath, cache: &Cache, path: &str) {
+    let options = substituter(cache);
+    let mut args = vec![path, top.as_str()];
+    args.extend(options.iter().map(String::as_str));
+    let script = target.script(Link::Shared, FETCH, &args).timeout(FETCHING);
+    let began_ms = relay.emitter.elapsed_ms();
+    let fetched = match relay.run(script).await {
+        Ok(ran) => ran.out.last().is_some_and(|l| l == "end=0"),
+        Err(_) => false,
+    };
+    let told = format!("from {}", harmless::line(&cache.url));
+    let step = match fetched {
+        true => Step::ok(Phase::Copy, "fetched by the host", told),
+        false => Step::skipped(Phase::Copy, "fetched by the host", format!("not {told}")),
+    };
+    let took_ms = relay.emitter.elapsed_ms().saturating_sub(began_ms);
+    relay.emitter.step(Some(relay.host), step.took(took_ms));
+}
+
+/// Why it was compressed.
+fn told(bytes_s: u64) -> String {
+    format!(", compressed: the line made {} KiB/s", bytes_s >> 10)
 }
 
 /// Adds up what went over; Nix's plain log names paths, not sizes.

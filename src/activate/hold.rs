@@ -9,7 +9,7 @@ use crate::fleet::{OnRevertFailure, StorePath};
 use crate::plan::policy::Policy;
 use crate::preflight::facts::{Early, run_of};
 use crate::world::ssh::{Failure, Link, Target, diagnose, end_master};
-use crate::world::{Conversation, Invocation, Output, StartError, World};
+use crate::world::{Conversation, Invocation, Output, StartError, Stream, World};
 
 /// Seconds a guard waits for `go` without a sign of life from us.
 pub const LEASE_S: u32 = 120;
@@ -22,6 +22,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 const STALE: Duration = Duration::from_secs(30);
 /// In the place of what is done when the way back fails: a line will tell.
 const ASK: &str = "ask";
+/// The script's first word.
+const GREETING: &str = "nixdeploy-hold=1";
 
 /// How long a lock is looked for whose answer was lost.
 const SEARCH: Duration = Duration::from_secs(20);
@@ -157,10 +159,23 @@ impl Door {
 
     /// Gives the word, and hears what comes of it.
     async fn enter(mut self, on_failure: OnRevertFailure) -> Result<Output, StartError> {
-        // one that has ended meanwhile has said why
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        // A shell may read its script in large blocks: only now has it surely read all of it. One
+        // that has ended meanwhile has said why.
+        while out.last().is_none_or(|l| l != GREETING)
+            && let Some(line) = self.talk.line().await
+        {
+            match line.stream {
+                Stream::Out => out.push(line.text),
+                Stream::Err => err.push(line.text),
+            }
+        }
         self.talk.say(&format!("{}\n", on_failure.word())).await;
         self.talk.hush();
-        Output::collect(self.talk).await
+        let rest = Output::collect(self.talk).await?;
+        out.extend(rest.out);
+        err.extend(rest.err);
+        Ok(Output { ended: rest.ended, out, err })
     }
 }
 

@@ -10,6 +10,8 @@ use crate::fleet::StorePath;
 
 /// How much of a derivation's file is read: the outputs come first.
 const HEAD: u64 = 64 << 10;
+/// How much of one is read for what comes behind its inputs.
+const WHOLE: u64 = 16 << 20;
 
 /// Longest string read; a path is at most 211 characters longer than the store's.
 const LIMIT: usize = 4096;
@@ -39,6 +41,41 @@ pub fn out_path(text: &str) -> Option<StorePath> {
         }
         rest = rest.strip_prefix(',')?;
     }
+}
+
+/// The system that a derivation is built on; `None`: its file is not there, or is no derivation.
+pub fn system_of(drv: &StorePath) -> Option<String> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(drv.as_str()).ok()?.take(WHOLE).read_to_end(&mut bytes).ok()?;
+    system(&String::from_utf8_lossy(&bytes))
+}
+
+/// The string behind outputs, derivations and sources that go in.
+fn system(text: &str) -> Option<String> {
+    let mut rest = text.strip_prefix("Derive(")?;
+    for _ in 0..3 {
+        rest = behind_list(rest)?.strip_prefix(',')?;
+    }
+    string(rest).map(|(system, _)| system)
+}
+
+/// What follows a list; brackets within strings are none.
+fn behind_list(text: &str) -> Option<&str> {
+    let (mut depth, mut quoted, mut escaped) = (0_u32, false, false);
+    for (at, c) in text.char_indices() {
+        match (c, quoted) {
+            _ if escaped => escaped = false,
+            ('\\', true) => escaped = true,
+            ('"', _) => quoted = !quoted,
+            ('[', false) => depth += 1,
+            (']', false) => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+        if depth == 0 {
+            return (at > 0).then(|| &text[at + 1..]);
+        }
+    }
+    None
 }
 
 /// One quoted string and what follows it.
@@ -77,6 +114,16 @@ mod tests {
     }
 
     #[test]
+    fn the_system_stands_behind_what_goes_in() {
+        let recorded = include_str!("../../tests/fixtures/nix/toplevel.drv");
+        assert_eq!(system(recorded).as_deref(), Some("x86_64-linux"));
+        let odd = "Derive([(\"out\",\"a]\\\"\",\"\",\"\")],[],[\"x\"],\"aarch64-linux\",";
+        assert_eq!(system(odd).as_deref(), Some("aarch64-linux"));
+        assert_eq!(system("Derive([],[]"), None);
+        assert_eq!(system("Derive(x"), None);
+    }
+
+    #[test]
     fn a_path_that_is_not_known_yet_is_none() {
         assert_eq!(out_path("Derive([(\"out\",\"\",\"r:sha256\",\"\")],[],[]"), None);
         assert_eq!(out_path("DrvWithVersion(\"xp-dyn-drv\",[])"), None);
@@ -86,7 +133,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_without_panic(text in "(Derive\\(\\[)?[(\",\\\\a-z/\\])é]{0,80}") {
-            let _ = out_path(&text);
+            let _ = (out_path(&text), system(&text));
         }
     }
 }

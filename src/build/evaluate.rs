@@ -3,13 +3,15 @@
 use super::failure::{self, BuildError, Stage};
 use super::fingerprint::{Fingerprint, REMEMBERS, Remembered, Subject};
 use super::output::Log;
-use super::relay::Relay;
+use super::relay::{Ran, Relay};
 use super::tree::Reading;
+use super::workers::{Weight, Workers, starved};
 use super::{EVALUATION, Evaluated, FlakeRef, Options, derivation, nix, tree};
 use crate::event::stream::Emitter;
 use crate::event::{Event, Phase};
 use crate::fleet::{AttrName, HostName, StorePath};
-use crate::world::{Invocation, World};
+use crate::world::memory::Scale;
+use crate::world::{Invocation, StartError, World};
 
 /// Whose toplevel is wanted, and from which tree.
 pub struct Wanted<'a> {
@@ -19,6 +21,8 @@ pub struct Wanted<'a> {
     pub attr: &'a AttrName,
     /// Its tree, read by the run at its start.
     pub tree: &'a Reading,
+    /// Where it is evaluated.
+    pub workers: &'a Workers,
     /// Called when Nix evaluates indeed, and neither its cache nor our memory has the answer.
     pub afresh: &'a (dyn Fn() + Send + Sync),
 }
@@ -65,13 +69,7 @@ async fn attempt(
         let (drv, toplevel, tree) = (found.drv, Some(found.toplevel), Some(was.tree.clone()));
         return Ok(Evaluated { drv, toplevel, cached: true, tree });
     }
-    let mut told = false;
-    let watch = |log: &Log| {
-        if !log.cached() && !std::mem::replace(&mut told, true) {
-            (wanted.afresh)();
-        }
-    };
-    let ran = relay.watch(command.clone(), watch).await.map_err(BuildError::unstarted)?;
+    let ran = worked(relay, wanted, &command).await.map_err(BuildError::unstarted)?;
     if !ran.ended.ok() {
         return Err(failure::sort(&ran.log, ran.ended, Stage::Evaluation, "here"));
     }
@@ -86,6 +84,37 @@ async fn attempt(
         _ => None,
     };
     Ok(Evaluated { drv, toplevel, cached: ran.log.cached(), tree })
+}
+
+/// Runs it where there is room; once more, alone, where memory was missing after all.
+async fn worked(
+    relay: Relay<'_>,
+    wanted: &Wanted<'_>,
+    command: &Invocation,
+) -> Result<Ran, StartError> {
+    let (workers, weight) = (wanted.workers, Weight::of(relay.world, wanted.flake, wanted.attr));
+    let mut place = workers.place(weight.mib()).await;
+    let (mut again, mut told) = (false, false);
+    loop {
+        let scale = Scale::default();
+        let watch = |log: &Log| {
+            if !log.cached() && !std::mem::replace(&mut told, true) {
+                (wanted.afresh)();
+            }
+        };
+        let ran = relay.watch(command.clone().weighed(scale.clone()), watch).await?;
+        let starved = starved(&ran);
+        if starved || !ran.log.cached() {
+            weight.learn(&scale);
+        }
+        if !starved || again {
+            return Ok(ran);
+        }
+        again = true;
+        relay.line("the evaluation was ended for want of memory; once more, alone".to_owned());
+        drop(place);
+        place = workers.alone().await;
+    }
 }
 
 /// `None`: this evaluation is Nix's alone.

@@ -61,6 +61,14 @@ pub enum BuildError {
         /// `here` or `on HOST`.
         place: String,
     },
+    /// Nobody builds for the system that it is for.
+    #[error("it is for {system}, and nobody who may be asked builds for that")]
+    System {
+        /// Nix's name of it.
+        system: String,
+        /// Systems that are built for.
+        known: Vec<String>,
+    },
     /// It took too long.
     #[error("{0} took too long and was stopped")]
     TimedOut(&'static str),
@@ -95,6 +103,7 @@ impl BuildError {
             Self::Lock => "lock-file",
             Self::Builder { .. } => "builder",
             Self::NoSpace { .. } => "no-space",
+            Self::System { .. } => "system",
             Self::TimedOut(_) => "timed-out",
             Self::Cancelled => "cancelled",
             Self::NoNix(_) => "no-nix",
@@ -119,6 +128,7 @@ impl BuildError {
             Self::Evaluation { message, place, trace } => {
                 own_words(message, place.as_deref(), trace)
             }
+            Self::System { known, .. } => vec![format!("built for: {}", known.join(", "))],
             other => other.details().to_vec(),
         }
     }
@@ -141,6 +151,10 @@ impl BuildError {
             Self::Lock => one("nix flake lock".to_owned()),
             Self::Builder { log, .. } => one(log.clone()),
             Self::NoSpace { .. } => one("df -h /nix; nix-collect-garbage".to_owned()),
+            Self::System { system, .. } => vec![
+                format!("name a builder in hosts.toml: [builders.NAME] systems = [\"{system}\"]"),
+                "or build on the host itself: --build-on target".to_owned(),
+            ],
             Self::TimedOut(_) | Self::Cancelled => one("# run the same command again".to_owned()),
             Self::NoNix(_) => {
                 one("# install Nix (https://nixos.org/download) and open a new shell".to_owned())
@@ -185,10 +199,6 @@ pub fn sort(log: &Log, ended: Ended, stage: Stage, place: &str) -> BuildError {
         Ended::Signalled(_) | Ended::TooMuch => return BuildError::Nix(ended.to_string()),
         Ended::Exited(_) => {}
     }
-    // What depends on a failed derivation fails as well; the first cause is what counts.
-    let follows = |e: &&Complaint| {
-        e.message.contains("dependencies of derivation") || e.message.contains("dependency failed")
-    };
     let first = log.errors.iter().find(|e| !follows(e)).or(log.errors.first());
     let Some(error) = first else {
         let last = log.plain.back().cloned().unwrap_or_else(|| ended.to_string());
@@ -204,6 +214,24 @@ pub fn sort(log: &Log, ended: Ended, stage: Stage, place: &str) -> BuildError {
         Stage::Evaluation => evaluation(error),
         Stage::Build => BuildError::Nix(first_line(&error.message)),
     }
+}
+
+/// What depends on a failed derivation fails as well; the first cause is what counts.
+fn follows(error: &Complaint) -> bool {
+    let words = ["dependencies of derivation", "dependency failed"];
+    words.iter().any(|w| error.message.contains(w))
+}
+
+/// Why there is no closure for one of several hosts that were built for together: the first
+/// failure of something that it needs. `None`: no such failure was told.
+pub fn of_one(log: &Log, needs: impl Fn(&str) -> bool) -> Option<BuildError> {
+    let own = |e: &&Complaint| !follows(e) && drv_in(&e.message).is_none_or(&needs);
+    let error = log.errors.iter().find(own)?;
+    if is_full(error, log) {
+        return Some(BuildError::NoSpace { place: "here".to_owned() });
+    }
+    let drv = drv_in(&error.message).filter(|_| is_builder(&error.message))?;
+    Some(builder_failed(log, error, drv, "here"))
 }
 
 /// Whether a full disk is behind an error, or behind the builder that it names.
@@ -368,6 +396,17 @@ mod tests {
         assert_eq!(why, "failed with exit code 1");
         assert_eq!(tail, &["error: lab.buildError: compiler exploded"]);
         assert!(error.hints()[0].contains(drv));
+    }
+
+    #[test]
+    fn a_failure_is_told_to_those_who_need_it() {
+        let mut log = Log::default();
+        for line in include_str!("../../tests/fixtures/nix/build-error.log").lines() {
+            log.take(line);
+        }
+        let mine = of_one(&log, |drv| drv.contains("nixos-system-p620"));
+        assert!(matches!(mine, Some(BuildError::Builder { .. })), "{mine:?}");
+        assert_eq!(of_one(&log, |_| false), None);
     }
 
     #[test]

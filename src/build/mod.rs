@@ -5,6 +5,7 @@
 //! derivation is asked for with the latter and its output path read from its file. Nothing here
 //! changes a host, apart from what its store holds.
 
+mod architecture;
 pub mod closure;
 pub mod collect;
 pub mod derivation;
@@ -14,7 +15,9 @@ mod evaluator;
 pub mod failure;
 mod fingerprint;
 pub mod flake;
+pub mod graph;
 mod import;
+pub mod line;
 pub mod manifest;
 mod memory;
 pub mod missing;
@@ -27,6 +30,7 @@ pub mod transfer;
 pub mod tree;
 pub mod uncacheable;
 pub mod units;
+pub mod workers;
 
 use std::time::Duration;
 
@@ -36,8 +40,10 @@ use crate::plan::Request;
 pub use evaluate::{Wanted, evaluate};
 pub use failure::BuildError;
 pub use flake::{FlakeError, FlakeRef};
+pub use graph::Graph;
 pub use realise::{Where, build};
 pub use tree::{Tree, TreeId, tree};
+pub use workers::Workers;
 
 /// Longest evaluation.
 const EVALUATION: Duration = Duration::from_secs(3600);
@@ -78,14 +84,15 @@ impl Options {
         if self.keep_going {
             args.push("--keep-going".to_owned());
         }
-        if let Some(cache) = &self.cache {
-            args.extend(option("extra-substituters", &cache.url));
-            if let Some(key) = &cache.public_key {
-                args.extend(option("extra-trusted-public-keys", key));
-            }
-        }
+        args.extend(self.cache.iter().flat_map(substituter));
         args
     }
+}
+
+/// Options that name a cache and its key beside those that are configured.
+pub fn substituter(cache: &Cache) -> Vec<String> {
+    let key = cache.public_key.iter().flat_map(|key| option("extra-trusted-public-keys", key));
+    option("extra-substituters", &cache.url).into_iter().chain(key).collect()
 }
 
 fn option(name: &str, value: &str) -> [String; 3] {
@@ -127,6 +134,8 @@ pub struct Built {
     pub fetched: u64,
     /// Whether the closure is in the local store; else it is on the target already.
     pub here: bool,
+    /// Hosts that it was built for together; 0: for this one.
+    pub together: usize,
 }
 
 /// Nix's new command line, whatever the configuration has enabled.

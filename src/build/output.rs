@@ -51,6 +51,8 @@ pub struct Log {
     pub plain: VecDeque<String>,
     /// What is being built or moved last.
     pub current: String,
+    /// Derivations whose build has ended, well or not, since somebody last took them away.
+    pub ended: Vec<String>,
     activities: HashMap<u64, Activity>,
     tails: HashMap<String, VecDeque<String>>,
 }
@@ -222,7 +224,12 @@ impl Log {
     }
 
     fn stop(&mut self, id: u64) -> Heard {
-        self.activities.remove(&id);
+        if let Some(activity) = self.activities.remove(&id)
+            && activity.kind == BUILD
+            && self.ended.len() < ACTIVITIES
+        {
+            self.ended.push(activity.subject);
+        }
         Heard::Nothing
     }
 

@@ -7,13 +7,15 @@
 //! same closure would fetch it again.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::failure::{self, BuildError, Stage};
+use super::graph::{Graph, Together};
 use super::output::Log;
 use super::relay::{Ran, Relay};
 use super::transfer::{Direction, Transfer, TransferError, transfer};
-use super::{BUILD, Built, Evaluated, Options, nix};
+use super::{BUILD, Built, Evaluated, Options, architecture, nix};
 use crate::event::stream::Emitter;
 use crate::event::{Event, Phase};
 use crate::fleet::{HostName, StorePath};
@@ -29,10 +31,12 @@ const SLOTS: [&str; 3] = ["a", "b", "c"];
 
 /// Where a closure is built. `path` is `PATH` there: OLD/sw/bin, or `/run/current-system/sw/bin`
 /// where nobody knows OLD.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub enum Where<'a> {
     /// Here, with Nix's own remote builders if there are any.
     Local,
+    /// The same, together with other hosts of the run.
+    Together(&'a Arc<Graph>),
     /// On the host that it is for; it stays there.
     Target {
         /// How to reach it.
@@ -66,7 +70,7 @@ pub async fn build(
     let open = emitter.phase(host, Phase::Build);
     let relay = Relay { world, emitter, host, phase: Phase::Build };
     let result = match place {
-        Where::Local => local(relay, evaluated, options).await,
+        Where::Local | Where::Together(_) => here(relay, evaluated, place, options).await,
         Where::Target { target, path } => {
             let there = Remote { name: host, target, path };
             remote(relay, evaluated, there, options).await
@@ -87,11 +91,15 @@ pub async fn build(
 }
 
 fn note(built: &Built) -> String {
+    let shared = match built.together {
+        0 | 1 => String::new(),
+        hosts => format!(" for {hosts} hosts together"),
+    };
     match (built.built, built.fetched) {
         (0, 0) => "nothing to build".to_owned(),
-        (built, 0) => format!("{built} built"),
-        (0, fetched) => format!("{fetched} fetched"),
-        (built, fetched) => format!("{built} built, {fetched} fetched"),
+        (built, 0) => format!("{built} built{shared}"),
+        (0, fetched) => format!("{fetched} fetched{shared}"),
+        (built, fetched) => format!("{built} built, {fetched} fetched{shared}"),
     }
 }
 
@@ -101,6 +109,33 @@ struct Remote<'a> {
     name: &'a HostName,
     target: &'a Target,
     path: &'a str,
+}
+
+async fn here(
+    relay: Relay<'_>,
+    evaluated: &Evaluated,
+    place: Where<'_>,
+    options: &Options,
+) -> Result<Built, BuildError> {
+    architecture::here(relay.world, evaluated, options).await?;
+    match place {
+        Where::Together(graph) => together(relay, evaluated, graph, options).await,
+        Where::Local | Where::Target { .. } | Where::Host { .. } => {
+            local(relay, evaluated, options).await
+        }
+    }
+}
+
+/// Builds with others, and then keeps what is there by now.
+async fn together(
+    relay: Relay<'_>,
+    evaluated: &Evaluated,
+    graph: &Arc<Graph>,
+    options: &Options,
+) -> Result<Built, BuildError> {
+    let Together { built, fetched, hosts } = graph.built(relay, evaluated, options).await?;
+    let own = local(relay, evaluated, options).await?;
+    Ok(Built { built: built + own.built, fetched: fetched + own.fetched, together: hosts, ..own })
 }
 
 async fn local(
@@ -133,7 +168,7 @@ fn local_build(drv: &StorePath, link: &Path, options: &Options) -> Invocation {
 
 fn built(toplevel: StorePath, evaluated: &Evaluated, log: &Log, here: bool) -> Built {
     let (built, fetched) = (log.builds.done, log.fetched);
-    Built { toplevel, drv: evaluated.drv.clone(), built, fetched, here }
+    Built { toplevel, drv: evaluated.drv.clone(), built, fetched, here, together: 0 }
 }
 
 /// The path that came out must be the one that was announced: a host could name any.
@@ -186,6 +221,7 @@ async fn third(
         derivation: false,
         substitute: false,
         largest: None,
+        compress: false,
     };
     transfer(relay, what).await.map_err(|e| unmoved(e, there.name, "here"))?;
     let link = slot(relay, Some(path))?;
@@ -213,6 +249,7 @@ async fn remote(
         derivation: true,
         substitute: false,
         largest: Some(16 << 20),
+        compress: false,
     };
     let place = format!("on {}", there.name);
     transfer(relay, what).await.map_err(|e| unmoved(e, there.name, &place))?;
@@ -242,7 +279,8 @@ async fn realise(
     options: &Options,
 ) -> Result<(Ran, Record), BuildError> {
     let root = format!("{REMOTE_ROOTS}/{}", relay.host);
-    let building = options.building();
+    let mut building = options.building();
+    building.extend(super::option("build-poll-interval", "1"));
     let mut args = vec![there.path, evaluated.drv.as_str(), &root];
     args.extend(building.iter().map(String::as_str));
     let invocation = there.target.script(link, SCRIPT, &args).timeout(BUILD);

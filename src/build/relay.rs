@@ -89,6 +89,11 @@ impl Relay<'_> {
             return;
         }
         *told = Some(now);
+        self.show(log);
+    }
+
+    /// Shows how far it is.
+    pub(super) fn show(&self, log: &Log) {
         let (what, done, total, unit) = shown(log, self.phase);
         let (host, phase, unit) = (self.host.clone(), self.phase, unit.to_owned());
         self.emitter.emit(Event::Progress { host, phase, what, done, total, unit });

@@ -46,6 +46,8 @@ pub struct Transfer<'a> {
     pub substitute: bool,
     /// Bytes of the largest path that could move.
     pub largest: Option<u64>,
+    /// ssh compresses it, over a connection of its own: what a master carries it carries as it is.
+    pub compress: bool,
 }
 
 /// Which way.
@@ -88,7 +90,8 @@ pub enum TransferError {
 /// # Errors
 /// When it did not arrive whole.
 pub async fn transfer(relay: Relay<'_>, what: Transfer<'_>) -> Result<Moved, TransferError> {
-    let first = attempt(relay, &what, Link::Shared).await;
+    let link = if what.compress { Link::Fresh } else { Link::Shared };
+    let first = attempt(relay, &what, link).await;
     match first {
         Err(TransferError::Stalled | TransferError::Link(Failure::Broken(_))) => {
             relay.line("contact lost; once more over a new connection".to_owned());
@@ -112,7 +115,9 @@ async fn attempt(
     let sshopts = ssh_options(relay.world, what.target, link);
     let sshopts =
         sshopts.map_err(|e| TransferError::Other(format!("cannot write for ssh: {e}")))?;
-    let ran = relay.run(invocation(what, sshopts)).await.map_err(TransferError::NoNix)?;
+    let compression = if what.compress { " -o Compression=yes" } else { "" };
+    let ran =
+        relay.run(invocation(what, sshopts + compression)).await.map_err(TransferError::NoNix)?;
     match ran.ended.ok() {
         true => Ok(Moved { paths: ran.log.begun }),
         false => Err(sort(&ran.log, ran.ended)),
@@ -250,6 +255,7 @@ mod tests {
             derivation: false,
             substitute: true,
             largest: Some(64 << 20),
+            compress: false,
         };
         let of = |link| invocation(&what, sshopts(&target, link, Path::new("/run")).0);
         let shared = of(Link::Shared);

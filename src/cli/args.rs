@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 
 use super::Engine;
 use crate::fleet::Mode;
@@ -64,6 +64,27 @@ pub struct DeployFlags {
     /// Exit 20 instead of 0 when there is something to change
     #[arg(long, requires = "dry_run")]
     pub detailed_exitcode: bool,
+    /// How many hosts at once.
+    #[command(flatten)]
+    pub limits: FleetFlags,
+}
+
+/// Flags that are about several hosts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct FleetFlags {
+    /// Work on at most N hosts at once
+    ///
+    /// By default what hosts.toml says, else 8.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=1000))]
+    pub max_parallel: Option<u16>,
+    /// Switch at most N hosts at once; one that is lost counts to the end of the run
+    ///
+    /// By default what hosts.toml says, else as many as are worked on.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=1000))]
+    pub max_unavailable: Option<u16>,
+    /// Deploy this one first, alone; unless it ends well no other is begun
+    #[arg(long, value_name = "HOST")]
+    pub canary: Option<String>,
 }
 
 /// `deploy` and its presets.

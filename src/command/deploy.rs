@@ -74,7 +74,8 @@ pub async fn run(
     builder: Option<&str>,
     args: &DeployArgs,
 ) -> Result<Exit, Error> {
-    let (fleet, hosts) = chosen(world, typed, &args.selection)?;
+    let (mut fleet, hosts) = chosen(world, typed, &args.selection)?;
+    super::limits::apply(&args.flags.limits, &mut fleet, &hosts)?;
     let flags = DeployFlags {
         build_on: builder.map(str::to_owned).or_else(|| args.flags.build_on.clone()),
         ..args.flags.clone()

@@ -3,11 +3,11 @@
 //! Every verb that works on hosts goes through here, so each has the same log, the same screens,
 //! the same answer to Ctrl-C and the same exit code from the fold.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::{inventory, local};
-use crate::build::FlakeRef;
 use crate::build::tree::{self, Reading, TreeError};
+use crate::build::{FlakeRef, Workers};
 use crate::cli::{Color, Format as Wanted, Global, Part};
 use crate::error::Error;
 use crate::event::state::RunState;
@@ -15,9 +15,11 @@ use crate::event::stream::{Emitter, Stopwatch, channel};
 use crate::event::{self, Event, harmless};
 use crate::exit::{self, Exit};
 use crate::fleet::{self, Fleet, Host, HostName};
+use crate::pipeline::budget::Budget;
 use crate::pipeline::cancel::Stop;
+use crate::pipeline::gates::Gates;
 use crate::pipeline::{self, Run, Source};
-use crate::plan::{self, Finding, Plan, Request, Severity};
+use crate::plan::{self, Finding, Order, Plan, Request, Severity};
 use crate::report::{self, Format, Setting};
 use crate::validate::{self, Blocked, Clearance, Strictness, TreeView};
 use crate::world::World;
@@ -203,7 +205,9 @@ fn planned(
     flake: Option<String>,
 ) -> Result<(Begun, Plan), Error> {
     let chosen: Vec<Host> = hosts.iter().filter_map(|n| fleet.host(n.as_str())).cloned().collect();
-    let plan = plan::decide(request, &chosen);
+    let here = local::here(world, fleet, hosts);
+    let plan = plan::decide(request, &chosen, &Order { limits: &fleet.limits, here: &here });
+    super::limits::first(&plan, &chosen, &here)?;
     Ok((begin(world, global, request, flake, plan.clone())?, plan))
 }
 
@@ -222,10 +226,13 @@ async fn conclude(
         source,
         fleet,
         request,
-        plan,
         stop: begun.stop.clone(),
         name: begun.name.clone(),
-        done: Mutex::default(),
+        budget: Budget::new(&plan),
+        workers: Workers::of_this_machine(),
+        graph: Arc::default(),
+        gates: Gates::default(),
+        plan,
     };
     pipeline::run(&run).await;
     drop(run);

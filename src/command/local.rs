@@ -61,11 +61,16 @@ const HANDED_ON: [&str; 17] = [
 /// Whether the machine that we run on would be switched under us.
 pub(super) fn wanted(world: &World, fleet: &Fleet, hosts: &[HostName], request: &Request) -> bool {
     let switches = matches!(request.goal, Goal::Deploy | Goal::Rollback { .. });
-    let here = |name: &HostName| {
+    switches && world.environment.run.is_none() && !here(world, fleet, hosts).is_empty()
+}
+
+/// Which of these hosts are the machine that we run on.
+pub(super) fn here(world: &World, fleet: &Fleet, hosts: &[HostName]) -> Vec<HostName> {
+    let here = |name: &&HostName| {
         let host = fleet.host(name.as_str());
         host.is_some_and(|h| read::targets(h, world).iter().any(|t| t.here))
     };
-    switches && world.environment.run.is_none() && hosts.iter().any(here)
+    hosts.iter().filter(here).cloned().collect()
 }
 
 /// The question that the unit cannot ask, after what there is to know before the answer.

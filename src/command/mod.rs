@@ -14,6 +14,7 @@ pub mod inventory;
 pub mod issues;
 mod kept;
 pub mod launch;
+mod limits;
 mod local;
 pub mod logs;
 pub mod recover;

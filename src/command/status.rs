@@ -17,7 +17,7 @@ use super::report::show;
 use super::standing::{self, Known, not_evaluated, row};
 use super::{inventory, launch};
 use crate::activate::journal;
-use crate::build::{self, Evaluated, FlakeRef, Options};
+use crate::build::{self, Evaluated, FlakeRef, Options, Workers};
 use crate::cli::{Global, StatusArgs};
 use crate::error::Error;
 use crate::event::harmless;
@@ -108,6 +108,7 @@ struct Looking<'a> {
     began: Duration,
     unheard: Vec<Cell<bool>>,
     unevaluated: Vec<Cell<bool>>,
+    workers: Workers,
 }
 
 impl<'a> Looking<'a> {
@@ -120,8 +121,8 @@ impl<'a> Looking<'a> {
     ) -> Self {
         let marks = |on: bool| hosts.iter().map(|_| Cell::new(on)).collect();
         let (unheard, unevaluated) = (marks(true), marks(which == Which::Status));
-        let began = world.clock.elapsed();
-        Self { world, global, fleet, hosts, which, began, unheard, unevaluated }
+        let (began, workers) = (world.clock.elapsed(), Workers::of_this_machine());
+        Self { world, global, fleet, hosts, which, began, unheard, unevaluated, workers }
     }
 
     /// Asks everything at once.
@@ -206,8 +207,9 @@ impl<'a> Looking<'a> {
             cache: None,
             builders: String::new(),
         };
-        let tree = build::tree::reading(self.world, flake);
-        let wanted = build::Wanted { flake, attr: &host.attr, tree: &tree, afresh: &|| () };
+        let (tree, workers) = (build::tree::reading(self.world, flake), &self.workers);
+        let wanted =
+            build::Wanted { flake, attr: &host.attr, tree: &tree, workers, afresh: &|| () };
         let evaluated = build::evaluate(self.world, emitter, &host.name, &wanted, &options).await;
         evaluated.map_err(|error| not_evaluated(&error))
     }

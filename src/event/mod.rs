@@ -89,6 +89,8 @@ pub enum Outcome {
         /// The host is optional and was left out: counts as no failure.
         skipped: bool,
     },
+    /// Its turn did not come: others failed before it. Unchanged.
+    NotBegun,
     /// Changed, failed, and back as before; the way back was verified.
     RolledBack,
     /// The answer to a question was no.

@@ -30,6 +30,12 @@ pub fn link(shared: bool) -> Link {
     if shared { Link::Fresh } else { Link::Shared }
 }
 
+/// Whether its turn comes as soon as it is learned: a login that waits for long is one too many.
+fn soon(journey: &Journey<'_>) -> bool {
+    let plan = &journey.run.plan;
+    plan.waves.len() == 1 && plan.hosts().count() <= plan.pace.at_once
+}
+
 impl Ahead {
     /// Begins what will be wanted, once; `shared`: the facts come over a master that was there.
     pub async fn begin(
@@ -44,7 +50,9 @@ impl Ahead {
             return;
         }
         self.build(journey, evaluated);
-        self.door = open(journey, evaluated, first, link(shared)).await;
+        if soon(journey) {
+            self.door = open(journey, evaluated, first, link(shared)).await;
+        }
     }
 
     /// Builds, where the closure is built here.
@@ -55,10 +63,12 @@ impl Ahead {
         let (cleared, options) = (source.cleared.clone(), options(journey));
         let (world, emitter) = (run.world.clone(), run.emitter.clone());
         let (name, evaluated) = (journey.host.name.clone(), evaluated.clone());
+        let (graph, several) = (run.graph.clone(), run.plan.hosts().nth(1).is_some());
         self.build = Some(tokio::spawn(async move {
             // a tree that blocks ends the journey elsewhere, with its findings
             cleared.await.ok()?;
-            Some(build::build(&world, &emitter, &name, &evaluated, Where::Local, &options).await)
+            let place = if several { Where::Together(&graph) } else { Where::Local };
+            Some(build::build(&world, &emitter, &name, &evaluated, place, &options).await)
         }));
     }
 

@@ -1,12 +1,16 @@
 //! One host's journey: every phase called once, in order. Read this first.
 
+use tokio::sync::SemaphorePermit;
+
 use super::ending::Halt;
 use super::learn::Known;
 use super::offer::Offered;
 use super::preview::Answer;
-use super::{Run, arrive, external, learn, offer, preview, recover, trial, trial_boot};
+use super::schedule::not_begun;
+use super::{Run, arrive, back, budget, ending, external, learn, offer, preview, recover};
+use super::{trial, trial_boot};
 use crate::activate::hold::WayBack;
-use crate::event::HostReport;
+use crate::event::{HostReport, Outcome, Phase};
 use crate::fleet::Host;
 use crate::plan::{Goal, HostPlan};
 
@@ -31,6 +35,27 @@ pub struct Ready {
     pub offered: Offered,
 }
 
+/// What there is to know before a host's turn comes.
+pub enum Begun {
+    /// Its last word.
+    Over(Box<HostReport>),
+    /// What it is, and what it is to be.
+    Known(Box<Known>),
+    /// It is asked when its turn comes.
+    Later,
+}
+
+impl Begun {
+    /// Gives up what was begun for a host whose turn does not come.
+    pub async fn forget(self) {
+        if let Self::Known(mut known) = self
+            && let Some(ahead) = known.ahead.take()
+        {
+            ahead.cancel().await;
+        }
+    }
+}
+
 /// How the first half of a journey ended.
 pub enum Half {
     /// With its last word.
@@ -39,9 +64,22 @@ pub enum Half {
     Ready(Box<Ready>),
 }
 
+/// The beginning, which waits for no other host: nothing is done to this one yet.
+pub async fn learn(run: &Run, step: &HostPlan, host: &Host) -> Begun {
+    if !matches!(run.plan.goal, Goal::Deploy | Goal::Boot | Goal::DryRun) {
+        return Begun::Later;
+    }
+    // What the host is, what it is to be, and whether the tree is fit: all at once.
+    match learn::learn(&Journey { run, step, host }).await {
+        Ok(learn::Learned::NothingToDo(report)) => Begun::Over(report),
+        Ok(learn::Learned::Known(known)) => Begun::Known(known),
+        Err(halt) => Begun::Over(halt),
+    }
+}
+
 /// Travels to the goal, or to wherever it ends.
-pub async fn journey(run: &Run, step: &HostPlan, host: &Host) -> HostReport {
-    match prepare(run, step, host).await {
+pub async fn journey(run: &Run, step: &HostPlan, host: &Host, begun: Begun) -> HostReport {
+    match prepare(run, step, host, begun).await {
         Half::Over(report) => *report,
         Half::Ready(ready) => {
             let answer = if preview::asks(run, step) {
@@ -55,12 +93,23 @@ pub async fn journey(run: &Run, step: &HostPlan, host: &Host) -> HostReport {
 }
 
 /// The first half, up to where something would be changed.
-pub async fn prepare(run: &Run, step: &HostPlan, host: &Host) -> Half {
+pub async fn prepare(run: &Run, step: &HostPlan, host: &Host, begun: Begun) -> Half {
     let journey = Journey { run, step, host };
-    match begin(&journey).await {
+    match begin(&journey, begun).await {
         Ok(half) => half,
         Err(halt) => Half::Over(halt),
     }
+}
+
+/// Lets go of a host that is held and will not be changed; its last word.
+pub async fn give_back(
+    run: &Run,
+    step: &HostPlan,
+    host: &Host,
+    ready: Ready,
+    halt: Halt,
+) -> HostReport {
+    *offer::let_go(&Journey { run, step, host }, ready.way_back, halt).await
 }
 
 /// The second half, after the answer.
@@ -78,21 +127,17 @@ pub async fn proceed(
     }
 }
 
-async fn begin(journey: &Journey<'_>) -> Result<Half, Halt> {
+async fn begin(journey: &Journey<'_>, begun: Begun) -> Result<Half, Halt> {
     let over = |report: HostReport| Half::Over(Box::new(report));
-    if journey.run.plan.goal == Goal::Build {
-        return offer::build_only(journey).await.map(over);
-    }
-    if let Goal::Recover { abort } = journey.run.plan.goal {
-        return recover::recover(journey, abort).await.map(over);
-    }
-    let mut known = match journey.run.plan.goal {
-        Goal::Rollback { to } => learn::learn_back(journey, to).await?,
-        // What the host is, what it is to be, and whether the tree is fit: all at once.
-        _ => match learn::learn(journey).await? {
-            learn::Learned::NothingToDo(report) => return Ok(Half::Over(report)),
-            learn::Learned::Known(known) => known,
-        },
+    let mut known = match (begun, journey.run.plan.goal) {
+        (Begun::Over(report), _) => return Ok(Half::Over(report)),
+        (Begun::Known(known), _) => learn::still_true(journey, known).await?,
+        (_, Goal::Build) => return offer::build_only(journey).await.map(over),
+        (_, Goal::Recover { abort }) => return recover::recover(journey, abort).await.map(over),
+        (_, Goal::Rollback { to }) => back::learn_back(journey, to).await?,
+        (_, Goal::Deploy | Goal::Boot | Goal::DryRun) => {
+            return Err(ending::halt(Outcome::Internal, Phase::Facts, "nothing was learned"));
+        }
     };
     if known.unchanged() {
         return trial::examine_unchanged(journey, &known).await.map(over);
@@ -113,21 +158,52 @@ async fn begin(journey: &Journey<'_>) -> Result<Half, Halt> {
 }
 
 async fn change(journey: &Journey<'_>, ready: Ready, answer: Answer) -> Result<HostReport, Halt> {
-    let Ready { known, way_back, mut offered } = ready;
+    let Ready { known, way_back, offered } = ready;
     if let Err(halt) = answer.of(&journey.host.name) {
         return Err(offer::let_go(journey, way_back, halt).await);
     }
-    if trial_boot::wanted(journey, &offered) {
-        return trial_boot::try_boot(journey, &known, way_back, &offered).await;
-    }
-    if journey.run.plan.goal == Goal::Boot || offered.stage {
+    let trial_boot = trial_boot::wanted(journey, &offered);
+    if !trial_boot && (journey.run.plan.goal == Goal::Boot || offered.stage) {
         return arrive::stage(journey, &known, way_back).await;
     }
-    // From `go` on the guard decides if we do not.
-    let (activated, knock) = match external::engine(journey, &known).await {
-        Some(engine) => (external::activate(journey, &known, way_back, &engine).await?, None),
-        None => trial::activate(journey, &known, way_back, &mut offered).await?,
+    let seat = match seat(journey).await {
+        Ok(seat) => seat,
+        Err(halt) => return Err(offer::let_go(journey, way_back, halt).await),
     };
-    let verified = trial::verify(journey, &known, activated, &offered, knock).await?;
-    arrive::commit(journey, &known, verified, &offered).await
+    let changed = match trial_boot {
+        true => trial_boot::try_boot(journey, &known, way_back, &offered).await,
+        false => switch(journey, &known, way_back, offered).await,
+    };
+    let outcome = changed.as_ref().map_or_else(|halt| &halt.outcome, |report| &report.outcome);
+    if budget::lost(outcome) {
+        seat.forget();
+    }
+    changed
+}
+
+/// Waits, held, until one more host may be down.
+async fn seat<'a>(journey: &Journey<'a>) -> Result<SemaphorePermit<'a>, Halt> {
+    let run = journey.run;
+    tokio::select! {
+        biased;
+        seat = run.budget.seat() => {
+            seat.map_err(|why| Box::new(not_begun(&journey.host.name, why)))
+        }
+        () = run.stop.once() => Err(ending::interrupted(Phase::Copy)),
+    }
+}
+
+/// From `go` on the guard decides if we do not.
+async fn switch(
+    journey: &Journey<'_>,
+    known: &Known,
+    way_back: WayBack,
+    mut offered: Offered,
+) -> Result<HostReport, Halt> {
+    let (activated, knock) = match external::engine(journey, known).await {
+        Some(engine) => (external::activate(journey, known, way_back, &engine).await?, None),
+        None => trial::activate(journey, known, way_back, &mut offered).await?,
+    };
+    let verified = trial::verify(journey, known, activated, &offered, knock).await?;
+    arrive::commit(journey, known, verified, &offered).await
 }

@@ -7,19 +7,22 @@ use tokio::sync::oneshot;
 use super::Source;
 use super::ahead::Ahead;
 use super::ending::{Halt, halt, interrupted};
-use super::host::Journey;
+use super::host::{Begun, Journey};
 use super::{leftover, scripts};
 use crate::build::{self, BuildError, Evaluated, Options, Wanted};
 use crate::event::facts::Step;
 use crate::event::stream::OpenPhase;
 use crate::event::{Decider, Event, HostReport, Outcome, Phase};
-use crate::fleet::{Generation, Optional, StorePath};
+use crate::fleet::{Optional, StorePath};
 use crate::plan::policy::Policy;
 use crate::preflight::cut_off::cut_off;
-use crate::preflight::facts::{Early, Facts, Guard, Kept};
+use crate::preflight::facts::{Early, Facts, Guard};
 use crate::preflight::read::{self, Answered, First};
 use crate::preflight::{Pin, Pins, Refused, admit_early, admit_facts};
 use crate::world::ssh::{Link, Target};
+
+/// Facts that are older than this are read again before anything is done with them.
+const FRESH_MS: u64 = 60_000;
 
 /// What is known before anything is decided.
 pub struct Known {
@@ -31,6 +34,8 @@ pub struct Known {
     pub evaluated: Option<Evaluated>,
     /// Where that is; `None`: only its build tells.
     pub toplevel: Option<StorePath>,
+    /// When its facts were read, in milliseconds of the run.
+    pub at_ms: u64,
     /// Whether the facts came over a master that was there before.
     pub shared: bool,
     /// The build, if it was begun already.
@@ -70,7 +75,10 @@ async fn learning(journey: &Journey<'_>, ahead: &mut Ahead) -> Result<Learned, H
     let (early_in, early_out) = oneshot::channel();
     let targets = read::targets(journey.host, &run.world);
     let shared = mastered(&targets);
-    let mut facts = pin!(read::read(&run.world, &targets, Link::Shared, early_in));
+    let mut facts = pin!(async {
+        let _leave = run.gates.ask(journey.host).await;
+        read::read(&run.world, &targets, Link::Shared, early_in).await
+    });
     let mut evaluation = pin!(evaluate(journey));
     let mut early_out = pin!(early_out);
     let (mut first, mut answered, mut evaluated): (Option<First>, Option<Answered>, _) =
@@ -126,7 +134,45 @@ async fn learning(journey: &Journey<'_>, ahead: &mut Ahead) -> Result<Learned, H
     let Answered { facts, target, .. } = answered;
     let toplevel = evaluated.toplevel.clone();
     let evaluated = Some(evaluated);
-    Ok(Learned::Known(Box::new(Known { facts, target, evaluated, toplevel, shared, ahead: None })))
+    let at_ms = run.emitter.elapsed_ms();
+    let known = Known { facts, target, evaluated, toplevel, at_ms, shared, ahead: None };
+    Ok(Learned::Known(Box::new(known)))
+}
+
+/// What is known of a host whose turn has come: facts that are old by now are read again.
+///
+/// # Errors
+/// When the host ends the journey now, or we were asked to stop; nothing was changed.
+pub async fn still_true(journey: &Journey<'_>, known: Box<Known>) -> Result<Box<Known>, Halt> {
+    let now_ms = journey.run.emitter.elapsed_ms();
+    if journey.run.stop.asked() {
+        Begun::Known(known).forget().await;
+        return Err(interrupted(Phase::Facts));
+    }
+    if now_ms.saturating_sub(known.at_ms) < FRESH_MS {
+        return Ok(known);
+    }
+    match read_again(journey, known.toplevel.as_ref()).await {
+        Ok(Answered { facts, target, .. }) => {
+            Ok(Box::new(Known { facts, target, at_ms: now_ms, shared: true, ..*known }))
+        }
+        Err(halt) => {
+            Begun::Known(known).forget().await;
+            Err(halt)
+        }
+    }
+}
+
+/// Facts of a host that is what it was taken for, and may be deployed.
+pub(super) async fn read_again(
+    journey: &Journey<'_>,
+    wanted: Option<&StorePath>,
+) -> Result<Answered, Halt> {
+    let answered = ask_facts(journey).await?;
+    right_host(journey, &answered.facts.early)?;
+    let answered = leftover::cleared(journey, answered).await?;
+    admit(journey, &answered, wanted)?;
+    Ok(answered)
 }
 
 /// Finds out what the host is to run.
@@ -143,8 +189,14 @@ pub async fn evaluate(journey: &Journey<'_>) -> Result<Evaluated, BuildError> {
     let Source { flake, tree, cleared } = source;
     // What Nix has to evaluate is rarely what the host runs, and Nix takes one core.
     let afresh = || drop(tokio::spawn(cleared.clone()));
-    let wanted = Wanted { flake, tree, attr: &journey.host.attr, afresh: &afresh };
-    build::evaluate(&run.world, &run.emitter, name, &wanted, &options).await
+    let (attr, workers) = (&journey.host.attr, &run.workers);
+    let wanted = Wanted { flake, tree, attr, workers, afresh: &afresh };
+    run.graph.comes(name);
+    let evaluated = build::evaluate(&run.world, &run.emitter, name, &wanted, &options).await;
+    if evaluated.is_err() {
+        run.graph.came(name);
+    }
+    evaluated
 }
 
 /// What hosts.toml and the flags say of evaluating and building.
@@ -152,65 +204,6 @@ pub fn options(journey: &Journey<'_>) -> Options {
     let run = journey.run;
     let several = run.plan.hosts().count() > 1;
     Options::of(&run.fleet, journey.host, &run.request, several)
-}
-
-/// Learns what a host is, and which of its generations is meant; nothing is evaluated.
-///
-/// # Errors
-/// When the host ends the journey, or has no such generation; nothing was changed.
-pub async fn learn_back(journey: &Journey<'_>, to: Option<Generation>) -> Result<Box<Known>, Halt> {
-    let shared = mastered(&read::targets(journey.host, &journey.run.world));
-    let answered = ask_facts(journey).await?;
-    right_host(journey, &answered.facts.early)?;
-    let answered = leftover::cleared(journey, answered).await?;
-    admit(journey, &answered, None)?;
-    let Answered { facts, target, .. } = answered;
-    let mut kept = facts.generations.iter().rev();
-    let chosen = match to {
-        Some(to) => kept.find(|k| k.generation == to),
-        None => kept.find(|k| earlier(&facts, k)),
-    };
-    let Some(chosen) = chosen else { return Err(no_generation(journey, &facts, to)) };
-    let toplevel = Some(chosen.toplevel.clone());
-    let (host, path) = (journey.host.name.clone(), chosen.toplevel.clone());
-    journey.run.emitter.emit(Event::ClosureKnown { host, toplevel: path, cached: true });
-    Ok(Box::new(Known { facts, target, evaluated: None, toplevel, shared, ahead: None }))
-}
-
-/// Whether going back to it would change anything: a later generation may be the same system.
-fn earlier(facts: &Facts, kept: &Kept) -> bool {
-    let now = &facts.early.pointers;
-    now.generation.is_none_or(|now| kept.generation < now) && another(facts, kept)
-}
-
-fn another(facts: &Facts, kept: &Kept) -> bool {
-    !facts.early.pointers.all_are(&kept.toplevel)
-}
-
-fn no_generation(journey: &Journey<'_>, facts: &Facts, to: Option<Generation>) -> Halt {
-    let note = match to {
-        Some(to) => format!("there is no generation {to}"),
-        None => "there is no generation before this one".to_owned(),
-    };
-    let code = "no-generation".to_owned();
-    let mut halt = halt(Outcome::Refused { code, skipped: false }, Phase::Facts, note);
-    let kept = facts.generations.iter().map(|k| k.generation.to_string());
-    halt.causes.push(format!("kept: {}", kept.collect::<Vec<_>>().join(" ")));
-    let host = &journey.host.name;
-    let other = |k: &&Kept| another(facts, k);
-    let nearest = match to {
-        Some(to) => {
-            let others = facts.generations.iter().filter(other);
-            others.min_by_key(|k| k.generation.0.abs_diff(to.0))
-        }
-        None => facts.generations.iter().rfind(other),
-    };
-    halt.next.push(match nearest {
-        Some(kept) => format!("nixdeploy rollback {host} --to {}", kept.generation),
-        // Every generation that is left is the system that runs.
-        None => format!("nixdeploy deploy {host}"),
-    });
-    halt
 }
 
 /// Facts alone.
@@ -222,8 +215,12 @@ pub async fn ask_facts(journey: &Journey<'_>) -> Result<Answered, Halt> {
     let open = run.emitter.phase(&journey.host.name, Phase::Facts);
     let (early_in, _early_out) = oneshot::channel();
     let targets = read::targets(journey.host, &run.world);
+    let asked = async {
+        let _leave = run.gates.ask(journey.host).await;
+        read::read(&run.world, &targets, Link::Shared, early_in).await
+    };
     let answered = tokio::select! {
-        answered = read::read(&run.world, &targets, Link::Shared, early_in) => answered,
+        answered = asked => answered,
         () = run.stop.once() => return Err(interrupted(Phase::Facts)),
     };
     match answered {
@@ -236,7 +233,7 @@ pub async fn ask_facts(journey: &Journey<'_>) -> Result<Answered, Halt> {
 }
 
 /// Whether a master of ours is there already, alive or not.
-fn mastered(targets: &[Target]) -> bool {
+pub(super) fn mastered(targets: &[Target]) -> bool {
     targets.iter().any(|t| t.socket.as_deref().is_some_and(std::path::Path::exists))
 }
 

@@ -6,9 +6,13 @@
 pub mod admitting;
 pub mod ahead;
 pub mod arrive;
+pub mod back;
+pub mod budget;
+mod builder;
 pub mod cancel;
 pub mod ending;
 pub mod external;
+pub mod gates;
 pub mod host;
 pub mod known;
 pub mod learn;
@@ -19,26 +23,27 @@ pub mod preview;
 pub mod reboot;
 pub mod recover;
 pub mod room;
+mod schedule;
 pub mod scripts;
 mod together;
 pub mod trial;
 pub mod trial_boot;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt, Shared};
 
 use crate::activate::{self, journal};
-use crate::build::FlakeRef;
 use crate::build::tree::Reading;
+use crate::build::{FlakeRef, Graph, Where, Workers};
 use crate::event::stream::Emitter;
 use crate::event::{Event, HostReport, Outcome, Phase};
-use crate::fleet::{Fleet, Host, HostName};
+use crate::fleet::{Fleet, Host};
 use crate::plan::{Finding, HostPlan, Plan, Request, Severity};
 use crate::validate::{Blocked, Clearance};
 use crate::world::World;
+use budget::Budget;
 use cancel::Stop;
 
 /// The verdict on the tree, awaited by every host and reached once.
@@ -72,8 +77,14 @@ pub struct Run {
     pub stop: Stop,
     /// Short name of the run.
     pub name: String,
-    /// Hosts that have had their last word.
-    pub done: Mutex<Vec<HostName>>,
+    /// Who has had its last word, and whether another may be begun.
+    pub budget: Budget,
+    /// Where evaluations find room.
+    pub workers: Workers,
+    /// What is built here, for several hosts at once.
+    pub graph: Arc<Graph>,
+    /// How much is asked of others at once.
+    pub gates: gates::Gates,
 }
 
 impl Run {
@@ -88,6 +99,14 @@ impl Run {
     /// Whether it goes back to a generation: its closures were not made from this tree.
     fn goes_back(&self) -> bool {
         matches!(self.plan.goal, crate::plan::Goal::Rollback { .. })
+    }
+
+    /// How a closure is built here.
+    fn build_here(&self) -> Where<'_> {
+        match self.plan.hosts().nth(1) {
+            Some(_) => Where::Together(&self.graph),
+            None => Where::Local,
+        }
     }
 
     /// A host of the plan.
@@ -111,47 +130,29 @@ fn unfinished(error: &tokio::task::JoinError) -> Blocked {
 /// Runs every host to its last word. A second request to stop ends it at once.
 pub async fn run(run: &Run) {
     tokio::select! {
-        () = waves(run) => {}
+        () = schedule::run(run) => {}
         () = run.stop.twice() => abandon(run),
     }
 }
 
-async fn waves(run: &Run) {
-    if run.plan.hosts().filter(|step| preview::asks(run, step)).count() > 1 {
-        return together::run(run).await;
-    }
-    for wave in &run.plan.waves {
-        let journeys = wave.iter().map(|step| finish(run, step));
-        futures_util::stream::iter(journeys).buffer_unordered(at_once(run)).collect::<()>().await;
-    }
-}
-
 fn at_once(run: &Run) -> usize {
-    run.fleet.limits.max_parallel.max(1)
+    run.plan.pace.at_once.max(1)
 }
 
 fn unknown_host() -> HostReport {
     ending::report(Outcome::Internal, Phase::Facts, "the plan names a host that the fleet lacks")
 }
 
-async fn finish(run: &Run, step: &HostPlan) {
-    let report = match run.host(step) {
-        Some(host) => host::journey(run, step, host).await,
-        None => unknown_host(),
-    };
-    last_word(run, step, report);
-}
-
 fn last_word(run: &Run, step: &HostPlan, report: HostReport) {
+    run.graph.came(&step.host);
+    run.budget.word(&step.host, &report.outcome);
     run.emitter.emit(Event::HostFinished { host: step.host.clone(), report });
-    run.done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(step.host.clone());
 }
 
 /// Last words for hosts that have none, after the second request to stop: what we wrote down
 /// before each step says which of them decide by themselves.
 fn abandon(run: &Run) {
-    let done = run.done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-    for step in run.plan.hosts().filter(|s| !done.contains(&s.host)) {
+    for step in run.plan.hosts().filter(|s| !run.budget.is_done(&s.host)) {
         let report = abandoned(run, step);
         run.emitter.emit(Event::HostFinished { host: step.host.clone(), report });
     }

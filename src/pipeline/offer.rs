@@ -10,7 +10,7 @@ use super::learn::{Known, clearance, evaluate, not_built, options, refuse, uneva
 use super::look::request;
 use super::preview::package_changes;
 use super::room::{self, Place};
-use super::{arrive, preview, scripts};
+use super::{arrive, builder, preview, scripts};
 use crate::activate::copy::{Copied, CopyError, CopyOptions, copy};
 use crate::activate::guard::{Tx, Verb};
 use crate::activate::hand::{Answer, Hand};
@@ -20,7 +20,7 @@ use crate::build::closure::{self, PathInfo};
 use crate::build::manifest::Manifest;
 use crate::build::{self, BuildError, Built, Where};
 use crate::event::{Changes, Event, HostReport, Outcome, Phase, UnitChanges, harmless};
-use crate::fleet::{Address, BuildOn, Host, HostName, StorePath};
+use crate::fleet::{Address, BuildOn, StorePath};
 use crate::preflight::Refused;
 use crate::preflight::admission::Admission;
 use crate::preflight::rehearse::{EACH_S, Rehearsal, judge, rehearse};
@@ -262,12 +262,13 @@ async fn built(
     path: &str,
 ) -> Result<Built, Halt> {
     let run = journey.run;
-    let builder;
+    let (builder, _turn);
     let place = match &journey.step.build_on {
-        BuildOn::Local => Where::Local,
+        BuildOn::Local => run.build_here(),
         BuildOn::Target => Where::Target { target, path },
         BuildOn::Host(name) => {
-            builder = builder_target(journey, name)?;
+            builder = builder::found(journey, name, evaluated)?;
+            _turn = run.gates.build(name, &run.fleet).await;
             Where::Host { name, target: &builder, path: "/run/current-system/sw/bin" }
         }
     };
@@ -275,7 +276,7 @@ async fn built(
     let mut built = build::build(&run.world, &run.emitter, name, evaluated, place, &options).await;
     if let Err(BuildError::NoSpace { .. }) = &built {
         let full = match place {
-            Where::Local => Place::Here,
+            Where::Local | Where::Together(_) => Place::Here,
             Where::Target { target, path } => Place::There(name, target, path),
             Where::Host { name, target, path } => Place::There(name, target, path),
         };
@@ -285,25 +286,6 @@ async fn built(
         }
     }
     built.map_err(|e| not_built(journey, Phase::Build, &e))
-}
-
-/// A third host that builds: one of the fleet, or one of `[builders]`.
-fn builder_target(journey: &Journey<'_>, name: &HostName) -> Result<Target, Halt> {
-    let run = journey.run;
-    let environment = &run.world.environment;
-    if let Some(host) = run.fleet.hosts.iter().find(|h| h.name == *name) {
-        return Ok(Target::new(host, environment));
-    }
-    let address = crate::fleet::Address::new(name.as_str()).ok();
-    let builder = run.fleet.builders.get(name.as_str());
-    let address = builder.and_then(|b| b.address.clone()).or(address);
-    let Some(address) = address else {
-        let note = format!("{name} is neither a host nor a builder of hosts.toml");
-        return Err(halt(Outcome::NotBuilt, Phase::Build, note));
-    };
-    let user = builder.and_then(|b| b.user.clone());
-    let builder = Host { user, jumps: Vec::new(), ..journey.host.clone() };
-    Ok(Target::at(&builder, address, environment))
 }
 
 /// Admission, copy, rehearsal.
@@ -339,7 +321,14 @@ async fn offering(
     };
     open.ok(admission_note(&admission));
     preview::admitted(journey, &admission);
-    let options = CopyOptions { present: !built.here, closure: &paths, ..CopyOptions::default() };
+    let tools = known.old().map_or_else(String::new, |old| format!("{old}/sw/bin"));
+    let cache = run.fleet.cache.as_ref().filter(|_| run.request.cached);
+    let options = CopyOptions {
+        present: !built.here,
+        closure: &paths,
+        cache: cache.map(|cache| (cache, tools.as_str())),
+        ..CopyOptions::default()
+    };
     let (world, emitter, name) = (&run.world, &run.emitter, &journey.host.name);
     let (mut copied, (baseline, mut session), mut changes, (files, changed)) = tokio::join!(
         copy(world, emitter, name, &known.target, &built.toplevel, options),

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use futures_util::StreamExt;
 
-use super::host::{Half, Ready, prepare, proceed};
+use super::host::{Begun, Half, Ready, give_back, prepare, proceed};
 use super::preview::{Answer, ask};
+use super::schedule::{Ears, not_begun, waves};
 use super::{Run, at_once, last_word, unknown_host};
 use crate::fleet::HostName;
 use crate::plan::HostPlan;
@@ -16,10 +17,10 @@ use crate::plan::HostPlan;
 type Waiting = BTreeMap<HostName, Ready>;
 
 /// Runs every host of a plan that asks.
-pub(super) async fn run(run: &Run) {
+pub(super) async fn run(run: &Run, mut ears: Ears<'_>) {
     let steps: Vec<&HostPlan> = run.plan.hosts().collect();
-    let prepared = steps.iter().map(|step| first_half(run, step));
-    let prepared = futures_util::stream::iter(prepared).buffer_unordered(at_once(run));
+    let prepared = ears.of(&steps).map(|(step, begun)| first_half(run, step, begun));
+    let prepared = prepared.buffer_unordered(at_once(run));
     let mut waiting: Waiting = prepared.filter_map(std::future::ready).collect().await;
     if waiting.is_empty() {
         return;
@@ -29,17 +30,17 @@ pub(super) async fn run(run: &Run) {
         waiting.get(&step.host).map(|ready| (&step.host, &ready.offered.changes))
     });
     let answer = ask(run, &offers.collect::<Vec<_>>()).await;
-    for wave in &run.plan.waves {
+    for wave in waves(run) {
         let held: Vec<(&HostPlan, Ready)> =
-            wave.iter().filter_map(|step| Some((step, waiting.remove(&step.host)?))).collect();
+            wave.iter().filter_map(|step| Some((*step, waiting.remove(&step.host)?))).collect();
         let halves = held.into_iter().map(|(step, ready)| second_half(run, step, ready, answer));
         futures_util::stream::iter(halves).buffer_unordered(at_once(run)).collect::<()>().await;
     }
 }
 
-async fn first_half(run: &Run, step: &HostPlan) -> Option<(HostName, Ready)> {
+async fn first_half(run: &Run, step: &HostPlan, begun: Begun) -> Option<(HostName, Ready)> {
     let half = match run.host(step) {
-        Some(host) => prepare(run, step, host).await,
+        Some(host) => prepare(run, step, host, begun).await,
         None => Half::Over(Box::new(unknown_host())),
     };
     match half {
@@ -52,9 +53,13 @@ async fn first_half(run: &Run, step: &HostPlan) -> Option<(HostName, Ready)> {
 }
 
 async fn second_half(run: &Run, step: &HostPlan, ready: Ready, answer: Answer) {
-    let report = match run.host(step) {
-        Some(host) => proceed(run, step, host, ready, answer).await,
-        None => unknown_host(),
+    let report = match (run.host(step), run.budget.halted()) {
+        (None, _) => unknown_host(),
+        (Some(host), Some(why)) if answer == Answer::Yes => {
+            let halt = Box::new(not_begun(&step.host, why));
+            give_back(run, step, host, ready, halt).await
+        }
+        (Some(host), _) => proceed(run, step, host, ready, answer).await,
     };
     last_word(run, step, report);
 }

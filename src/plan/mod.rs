@@ -2,12 +2,14 @@
 //!
 //! No async, no world: a plan can be printed (`--dry-run`), serialised and compared.
 
+pub mod order;
 pub mod policy;
 pub mod verdict;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fleet::{BuildOn, Generation, Host, HostName, Mode, Role};
+use crate::fleet::{BuildOn, Generation, Host, HostName, Mode};
+pub use order::{Order, Pace};
 pub use verdict::{Finding, Severity};
 
 /// A phase of a host's journey.
@@ -120,6 +122,9 @@ pub struct Plan {
     pub goal: Goal,
     /// One after the other; hosts of one wave may run at once.
     pub waves: Vec<Vec<HostPlan>>,
+    /// How fast, and what stops it.
+    #[serde(default)]
+    pub pace: Pace,
 }
 
 /// The steps of one host.
@@ -138,22 +143,11 @@ pub struct HostPlan {
 }
 
 /// Decides a run.
-pub fn decide(request: &Request, hosts: &[Host]) -> Plan {
-    let mut waves: Vec<(u32, Vec<HostPlan>)> = Vec::new();
-    let leads = |h: &Host| hosts.iter().any(|other| h.leads_to(other));
-    let (network, others): (Vec<&Host>, Vec<&Host>) =
-        hosts.iter().partition(|h| h.role == Role::Network || leads(h));
-    for host in others {
-        let step = plan_host(request, host);
-        match waves.iter_mut().find(|(n, _)| *n == host.wave) {
-            Some((_, wave)) => wave.push(step),
-            None => waves.push((host.wave, vec![step])),
-        }
-    }
-    waves.sort_by_key(|(n, _)| *n);
-    // Whatever others reach the network through goes last, and one at a time.
-    let last = network.into_iter().map(|host| vec![plan_host(request, host)]);
-    Plan { goal: request.goal, waves: waves.into_iter().map(|(_, w)| w).chain(last).collect() }
+pub fn decide(request: &Request, hosts: &[Host], order: &Order<'_>) -> Plan {
+    let pace = order::pace(request, hosts, order);
+    let waves = order::waves(hosts, pace.canary.as_ref(), order.here);
+    let steps = |wave: Vec<&Host>| wave.into_iter().map(|h| plan_host(request, h)).collect();
+    Plan { goal: request.goal, waves: waves.into_iter().map(steps).collect(), pace }
 }
 
 fn plan_host(request: &Request, host: &Host) -> HostPlan {

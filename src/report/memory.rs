@@ -94,6 +94,7 @@ fn touched(host: &HostState) -> bool {
             | Outcome::Blocked
             | Outcome::NotBuilt
             | Outcome::Refused { .. }
+            | Outcome::NotBegun
             | Outcome::Declined,
         ) => false,
     }

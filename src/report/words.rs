@@ -39,6 +39,7 @@ pub fn tone(host: &HostState) -> Tone {
         Some(
             Outcome::Unchanged { .. }
             | Outcome::Planned { .. }
+            | Outcome::NotBegun
             | Outcome::Refused { skipped: true, .. },
         ) => Tone::Quiet,
         Some(Outcome::Committed { .. } | Outcome::Staged) => Tone::Good,
@@ -82,6 +83,7 @@ fn result_of(outcome: &Outcome, goal: Option<Goal>) -> &'static str {
         Outcome::Refused { skipped: true, .. } => "skipped",
         Outcome::Refused { code, .. } if code == "unreachable" => "unreachable",
         Outcome::Refused { .. } => "refused",
+        Outcome::NotBegun => "not-begun",
         Outcome::RolledBack => "rolled-back",
         Outcome::Declined => "declined",
         Outcome::Interrupted { .. } => "interrupted",
@@ -128,6 +130,7 @@ fn truth_of(outcome: &Outcome, goal: Option<Goal>, clock: &dyn Fn(i64) -> String
         Outcome::NotBuilt => "evaluation or build failed; the host is unchanged",
         Outcome::Refused { skipped: true, .. } => "left out, for it is optional; unchanged",
         Outcome::Refused { code, .. } => return format!("refused ({code}); the host is unchanged"),
+        Outcome::NotBegun => "not begun, for others failed before it; the host is unchanged",
         Outcome::RolledBack => "failed; it is back as before, and that was verified",
         Outcome::Declined => "the answer was no; the host is unchanged",
         Outcome::Interrupted { reverted: true } => "interrupted; it was taken back as before",

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::elevate::Password;
+use super::memory::Scale;
 use super::process::{Conversation, StartError};
 
 /// A program to start, with everything it gets.
@@ -30,6 +31,8 @@ pub struct Invocation {
     pub timeout: Option<Duration>,
     /// It is ended when it says nothing for this long.
     pub silence: Option<Duration>,
+    /// Where it is told how much memory it takes.
+    pub scale: Option<Scale>,
 }
 
 impl Invocation {
@@ -46,6 +49,7 @@ impl Invocation {
             folder: None,
             timeout: None,
             silence: None,
+            scale: None,
         }
     }
 
@@ -95,6 +99,13 @@ impl Invocation {
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
+        self
+    }
+
+    /// Weighs it while it runs.
+    #[must_use]
+    pub fn weighed(mut self, scale: Scale) -> Self {
+        self.scale = Some(scale);
         self
     }
 

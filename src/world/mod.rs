@@ -12,6 +12,7 @@ pub mod here;
 pub mod http;
 pub mod invocation;
 pub mod jump;
+pub mod memory;
 pub mod password;
 pub mod process;
 pub mod prompt;

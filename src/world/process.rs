@@ -133,8 +133,13 @@ fn start(invocation: Invocation) -> Result<Conversation, StartError> {
         more: invocation.converses.then_some(input),
     };
     tokio::spawn(feed(child.stdin.take(), food));
+    let weighed = invocation.scale.clone().zip(child.id());
+    let weighing = weighed.map(|(scale, pid)| tokio::spawn(scale.watch(pid)));
     tokio::spawn(async move {
         let end = supervise(child, lines, stop, &invocation).await;
+        if let Some(weighing) = weighing {
+            weighing.abort();
+        }
         tracing::debug!(program = %invocation.program, %end, "ended");
         let _ = ended.send(end);
     });

@@ -14,7 +14,7 @@ use super::machines::{Held, Lab, Running, Said, State};
 use super::wait_until;
 
 /// Short budgets: a test waits for most of them.
-const DEFAULTS: &str = "soak_s = 1\nactivate_timeout_s = 20\nverify_timeout_s = 20\n\
+pub(crate) const OWN_DEFAULTS: &str = "soak_s = 1\nactivate_timeout_s = 20\nverify_timeout_s = 20\n\
     commit_timeout_s = 20\n";
 /// Every step of this is quick; a machine that takes longer is lost.
 const QUICK: Duration = Duration::from_secs(30);
@@ -170,7 +170,7 @@ impl Desk {
         let host = &self.host;
         let lines = lines.replace("HOST", host);
         let text = format!(
-            "[defaults]\nflake = \"/root/desks/{host}/flake\"\n{DEFAULTS}\n\
+            "[defaults]\nflake = \"/root/desks/{host}/flake\"\n{OWN_DEFAULTS}\n\
              [hosts.{host}]\nuser = \"{user}\"\n{lines}\n"
         );
         let _ = self.deployer(r#"printf %s "$2" > "/root/desks/$1/hosts.toml""#, &[host, &text]);

@@ -7,6 +7,7 @@ pub(crate) mod machines;
 pub(crate) mod nth;
 pub(crate) mod rows;
 pub(crate) mod scripted;
+pub(crate) mod squad;
 pub(crate) mod stage;
 
 use std::path::Path;

@@ -2,19 +2,21 @@
 //! lab (`tests/fixtures/journey`), so that what no machine does on demand can be asked for.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
 
-use nixdeploy::build::FlakeRef;
+use nixdeploy::build::{FlakeRef, Workers};
 use nixdeploy::event::state::RunState;
 use nixdeploy::event::stream::{Stopwatch, channel};
 use nixdeploy::event::{Event, HostReport, Stamped};
 use nixdeploy::exit::{self, Exit};
 use nixdeploy::fleet::Fleet;
 use nixdeploy::fleet::hosts_toml::parse;
+use nixdeploy::pipeline::budget::Budget;
 use nixdeploy::pipeline::cancel::Stop;
+use nixdeploy::pipeline::gates::Gates;
 use nixdeploy::pipeline::{self, Run, Source};
-use nixdeploy::plan::{Goal, Request, decide};
+use nixdeploy::plan::{Goal, Order, Request, decide};
 use nixdeploy::validate::{self, Strictness, TreeView};
 use nixdeploy::world::{Clock, Ended, Invocation, Line, Stream};
 
@@ -230,7 +232,7 @@ async fn play_at(
     let fleet: Fleet = parse(Path::new("/fleet/hosts.toml"), &hosts).expect("a fleet");
     let wall = Jumping { clock: world.clock, step_ms, looks: AtomicI64::new(0) };
     let (emitter, mut events) = channel(Arc::new(wall));
-    let plan = decide(&request, &fleet.hosts);
+    let plan = decide(&request, &fleet.hosts, &Order::of(&fleet.limits));
     let view = TreeView {
         id: "tree".to_owned(),
         root: "/".into(),
@@ -248,9 +250,20 @@ async fn play_at(
     let flake = FlakeRef::Other("github:me/config".to_owned());
     let tree = nixdeploy::build::tree::reading(&world, &flake);
     let source = Some(Source { flake, tree, cleared });
-    let (name, done) = (RUN.to_owned(), Mutex::default());
-    let run =
-        Run { world, emitter: emitter.clone(), fleet, request, plan, source, stop, name, done };
+    let run = Run {
+        world,
+        emitter: emitter.clone(),
+        fleet,
+        request,
+        budget: Budget::new(&plan),
+        plan,
+        source,
+        stop,
+        name: RUN.to_owned(),
+        workers: Workers::of_this_machine(),
+        graph: Arc::default(),
+        gates: Gates::default(),
+    };
     pipeline::run(&run).await;
     drop(run);
     emitter.emit(Event::RunFinished { took_ms: emitter.elapsed_ms() });
