@@ -241,12 +241,46 @@ pub enum Command {
     /// Build on another host, then deploy
     #[command(before_long_help = "Example:\n  nixdeploy deploy-via p620 razer")]
     DeployVia(DeployViaArgs),
+    /// Deploy every host, one after the other, whatever became of those before
+    #[command(before_long_help = "Examples:\n  nixdeploy deploy-all --exclude @laptop\n  \
+        nixdeploy deploy-all --parallel")]
+    DeployAll(DeployAllArgs),
+    /// Deploy every host, several at once
+    #[command(before_long_help = "Example:\n  nixdeploy deploy-all-parallel --exclude samsung")]
+    DeployAllParallel(DeployEveryArgs),
+    /// Build every host; if all build, show what changes, ask once, deploy all at once
+    #[command(before_long_help = "Example:\n  nixdeploy quick-all")]
+    QuickAll(DeployEveryArgs),
+    /// Deploy one host without checks, by nixos-rebuild, under the guard all the same
+    ///
+    /// Nothing is validated, nothing that can be done without may stop it, and afterwards there
+    /// is a quick look at units and contact. nixos-rebuild sets the boot default before that look:
+    /// a power cut in that time boots what nobody has seen. Without it our own activation is used.
+    #[command(
+        visible_alias = "emergency-deploy",
+        before_long_help = "Examples:\n  \
+        nixdeploy emergency p620\n  nixdeploy emergency p620 --confirm p620"
+    )]
+    Emergency(EmergencyArgs),
     /// Build everything of hosts and touch nothing
     #[command(before_long_help = "Example:\n  nixdeploy test-host p620")]
     TestHost(BuildArgs),
+    /// Build everything of every host, one after the other, and touch nothing
+    #[command(before_long_help = "Examples:\n  nixdeploy test-all\n  \
+        nixdeploy test-all --parallel --exclude samsung")]
+    TestAll(TestAllArgs),
+    /// Build everything of every host, several at once, and touch nothing
+    #[command(before_long_help = "Example:\n  nixdeploy test-all-parallel")]
+    TestAllParallel(BuildEveryArgs),
+    /// Build everything of every host, several at once, and touch nothing
+    #[command(before_long_help = "Example:\n  nixdeploy quick-test")]
+    QuickTest(BuildEveryArgs),
     /// Build hosts and keep the result, to deploy later
     #[command(before_long_help = "Example:\n  nixdeploy build p620 p510")]
     Build(BuildArgs),
+    /// Build every host, several at once, and keep the results, to deploy later
+    #[command(before_long_help = "Example:\n  nixdeploy build-all-parallel")]
+    BuildAllParallel(BuildEveryArgs),
     /// Go back to an earlier generation, verified like a deploy
     #[command(before_long_help = "Examples:\n  nixdeploy rollback p620\n  \
         nixdeploy rollback p620 --to 1234")]
@@ -271,6 +305,9 @@ pub enum Command {
     /// Go on with an interrupted run
     #[command(before_long_help = "Example:\n  nixdeploy resume")]
     Resume(RunArgs),
+    /// Do a run again for the hosts that failed in it or were left out
+    #[command(before_long_help = "Examples:\n  nixdeploy retry\n  nixdeploy retry 3f2a")]
+    Retry(RunArgs),
     /// Take back what an interrupted run still holds
     #[command(before_long_help = "Example:\n  nixdeploy abort")]
     Abort(RunArgs),

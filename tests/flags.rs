@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use clap::CommandFactory as _;
-use nixdeploy::cli::{Cli, Command, DeployFlags, Global, parse};
-use nixdeploy::command::deploy::{PRESETS, preset, request};
+use nixdeploy::cli::{Cli, DeployFlags, Global, parse};
+use nixdeploy::command::deploy::{PRESETS, Wanted, preset, request, wanted};
 use nixdeploy::fleet::{BuildOn, Fleet, Mode, hosts_toml};
 use nixdeploy::plan::{Goal, Order, Phase, Plan, Request, decide};
 
@@ -13,7 +13,10 @@ use crate::support::home::{Desk, assert_harmless};
 use crate::support::program;
 
 /// Every flag, and where its effect is shown.
-const SHOWN: [(&str, &str); 42] = [
+const SHOWN: [(&str, &str); 45] = [
+    ("confirm", "an_emergency_wants_the_hosts_name_once_more"),
+    ("wait", "a_host_that_sleeps_is_waited_for_and_what_it_is_to_run_is_built"),
+    ("parallel", "hosts_are_worked_on_one_at_a_time_or_side_by_side"),
     ("inventory", "where_hosts_and_flake_are_read"),
     ("flake", "where_hosts_and_flake_are_read"),
     ("json", "results_come_in_the_form_that_was_asked_for"),
@@ -60,14 +63,14 @@ const SHOWN: [(&str, &str); 42] = [
 
 #[test]
 fn no_flag_is_without_a_test() {
-    let tests =
-        [include_str!("flags.rs"), include_str!("check_flags.rs"), include_str!("issues.rs")];
+    let tests = [include_str!("flags.rs"), include_str!("check_flags.rs")];
+    let more = [include_str!("presets.rs"), include_str!("issues.rs")];
     let command = Cli::command();
     let all = command.get_subcommands().chain([&command]).flat_map(clap::Command::get_arguments);
     for flag in all.filter_map(|a| a.get_long()).filter(|f| *f != "help" && *f != "version") {
         let shown = SHOWN.iter().find(|(name, _)| *name == flag);
         let (_, test) = shown.unwrap_or_else(|| panic!("--{flag} has no test"));
-        assert!(tests.iter().any(|t| t.contains(&format!("fn {test}()"))), "{test}");
+        assert!(tests.iter().chain(&more).any(|t| t.contains(&format!("fn {test}()"))), "{test}");
     }
 }
 
@@ -81,15 +84,8 @@ fn fleet() -> Fleet {
 fn asked(words: &str) -> Request {
     let argv = std::iter::once("nixdeploy").chain(words.split(' ')).map(Into::into);
     let cli = parse(argv).expect(words);
-    let (name, flags) = match cli.command {
-        Command::QuickDeploy(args) => ("quick-deploy", args.flags),
-        Command::Deploy(args) => ("deploy", args.flags),
-        Command::DeployFast(args) => ("deploy-fast", args.flags),
-        Command::DeployLocalBuild(args) => ("deploy-local-build", args.flags),
-        Command::DeployCached(args) => ("deploy-cached", args.flags),
-        other => panic!("{other:?}"),
-    };
-    request(&preset(name), &cli.global, &flags, &fleet()).expect(words)
+    let Wanted { preset, flags, .. } = wanted(&cli.command).expect(words);
+    request(&preset, &cli.global, &flags, &fleet()).expect(words)
 }
 
 fn planned(words: &str) -> Plan {
@@ -108,6 +104,8 @@ fn the_mode_decides_what_is_checked() {
     assert_eq!(modes("deploy p620 --mode fast"), [fast, fast]);
     assert_eq!(modes("deploy p620 --mode standard"), [standard, standard]);
     assert_eq!(modes("deploy-fast p620"), [fast, fast]);
+    let auto = planned("deploy p620 --mode auto");
+    assert!(auto.hosts().all(|h| h.policy.auto && !h.policy.fast), "decided by what changes");
     assert_eq!(modes("deploy-fast p620 --mode standard"), [standard, standard], "a flag wins");
 }
 

@@ -82,7 +82,7 @@ mod lab {
             },
             says: &[
                 "rebooted into the new system, which was not verified",
-                "nixdeploy deploy HOST # verifies it",
+                "nixdeploy deploy HOST verifies it",
             ],
             after: |desk, before, _| runs_the_new_one(desk, before),
             ..UNVERIFIED

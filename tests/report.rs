@@ -442,6 +442,46 @@ fn a_silent_build_has_a_heartbeat() {
     assert_snapshot!("heartbeat", page.text());
 }
 
+/// Two hundred hosts: five at work, three failed, the rest still to come or done.
+fn crowd() -> Recorder {
+    let names: Vec<String> = (0..200).map(|n| format!("host-{n:03}")).collect();
+    let (first, rest) = names.split_at(100);
+    let waves = [first, rest].map(|w| w.iter().map(String::as_str).collect::<Vec<_>>());
+    let waves = [waves[0].as_slice(), waves[1].as_slice()];
+    let mut run = Recorder::begin("nixdeploy deploy-all-parallel", Goal::Deploy, &waves);
+    for name in &names[..40] {
+        run.facts(name).last_word(name, ended(Outcome::Unchanged { verified: true }, ""));
+    }
+    for name in &names[40..43] {
+        run.failed(name, Phase::Verify, "greeter.service failed", 3_000);
+        run.last_word(name, ended(Outcome::RolledBack, "greeter.service failed"));
+    }
+    for name in &names[43..48] {
+        run.start(name, Phase::Copy);
+        run.progress(name, Phase::Copy, "31/52 paths, glibc-2.40", (43 << 20, 0), "bytes");
+    }
+    run.pass(4_000);
+    run
+}
+
+#[test]
+fn two_hundred_hosts_on_twenty_four_rows() {
+    let mut run = crowd();
+    let state = RunState::of(&run.events);
+    for (kind, look) in looks() {
+        let lines = screen::frame(&state, &look, state.elapsed_ms, 24);
+        assert!(lines.len() <= 20 && lines.iter().all(|l| columns_of(l) <= 80), "{lines:?}");
+        assert_snapshot!(format!("live_two_hundred_{kind}"), lines.join("\n"));
+    }
+    for width in [40, 60, 140] {
+        let look = Look { width, ..Look::plain() };
+        let lines = screen::frame(&state, &look, state.elapsed_ms, 24);
+        assert!(lines.iter().all(|l| columns_of(l) <= width), "{width}: {lines:?}");
+    }
+    let shown = on_terminal(&run.finish(), &Look::plain(), 24);
+    assert!(shown.contains("host-042"), "a failure stands there at the end\n{shown}");
+}
+
 /// A sink that fails at its n-th event.
 pub(crate) struct Broken(pub(crate) usize);
 

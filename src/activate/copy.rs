@@ -188,6 +188,7 @@ pub async fn copy(
         substitute: options.substitute_on_destination,
         largest: options.closure.iter().map(|p| p.nar_size).max(),
         compress: slow.is_some(),
+        sizes: options.closure,
     };
     let began_ms = emitter.elapsed_ms();
     let moved = transfer(relay, what).await;

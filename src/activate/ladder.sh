@@ -209,10 +209,22 @@ by_reboot() {
   } > "$d/.rebooting.$$"
   mv -f "$d/.rebooting.$$" "$d/rebooting"
   phase rebooting "$why"
+  heard
   go_down
   rm -f "$d/rebooting"
   rung=4 stays='systemd did not bring it down'
 }
+
+# heard: whoever follows is told before the network goes; five seconds at most.
+heard() {
+  wake
+  heard_s=0
+  while [ $heard_s -lt 10 ] && followed; do
+    heard_s=$((heard_s + 1))
+    nap
+  done
+}
+followed() { for ear in "$d"/ear.*; do [ ! -p "$ear" ] || return 0; done; return 1; }
 
 # go_down: returns only if nothing came of it. What stops this guard is the shutdown itself.
 go_down() {

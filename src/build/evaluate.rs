@@ -169,6 +169,7 @@ mod tests {
             keep_going: false,
             cache: None,
             builders: String::new(),
+            keep: true,
         };
         let shown = invocation(&flake, &attr, &options).to_string();
         assert!(shown.contains("path-info --derivation"), "{shown}");

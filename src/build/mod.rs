@@ -63,6 +63,8 @@ pub struct Options {
     pub cache: Option<Cache>,
     /// Nix's `builders`, in its own notation; empty: as configured.
     pub builders: String,
+    /// What is built is kept from the garbage collector.
+    pub keep: bool,
 }
 
 impl Options {
@@ -75,6 +77,7 @@ impl Options {
             keep_going: fleet.limits.keep_going.unwrap_or(several),
             cache: fleet.cache.clone().filter(|_| request.cached),
             builders: builders.collect::<Vec<_>>().join(" ; "),
+            keep: request.keep,
         }
     }
 

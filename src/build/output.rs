@@ -20,8 +20,9 @@ const COPY_PATHS: u64 = 103;
 const BUILDS: u64 = 104;
 const BUILD: u64 = 105;
 const SUBSTITUTE: u64 = 108;
-/// Results: a line of a builder; done, expected, running, failed.
+/// Results: a line of a builder; the phase that it is in; done, expected, running, failed.
 const BUILD_LINE: u64 = 101;
+const BUILD_PHASE: u64 = 104;
 const PROGRESS: u64 = 105;
 /// Lines kept of each builder, and of what was no message.
 const TAIL: usize = 50;
@@ -53,6 +54,12 @@ pub struct Log {
     pub current: String,
     /// Derivations whose build has ended, well or not, since somebody last took them away.
     pub ended: Vec<String>,
+    /// Of a build: where, in Nix's words, if not here; and its phase, once it is told.
+    pub at: (String, String),
+    /// Bytes of each path that a copy may move; without them its bytes are not counted.
+    pub sizes: HashMap<String, u64>,
+    /// Bytes moved by a copy: of all paths but the one that is on its way.
+    pub moved: u64,
     activities: HashMap<u64, Activity>,
     tails: HashMap<String, VecDeque<String>>,
 }
@@ -92,6 +99,7 @@ pub enum Heard {
 struct Activity {
     kind: u64,
     subject: String,
+    place: String,
 }
 
 #[derive(Deserialize)]
@@ -116,6 +124,11 @@ impl Default for Message {
 }
 
 impl Log {
+    /// Of a copy, of whose paths the sizes are known.
+    pub fn weighing(sizes: HashMap<String, u64>) -> Self {
+        Self { sizes, ..Self::default() }
+    }
+
     /// Takes one line of Nix's standard error.
     pub fn take(&mut self, line: &str) -> Heard {
         let Some(json) = line.strip_prefix("@nix ") else { return self.plain(line) };
@@ -174,6 +187,8 @@ impl Log {
         if !store.contains("'ssh-ng:") {
             self.fetched += 1;
         } else if self.begun.len() < PATHS {
+            let before = self.begun.last().and_then(|path| self.sizes.get(path));
+            self.moved = self.moved.saturating_add(before.copied().unwrap_or_default());
             self.paths.done = self.begun.len() as u64;
             self.begun.push(path.to_owned());
         }
@@ -212,12 +227,15 @@ impl Log {
     fn start(&mut self, message: &Message) -> Heard {
         let subject = message.fields.first().and_then(Value::as_str).map(safe).unwrap_or_default();
         let named = matches!(message.kind, COPY_PATH | BUILD | SUBSTITUTE);
+        let place = message.fields.get(1).and_then(Value::as_str).map(safe).unwrap_or_default();
+        let place = if message.kind == BUILD { place } else { String::new() };
         if named {
             self.current.clone_from(&subject);
+            self.at = (place.clone(), String::new());
         }
         self.fetched += u64::from(message.kind == SUBSTITUTE);
         if self.activities.len() < ACTIVITIES {
-            let activity = Activity { kind: message.kind, subject };
+            let activity = Activity { kind: message.kind, subject, place };
             self.activities.insert(message.id, activity);
         }
         if named { Heard::Progress } else { Heard::Nothing }
@@ -237,6 +255,7 @@ impl Log {
         let number = |n: usize| message.fields.get(n).and_then(Value::as_u64).unwrap_or(0);
         match message.kind {
             BUILD_LINE => self.built_line(message),
+            BUILD_PHASE => self.phase(message),
             PROGRESS => self.progress(message.id, Tally { done: number(0), expected: number(1) }),
             _ => Heard::Nothing,
         }
@@ -249,6 +268,16 @@ impl Log {
             COPY_PATHS => self.paths = tally,
             _ => return Heard::Nothing,
         }
+        Heard::Progress
+    }
+
+    fn phase(&mut self, message: &Message) -> Heard {
+        let Some(activity) = self.activities.get(&message.id).filter(|a| a.kind == BUILD) else {
+            return Heard::Nothing;
+        };
+        let phase = message.fields.first().and_then(Value::as_str).map(safe).unwrap_or_default();
+        self.current.clone_from(&activity.subject);
+        self.at = (activity.place.clone(), phase);
         Heard::Progress
     }
 
@@ -323,6 +352,34 @@ mod tests {
         let mut log = Log::default();
         log.take("copying path '/nix/store/x' from 'https://cache.nixos.org'...");
         assert_eq!((log.fetched, log.begun.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_copy_is_weighed_path_by_path() {
+        let (first, second) = ("/nix/store/a", "/nix/store/b");
+        let sizes = [(first, 5 << 20), (second, 7 << 20)];
+        let sizes = sizes.map(|(path, size)| (path.to_owned(), size)).into();
+        let mut log = Log::weighing(sizes);
+        log.take("copying 2 paths...");
+        for (path, moved) in [(first, 0), (second, 5 << 20), ("/nix/store/c", 12 << 20)] {
+            log.take(&format!("copying path '{path}' to 'ssh-ng://p620'..."));
+            assert_eq!(log.moved, moved, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_build_is_told_with_its_phase_and_its_place() {
+        let mut log = Log::default();
+        let drv = "/nix/store/00000000000000000000000000000000-grafana-12.drv";
+        log.take(&format!(
+            r#"@nix {{"action":"start","id":7,"type":105,"fields":["{drv}","ssh-ng://p620",1,1]}}"#
+        ));
+        assert_eq!(log.at, ("ssh-ng://p620".to_owned(), String::new()));
+        let phase = r#"@nix {"action":"result","id":7,"type":104,"fields":["installPhase"]}"#;
+        assert_eq!(log.take(phase), Heard::Progress);
+        assert_eq!(log.at, ("ssh-ng://p620".to_owned(), "installPhase".to_owned()));
+        let other = r#"@nix {"action":"result","id":8,"type":104,"fields":["x"]}"#;
+        assert_eq!(log.take(other), Heard::Nothing);
     }
 
     #[test]

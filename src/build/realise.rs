@@ -143,8 +143,11 @@ async fn local(
     evaluated: &Evaluated,
     options: &Options,
 ) -> Result<Built, BuildError> {
-    let link = slot(relay, evaluated.toplevel.as_ref())?;
-    let ran = relay.run(local_build(&evaluated.drv, &link, options)).await;
+    let link = match options.keep {
+        true => Some(slot(relay, evaluated.toplevel.as_ref())?),
+        false => None,
+    };
+    let ran = relay.run(local_build(&evaluated.drv, link.as_deref(), options)).await;
     let ran = ran.map_err(BuildError::unstarted)?;
     if !ran.ended.ok() {
         return Err(failure::sort(&ran.log, ran.ended, Stage::Build, "here"));
@@ -154,10 +157,13 @@ async fn local(
     Ok(built(toplevel, evaluated, &ran.log, true))
 }
 
-fn local_build(drv: &StorePath, link: &Path, options: &Options) -> Invocation {
-    let (wanted, link) = (format!("{drv}^out"), link.display().to_string());
-    let mut args =
-        ["build", &wanted, "--print-out-paths", "--out-link", &link].map(str::to_owned).to_vec();
+fn local_build(drv: &StorePath, link: Option<&Path>, options: &Options) -> Invocation {
+    let wanted = format!("{drv}^out");
+    let mut args = ["build", &wanted, "--print-out-paths"].map(str::to_owned).to_vec();
+    match link {
+        Some(link) => args.extend(["--out-link".to_owned(), link.display().to_string()]),
+        None => args.push("--no-link".to_owned()),
+    }
     args.extend(["--log-format", "internal-json"].map(str::to_owned));
     if !options.builders.is_empty() {
         args.extend(["--builders".to_owned(), options.builders.clone()]);
@@ -222,8 +228,12 @@ async fn third(
         substitute: false,
         largest: None,
         compress: false,
+        sizes: &[],
     };
     transfer(relay, what).await.map_err(|e| unmoved(e, there.name, "here"))?;
+    if !options.keep {
+        return Ok(Built { here: true, ..made });
+    }
     let link = slot(relay, Some(path))?;
     let root =
         ["build", path.as_str(), "--out-link", &link.display().to_string()].map(str::to_owned);
@@ -250,6 +260,7 @@ async fn remote(
         substitute: false,
         largest: Some(16 << 20),
         compress: false,
+        sizes: &[],
     };
     let place = format!("on {}", there.name);
     transfer(relay, what).await.map_err(|e| unmoved(e, there.name, &place))?;
@@ -278,7 +289,7 @@ async fn realise(
     link: Link,
     options: &Options,
 ) -> Result<(Ran, Record), BuildError> {
-    let root = format!("{REMOTE_ROOTS}/{}", relay.host);
+    let root = if options.keep { format!("{REMOTE_ROOTS}/{}", relay.host) } else { String::new() };
     let mut building = options.building();
     building.extend(super::option("build-poll-interval", "1"));
     let mut args = vec![there.path, evaluated.drv.as_str(), &root];

@@ -1,7 +1,8 @@
 #!/bin/sh
 # realise.sh PATH DRV ROOT [NIX OPTION...]: builds DRV here and keeps its output from the garbage
-# collector under ROOT. Nix's own words go to standard error as internal-json; the answer is two
-# or three lines on standard output. Changes the store and ROOT, nothing else.
+# collector under ROOT; an empty ROOT keeps nothing. Nix's own words go to standard error as
+# internal-json; the answer is two or three lines on standard output. Changes the store and ROOT,
+# nothing else.
 set -eu
 
 main() {
@@ -12,13 +13,17 @@ main() {
   shift 3
   rc=0
   echo nixdeploy-realise=1
-  mkdir -p "${root%/*}" || rc=$?
-  if [ "$rc" = 0 ]; then
-    nix-store --log-format internal-json --realise "$drv" --add-root "$root" "$@" > /dev/null || rc=$?
+  out=
+  if [ -n "$root" ]; then
+    mkdir -p "${root%/*}" || rc=$?
+    if [ "$rc" = 0 ]; then
+      nix-store --log-format internal-json --realise "$drv" --add-root "$root" "$@" > /dev/null || rc=$?
+    fi
+    [ "$rc" != 0 ] || out=$(readlink "$root") || rc=$?
+  else
+    out=$(nix-store --log-format internal-json --realise "$drv" "$@") || rc=$?
   fi
-  if [ "$rc" = 0 ]; then
-    printf 'out=%s\n' "$(readlink "$root")" || rc=$?
-  fi
+  [ "$rc" != 0 ] || printf 'out=%s\n' "$out" || rc=$?
   printf 'end=%s\n' "$rc"
 }
 

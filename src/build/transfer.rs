@@ -13,6 +13,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::closure::PathInfo;
 use super::import::import;
 use super::nix;
 use super::output::Log;
@@ -48,6 +49,8 @@ pub struct Transfer<'a> {
     pub largest: Option<u64>,
     /// ssh compresses it, over a connection of its own: what a master carries it carries as it is.
     pub compress: bool,
+    /// The paths that could move, with their sizes; empty: not known.
+    pub sizes: &'a [PathInfo],
 }
 
 /// Which way.
@@ -116,8 +119,8 @@ async fn attempt(
     let sshopts =
         sshopts.map_err(|e| TransferError::Other(format!("cannot write for ssh: {e}")))?;
     let compression = if what.compress { " -o Compression=yes" } else { "" };
-    let ran =
-        relay.run(invocation(what, sshopts + compression)).await.map_err(TransferError::NoNix)?;
+    let invocation = invocation(what, sshopts + compression);
+    let ran = relay.run_weighed(invocation, what.sizes).await.map_err(TransferError::NoNix)?;
     match ran.ended.ok() {
         true => Ok(Moved { paths: ran.log.begun }),
         false => Err(sort(&ran.log, ran.ended)),
@@ -256,6 +259,7 @@ mod tests {
             substitute: true,
             largest: Some(64 << 20),
             compress: false,
+            sizes: &[],
         };
         let of = |link| invocation(&what, sshopts(&target, link, Path::new("/run")).0);
         let shared = of(Link::Shared);

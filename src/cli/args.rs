@@ -55,6 +55,12 @@ pub struct DeployFlags {
     /// as before. Needs systemd-boot. A change that needs no reboot is deployed as ever.
     #[arg(long, conflicts_with_all = ["boot", "dry_run"])]
     pub trial_boot: bool,
+    /// Wait for hosts that do not answer, and deploy each in this run when it is back
+    ///
+    /// 90s, 30m, 2h: counted from when all other hosts are done. Nothing is asked about them
+    /// then: the answer that was given for the others counts, and without others there is none.
+    #[arg(long, value_name = "DURATION", value_parser = seconds, conflicts_with = "dry_run")]
+    pub wait: Option<u32>,
     /// Put an issue's number into the report
     #[arg(long, value_name = "N")]
     pub issue: Option<u64>,
@@ -87,6 +93,23 @@ pub struct FleetFlags {
     pub canary: Option<String>,
 }
 
+/// `90s`, `30m`, `2h` or `1d` as seconds; a number alone could be anything, and is refused.
+fn seconds(text: &str) -> Result<u32, String> {
+    let wrong = || "a number and s, m, h or d, up to 7d: 90s, 30m, 2h".to_owned();
+    let at = text.len().saturating_sub(1);
+    let (number, unit) = text.split_at_checked(at).ok_or_else(wrong)?;
+    let each = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let digits = number.bytes().all(|b| b.is_ascii_digit());
+    let number: u32 = Some(number).filter(|_| digits).and_then(|n| n.parse().ok()).unwrap_or(0);
+    number.checked_mul(each).filter(|s| (1..=7 * 86_400).contains(s)).ok_or_else(wrong)
+}
+
 /// `deploy` and its presets.
 #[derive(Debug, Clone, Default, Args)]
 pub struct DeployArgs {
@@ -112,12 +135,39 @@ pub struct DeployViaArgs {
     pub flags: DeployFlags,
 }
 
-/// `test-host` and `build`.
-#[derive(Debug, Clone, Args)]
-pub struct BuildArgs {
+/// Every host, but some.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Everyone {
+    /// Leave these out: names, @TAG, globs such as 'p*'
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    pub exclude: Vec<String>,
+}
+
+/// `deploy-all`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DeployAllArgs {
+    /// Work on several hosts at once, as deploy-all-parallel does
+    #[arg(long)]
+    pub parallel: bool,
+    /// Which hosts, and how.
+    #[command(flatten)]
+    pub every: DeployEveryArgs,
+}
+
+/// `deploy-all-parallel` and `quick-all`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DeployEveryArgs {
     /// Which hosts.
     #[command(flatten)]
-    pub selection: Selection,
+    pub everyone: Everyone,
+    /// How.
+    #[command(flatten)]
+    pub flags: DeployFlags,
+}
+
+/// Flags of the build family.
+#[derive(Debug, Clone, Default, Args)]
+pub struct BuildFlags {
     /// Build on the target, here (local), or on a host
     ///
     /// By default what hosts.toml says, else local.
@@ -126,6 +176,59 @@ pub struct BuildArgs {
     /// Also fetch from the [cache] of hosts.toml
     #[arg(long)]
     pub cached: bool,
+}
+
+/// `test-host` and `build`.
+#[derive(Debug, Clone, Args)]
+pub struct BuildArgs {
+    /// Which hosts.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// How.
+    #[command(flatten)]
+    pub flags: BuildFlags,
+}
+
+/// `test-all`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TestAllArgs {
+    /// Work on several hosts at once, as test-all-parallel does
+    #[arg(long)]
+    pub parallel: bool,
+    /// Which hosts, and how.
+    #[command(flatten)]
+    pub every: BuildEveryArgs,
+}
+
+/// `test-all-parallel`, `quick-test` and `build-all-parallel`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct BuildEveryArgs {
+    /// Which hosts.
+    #[command(flatten)]
+    pub everyone: Everyone,
+    /// How.
+    #[command(flatten)]
+    pub flags: BuildFlags,
+}
+
+/// `emergency`.
+#[derive(Debug, Clone, Args)]
+pub struct EmergencyArgs {
+    /// Name the host
+    #[arg(value_name = "HOST")]
+    pub host: String,
+    /// Name the host once more, where nobody can be asked to type it
+    #[arg(long, value_name = "HOST")]
+    pub confirm: Option<String>,
+    /// How it is built.
+    #[command(flatten)]
+    pub flags: BuildFlags,
+    /// Put an issue's number into the report
+    #[arg(long, value_name = "N")]
+    pub issue: Option<u64>,
+    /// Put a sentence into the report
+    #[arg(long, value_name = "TEXT")]
+    pub message: Option<String>,
 }
 
 /// `rollback`.
@@ -183,12 +286,13 @@ pub struct IssuesArgs {
     pub all: bool,
 }
 
-/// `report`, `resume` and `abort`.
+/// `report`, `resume`, `abort` and `retry`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunArgs {
     /// Name the run by the beginning of its name; by default the last one
     ///
-    /// `resume` and `abort` first mean one that a host still has open.
+    /// `resume` and `abort` first mean one that a host still has open; `retry` means the last
+    /// that deployed or built.
     #[arg(value_name = "RUN")]
     pub run: Option<String>,
 }

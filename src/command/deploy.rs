@@ -1,7 +1,10 @@
 //! The deploy family: presets of one request, in one table.
 
 use super::{inventory, launch};
-use crate::cli::{BuildArgs, DeployArgs, DeployFlags, DiffArgs, Engine, Global, Selection};
+use crate::cli::{
+    BuildEveryArgs, BuildFlags, Command, DeployEveryArgs, DeployFlags, Engine, Everyone, Global,
+    Selection,
+};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::fleet::{BuildOn, Fleet, HostName, Mode};
@@ -25,6 +28,12 @@ pub struct Preset {
     pub cached: bool,
     /// Builds here, whatever hosts.toml says.
     pub local: bool,
+    /// Keeps from the garbage collector what it builds.
+    pub keeps: bool,
+    /// Builds for every host before it touches one.
+    pub builds_first: bool,
+    /// One host at a time, unless several at once are asked for.
+    pub one_by_one: bool,
 }
 
 const DEPLOY: Preset = Preset {
@@ -35,18 +44,31 @@ const DEPLOY: Preset = Preset {
     verifies_unchanged: true,
     cached: false,
     local: false,
+    keeps: true,
+    builds_first: false,
+    one_by_one: false,
 };
+const BUILD: Preset = Preset { name: "build", goal: Goal::Build, asks: false, ..DEPLOY };
+const TEST: Preset = Preset { name: "test-host", keeps: false, ..BUILD };
 
 /// Every preset.
-pub const PRESETS: [Preset; 9] = [
+pub const PRESETS: [Preset; 17] = [
     DEPLOY,
     Preset { name: "quick-deploy", asks: false, verifies_unchanged: false, ..DEPLOY },
     Preset { name: "deploy-fast", mode: Some(Mode::Fast), ..DEPLOY },
     Preset { name: "deploy-local-build", local: true, ..DEPLOY },
     Preset { name: "deploy-cached", cached: true, ..DEPLOY },
     Preset { name: "deploy-via", ..DEPLOY },
-    Preset { name: "test-host", goal: Goal::Build, asks: false, ..DEPLOY },
-    Preset { name: "build", goal: Goal::Build, asks: false, ..DEPLOY },
+    Preset { name: "deploy-all", one_by_one: true, ..DEPLOY },
+    Preset { name: "deploy-all-parallel", ..DEPLOY },
+    Preset { name: "quick-all", builds_first: true, ..DEPLOY },
+    Preset { name: "emergency", asks: false, ..DEPLOY },
+    TEST,
+    Preset { name: "test-all", one_by_one: true, ..TEST },
+    Preset { name: "test-all-parallel", ..TEST },
+    Preset { name: "quick-test", ..TEST },
+    BUILD,
+    Preset { name: "build-all-parallel", ..BUILD },
     Preset { name: "diff", goal: Goal::DryRun, asks: false, verifies_unchanged: false, ..DEPLOY },
 ];
 
@@ -63,67 +85,97 @@ pub struct Typed<'a> {
     pub bare: Option<&'a str>,
 }
 
-/// Deploys.
-///
-/// # Errors
-/// When it cannot begin.
-pub async fn run(
-    world: &World,
-    typed: &Typed<'_>,
-    name: &str,
-    builder: Option<&str>,
-    args: &DeployArgs,
-) -> Result<Exit, Error> {
-    let (mut fleet, hosts) = chosen(world, typed, &args.selection)?;
-    super::limits::apply(&args.flags.limits, &mut fleet, &hosts)?;
-    let flags = DeployFlags {
-        build_on: builder.map(str::to_owned).or_else(|| args.flags.build_on.clone()),
-        ..args.flags.clone()
+/// What was typed of the deploy family: a preset, its hosts, its flags.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// What the command means.
+    pub preset: Preset,
+    /// Which hosts.
+    pub selection: Selection,
+    /// How; those of other commands are brought into this form.
+    pub flags: DeployFlags,
+}
+
+/// Reads a command of the family; `None`: it is none.
+pub fn wanted(command: &Command) -> Option<Wanted> {
+    let of = |name: &str, selection: &Selection, flags: &DeployFlags| {
+        let (selection, flags) = (selection.clone(), flags.clone());
+        Some(Wanted { preset: preset(name), selection, flags })
     };
-    let request = request(&preset(name), typed.global, &flags, &fleet)?;
-    launch::launch(world, typed.global, fleet, &hosts, request, flags.detailed_exitcode).await
+    match command {
+        Command::QuickDeploy(a) => of("quick-deploy", &a.selection, &a.flags),
+        Command::Deploy(a) => of("deploy", &a.selection, &a.flags),
+        Command::DeployFast(a) => of("deploy-fast", &a.selection, &a.flags),
+        Command::DeployLocalBuild(a) => of("deploy-local-build", &a.selection, &a.flags),
+        Command::DeployCached(a) => of("deploy-cached", &a.selection, &a.flags),
+        Command::DeployVia(a) => {
+            let flags = DeployFlags { build_on: Some(a.builder.clone()), ..a.flags.clone() };
+            of("deploy-via", &a.selection, &flags)
+        }
+        Command::DeployAll(a) => Some(deploys("deploy-all", &a.every, a.parallel)),
+        Command::DeployAllParallel(a) => Some(deploys("deploy-all-parallel", a, true)),
+        Command::QuickAll(a) => Some(deploys("quick-all", a, true)),
+        Command::TestHost(a) => of("test-host", &a.selection, &building(&a.flags)),
+        Command::TestAll(a) => Some(builds("test-all", &a.every, a.parallel)),
+        Command::TestAllParallel(a) => Some(builds("test-all-parallel", a, true)),
+        Command::QuickTest(a) => Some(builds("quick-test", a, true)),
+        Command::Build(a) => of("build", &a.selection, &building(&a.flags)),
+        Command::BuildAllParallel(a) => Some(builds("build-all-parallel", a, true)),
+        Command::Diff(a) => {
+            let detailed_exitcode = a.detailed_exitcode;
+            of("diff", &a.selection, &DeployFlags { detailed_exitcode, ..DeployFlags::default() })
+        }
+        _ => None,
+    }
 }
 
-/// Builds and keeps.
+fn deploys(name: &str, args: &DeployEveryArgs, parallel: bool) -> Wanted {
+    every(name, &args.everyone, args.flags.clone(), parallel)
+}
+
+fn builds(name: &str, args: &BuildEveryArgs, parallel: bool) -> Wanted {
+    every(name, &args.everyone, building(&args.flags), parallel)
+}
+
+fn every(name: &str, everyone: &Everyone, flags: DeployFlags, parallel: bool) -> Wanted {
+    let preset = preset(name);
+    let one_by_one = preset.one_by_one && !parallel;
+    let selection = Selection { hosts: vec!["all".to_owned()], exclude: everyone.exclude.clone() };
+    Wanted { preset: Preset { one_by_one, ..preset }, selection, flags }
+}
+
+fn building(flags: &BuildFlags) -> DeployFlags {
+    let (build_on, cached) = (flags.build_on.clone(), flags.cached);
+    DeployFlags { build_on, cached, ..DeployFlags::default() }
+}
+
+/// Deploys, builds or compares.
 ///
 /// # Errors
 /// When it cannot begin.
-pub async fn build(
-    world: &World,
-    typed: &Typed<'_>,
-    name: &str,
-    args: &BuildArgs,
-) -> Result<Exit, Error> {
-    let (fleet, hosts) = chosen(world, typed, &args.selection)?;
-    let flags = DeployFlags {
-        build_on: args.build_on.clone(),
-        cached: args.cached,
-        ..DeployFlags::default()
-    };
-    let request = request(&preset(name), typed.global, &flags, &fleet)?;
-    launch::launch(world, typed.global, fleet, &hosts, request, false).await
-}
-
-/// Shows what would change.
-///
-/// # Errors
-/// When it cannot begin.
-pub async fn diff(world: &World, typed: &Typed<'_>, args: &DiffArgs) -> Result<Exit, Error> {
-    let (fleet, hosts) = chosen(world, typed, &args.selection)?;
-    let flags = DeployFlags::default();
-    let request = request(&preset("diff"), typed.global, &flags, &fleet)?;
-    launch::launch(world, typed.global, fleet, &hosts, request, args.detailed_exitcode).await
-}
-
-fn chosen(
-    world: &World,
-    typed: &Typed<'_>,
-    selection: &Selection,
-) -> Result<(Fleet, Vec<HostName>), Error> {
+pub async fn run(world: &World, typed: &Typed<'_>, wanted: &Wanted) -> Result<Exit, Error> {
     let fleet = inventory::load(&world.environment, typed.global)?;
-    let hosts = inventory::hosts(&fleet, &selection.hosts, &selection.exclude, typed.bare)?;
-    let names = hosts.into_iter().map(|h| h.name.clone()).collect();
-    Ok((fleet, names))
+    let Selection { hosts, exclude } = &wanted.selection;
+    let hosts = inventory::hosts(&fleet, hosts, exclude, typed.bare)?;
+    let hosts: Vec<HostName> = hosts.into_iter().map(|h| h.name.clone()).collect();
+    on(world, typed.global, fleet, &hosts, wanted).await
+}
+
+/// The same on hosts that are known already.
+pub(super) async fn on(
+    world: &World,
+    global: &Global,
+    mut fleet: Fleet,
+    hosts: &[HostName],
+    wanted: &Wanted,
+) -> Result<Exit, Error> {
+    let request = request(&wanted.preset, global, &wanted.flags, &fleet)?;
+    if wanted.preset.one_by_one {
+        fleet.limits.max_parallel = 1;
+    }
+    super::limits::apply(&wanted.flags.limits, &mut fleet, hosts)?;
+    let detailed = wanted.flags.detailed_exitcode;
+    launch::launch(world, global, fleet, hosts, request, detailed).await
 }
 
 /// A preset and the flags as one request.
@@ -159,8 +211,12 @@ pub fn request(
         ask: preset.asks,
         accept_drift: flags.accept_drift,
         external: flags.engine == Engine::NixosRebuild,
+        emergency: false,
         trial_boot: flags.trial_boot,
         no_cache: global.no_cache,
+        keep: preset.keeps,
+        build_first: preset.builds_first,
+        wait_s: flags.wait.unwrap_or_default(),
         issue: flags.issue,
         message: flags.message.clone(),
         recovers: None,

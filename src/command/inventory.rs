@@ -132,7 +132,8 @@ fn unknown(fleet: &Fleet, error: &SelectError, bare: Option<&str>) -> Error {
     };
     let mut told = Error::usage(sentence);
     if let Some(nearest) = &error.nearest {
-        told = told.hint(format!("did you mean the host {nearest}?"));
+        let what = if nearest.starts_with('@') { "" } else { "the host " };
+        told = told.hint(format!("did you mean {what}{nearest}?"));
     }
     if let Some(command) = bare.filter(|_| is_bare).and_then(nearest_command) {
         told = told.hint(format!("did you mean the command {command}?"));

@@ -21,7 +21,7 @@ use crate::pipeline::gates::Gates;
 use crate::pipeline::{self, Run, Source};
 use crate::plan::{self, Finding, Order, Plan, Request, Severity};
 use crate::report::{self, Format, Setting};
-use crate::validate::{self, Blocked, Clearance, Strictness, TreeView};
+use crate::validate::{self, Blocked, Clearance, Consent, Strictness, TreeView};
 use crate::world::World;
 
 /// The form that a word of `--format` asks for.
@@ -146,6 +146,26 @@ pub async fn launch(
     request: Request,
     detailed: bool,
 ) -> Result<Exit, Error> {
+    launch_with(world, global, fleet, hosts, request, Terms { detailed, consent: None }).await
+}
+
+/// What else there is to a run.
+pub(super) struct Terms {
+    /// Tell changes by the exit code.
+    pub(super) detailed: bool,
+    /// The tree need not be looked at, for a person said so.
+    pub(super) consent: Option<Consent>,
+}
+
+/// The same, on terms.
+pub(super) async fn launch_with(
+    world: &World,
+    global: &Global,
+    fleet: Fleet,
+    hosts: &[HostName],
+    request: Request,
+    Terms { detailed, consent }: Terms,
+) -> Result<Exit, Error> {
     if local::wanted(world, &fleet, hosts, &request) {
         local::ask(world, global, &fleet, hosts, &request).await?;
         return Ok(local::run(world, global, detailed).await?.0);
@@ -162,6 +182,7 @@ pub async fn launch(
         begun.0.emitter.clone(),
         (flake.clone(), tree.clone()),
         (fleet.checks.clone(), strictness),
+        consent,
     );
     let source = Source { flake, tree, cleared: pipeline::clear(cleared) };
     Ok(conclude(world, begun, fleet, request, Some(source), detailed).await.0)
@@ -233,6 +254,8 @@ async fn conclude(
         graph: Arc::default(),
         gates: Gates::default(),
         plan,
+        early: Default::default(),
+        asleep: Default::default(),
     };
     pipeline::run(&run).await;
     drop(run);
@@ -250,6 +273,7 @@ async fn verdict(
     emitter: Emitter,
     (flake, tree): (FlakeRef, Reading),
     (checks, strictness): (fleet::Checks, Strictness),
+    consent: Option<Consent>,
 ) -> Result<Clearance, Blocked> {
     let (id, root, files) = match (&flake, tree.await) {
         (FlakeRef::Local(local), Ok(tree)) => {
@@ -258,6 +282,9 @@ async fn verdict(
         (FlakeRef::Other(text), _) => (harmless::line(text), "/".into(), Vec::new()),
         (FlakeRef::Local(_), Err(error)) => return Err(unreadable(&error)),
     };
+    if let Some(consent) = consent {
+        return Ok(validate::waive(&emitter, &id, consent));
+    }
     let (levels, baseline) = super::check::settings(&checks, &root).map_err(|message| {
         let (code, subject, suggestion) = ("check", "[check]", "nixdeploy check");
         blocked(code, subject, message, suggestion)

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod completions;
 pub mod deploy;
+mod emergency;
 mod flake_check;
 pub mod form;
 mod glance;
@@ -20,6 +21,7 @@ pub mod logs;
 pub mod recover;
 mod remarks;
 pub mod report;
+pub mod retry;
 pub mod rollback;
 pub mod schema;
 pub mod standing;
@@ -38,24 +40,14 @@ use crate::world::World;
 pub async fn run(world: &World, cli: &Cli) -> Result<Exit, Error> {
     form::admit(cli)?;
     let typed = deploy::Typed { global: &cli.global, bare: cli.bare.as_deref() };
+    if let Some(wanted) = deploy::wanted(&cli.command) {
+        return deploy::run(world, &typed, &wanted).await;
+    }
     match &cli.command {
-        Command::QuickDeploy(a) => deploy::run(world, &typed, "quick-deploy", None, a).await,
-        Command::Deploy(a) => deploy::run(world, &typed, "deploy", None, a).await,
-        Command::DeployFast(a) => deploy::run(world, &typed, "deploy-fast", None, a).await,
-        Command::DeployLocalBuild(a) => {
-            deploy::run(world, &typed, "deploy-local-build", None, a).await
-        }
-        Command::DeployCached(a) => deploy::run(world, &typed, "deploy-cached", None, a).await,
-        Command::DeployVia(a) => {
-            let args =
-                crate::cli::DeployArgs { selection: a.selection.clone(), flags: a.flags.clone() };
-            deploy::run(world, &typed, "deploy-via", Some(&a.builder), &args).await
-        }
-        Command::TestHost(a) => deploy::build(world, &typed, "test-host", a).await,
-        Command::Build(a) => deploy::build(world, &typed, "build", a).await,
-        Command::Diff(a) => deploy::diff(world, &typed, a).await,
         Command::Rollback(a) => rollback::run(world, &typed, a).await,
         Command::Resume(a) => recover::resume(world, &typed, a).await,
+        Command::Emergency(a) => emergency::run(world, &typed, a).await,
+        Command::Retry(a) => retry::run(world, &typed, a).await,
         Command::Abort(a) => recover::abort(world, &typed, a).await,
         other => elsewhere(world, cli, other).await,
     }

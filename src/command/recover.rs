@@ -1,10 +1,8 @@
 //! `resume [RUN]` and `abort [RUN]`: after an interruption, ask the hosts and end what was begun.
 
-use std::ffi::OsString;
-
-use super::{deploy, inventory, launch, report};
+use super::{deploy, inventory, launch, report, retry};
 use crate::activate::journal;
-use crate::cli::{self, Command, DeployFlags, Format, Global, Part, RunArgs};
+use crate::cli::{DeployFlags, Format, Global, Part, RunArgs};
 use crate::error::Error;
 use crate::event::Outcome;
 use crate::event::state::{HostState, RunState};
@@ -33,8 +31,8 @@ pub async fn resume(
     let (worst, found) = recover(world, &looking, &fleet, &run, &open, false).await?;
     let document = document(&found);
     let again = again(&open, &found);
-    let wanted = as_typed(&run);
-    let Some((name, builder, flags)) = wanted.filter(|_| !again.is_empty()) else {
+    let wanted = retry::as_typed(world, &run).filter(|again| again.changes_hosts());
+    let Some(before) = wanted.filter(|_| !again.is_empty()) else {
         if typed.global.format() == Format::Json {
             report::show(&document)?;
         }
@@ -45,11 +43,8 @@ pub async fn resume(
         }
         return Ok(worst);
     };
-    let last = Global { part: Part::Last(document), ..typed.global.clone() };
-    let typed = &deploy::Typed { global: &last, bare: typed.bare };
-    let flags = DeployFlags { build_on: builder.or(flags.build_on.clone()), ..flags };
-    let request = deploy::request(&deploy::preset(name), typed.global, &flags, &fleet)?;
-    let next = launch::launch(world, typed.global, fleet, &again, request, false).await?;
+    let last = Global { part: Part::Last(document), ..before.global(typed.global) };
+    let next = deploy::on(world, &last, fleet, &again, &before.wanted).await?;
     // What was found unchanged is now deployed: only the others' findings still count.
     Ok(if again.len() == open.len() { next } else { exit::worst([worst, next]) })
 }
@@ -105,22 +100,6 @@ fn find(world: &World, fleet: &Fleet, args: &RunArgs, command: &str) -> Result<R
     let loaded =
         store::load(&store::log_of(state, &run)).map_err(|e| report::unreadable(&run, &e))?;
     Ok(loaded.state)
-}
-
-/// The deploy that was typed, with its flags; `None`: it was no deploy, or changed nothing.
-fn as_typed(run: &RunState) -> Option<(&'static str, Option<String>, DeployFlags)> {
-    let words = std::iter::once("nixdeploy").chain(run.command.iter().map(String::as_str));
-    let parsed = cli::parse(words.map(OsString::from)).ok()?;
-    let (name, builder, flags) = match parsed.command {
-        Command::QuickDeploy(a) => ("quick-deploy", None, a.flags),
-        Command::Deploy(a) => ("deploy", None, a.flags),
-        Command::DeployFast(a) => ("deploy-fast", None, a.flags),
-        Command::DeployLocalBuild(a) => ("deploy-local-build", None, a.flags),
-        Command::DeployCached(a) => ("deploy-cached", None, a.flags),
-        Command::DeployVia(a) => ("deploy-via", Some(a.builder), a.flags),
-        _ => return None,
-    };
-    (!flags.dry_run).then_some((name, builder, flags))
 }
 
 /// Outcomes that say less than what is true of the host by now.

@@ -206,6 +206,7 @@ impl<'a> Looking<'a> {
             keep_going: false,
             cache: None,
             builders: String::new(),
+            keep: false,
         };
         let (tree, workers) = (build::tree::reading(self.world, flake), &self.workers);
         let wanted =

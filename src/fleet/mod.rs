@@ -262,7 +262,7 @@ pub enum Mode {
     Standard,
     /// Syntax, units and contact.
     Fast,
-    /// As standard, for now.
+    /// As fast where no unit, kernel, network or user changes; else as standard.
     Auto,
 }
 

@@ -8,7 +8,7 @@ use super::room;
 use crate::activate::hold::WayBack;
 use crate::build::closure::{self, PathInfo};
 use crate::build::missing::missing;
-use crate::event::{Event, Phase};
+use crate::event::{Event, Finding, Phase, Severity};
 use crate::fleet::StorePath;
 use crate::preflight::Refused;
 use crate::preflight::admission::{Admission, BootPart, NewClosure, admit};
@@ -28,6 +28,9 @@ pub async fn admitted(
         Ok(admission) => return Ok(told(journey, admission)),
         Err(refused) => refused,
     };
+    if journey.step.policy.emergency {
+        return Ok(told(journey, waived(known, paths, &refused)));
+    }
     let path = way_back.tools();
     let facts = match &refused {
         Refused::NoSpace { room } => {
@@ -38,6 +41,19 @@ pub async fn admitted(
     let Some(facts) = facts else { return Err(refuse(journey, None, &refused)) };
     let sums = sums(journey, known, &facts, built, paths).await?;
     sums.map(|a| told(journey, a)).map_err(|refused| refuse(journey, None, &refused))
+}
+
+/// In an emergency what the sums forbid is only told.
+fn waived(known: &Known, paths: &[PathInfo], refused: &Refused) -> Admission {
+    let finding = Finding {
+        code: refused.code().to_owned(),
+        severity: Severity::Warn,
+        subject: "admission".to_owned(),
+        message: format!("{}; gone on all the same: an emergency", refused.sentence()),
+        suggestion: None,
+    };
+    let need = paths.iter().map(|path| path.nar_size).sum();
+    Admission { findings: vec![finding], ..Admission::waived(&known.facts, need) }
 }
 
 /// The sums; which paths are missing is asked only when the whole closure would not fit.

@@ -59,7 +59,8 @@ impl Ahead {
     fn build(&mut self, journey: &Journey<'_>, evaluated: &Evaluated) {
         let run = journey.run;
         let here = matches!(journey.step.build_on, BuildOn::Local);
-        let Some(source) = run.source.as_ref().filter(|_| here) else { return };
+        let built = run.early.built(&journey.host.name).is_some();
+        let Some(source) = run.source.as_ref().filter(|_| here && !built) else { return };
         let (cleared, options) = (source.cleared.clone(), options(journey));
         let (world, emitter) = (run.world.clone(), run.emitter.clone());
         let (name, evaluated) = (journey.host.name.clone(), evaluated.clone());

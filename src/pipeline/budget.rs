@@ -60,6 +60,18 @@ impl Budget {
         }
     }
 
+    /// A host is put off: nothing follows a canary that has shown nothing yet.
+    pub fn put_off(&self, host: &HostName) {
+        if self.pace.canary.as_ref() == Some(host) {
+            self.told().canary = Some(format!("the canary {host} did not answer"));
+        }
+    }
+
+    /// Why a host that was put off is not begun: a canary does not wait for itself.
+    pub fn halted_late(&self, host: &HostName) -> Option<String> {
+        if self.pace.canary.as_ref() == Some(host) { self.exhausted() } else { self.halted() }
+    }
+
     /// Whether a host has had its last word.
     pub fn is_done(&self, host: &HostName) -> bool {
         self.told().done.contains(host)
@@ -67,10 +79,13 @@ impl Budget {
 
     /// Why no further host is begun; `None`: it may be.
     pub fn halted(&self) -> Option<String> {
+        let canary = self.told().canary.clone();
+        canary.or_else(|| self.exhausted())
+    }
+
+    /// How many failed, or are lost.
+    fn exhausted(&self) -> Option<String> {
         let told = self.told();
-        if told.canary.is_some() {
-            return told.canary.clone();
-        }
         if self.pace.max_failures.is_some_and(|most| told.failed.len() >= most) {
             let verb = "failed, which is all that max_failures allows";
             return Some(format!("{} {verb}", told.failed.join(", ")));

@@ -1,10 +1,11 @@
 //! Last words: from what a slice found to what is said of the host. Pure.
 
+use crate::activate::copy::CopyError;
 use crate::activate::guard::{ActEnd, Ending, Status};
 use crate::activate::hold::WayBack;
 use crate::activate::returned::Returned;
 use crate::event::{Decider, HostReport, Outcome, Phase, Pointers};
-use crate::fleet::HostName;
+use crate::fleet::{Host, HostName, Optional};
 use crate::world::ssh::Failure;
 
 /// A journey that ended before its goal.
@@ -34,6 +35,15 @@ pub fn halt(outcome: Outcome, phase: Phase, note: impl Into<String>) -> Halt {
 pub fn interrupted(phase: Phase) -> Halt {
     let mut halt = halt(Outcome::Interrupted { reverted: false }, phase, "interrupted; unchanged");
     halt.next.push("nixdeploy resume".to_owned());
+    halt
+}
+
+/// A host that its closure did not come to.
+pub fn not_copied(host: &Host, error: &CopyError) -> Halt {
+    let skipped = error.passes() && host.optional != Optional::Fail;
+    let code = error.code().to_owned();
+    let mut halt = halt(Outcome::Refused { code, skipped }, Phase::Copy, error.to_string());
+    halt.next = error.hints();
     halt
 }
 

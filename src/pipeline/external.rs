@@ -20,7 +20,7 @@ use crate::build::relay::{Ran, Relay};
 use crate::build::transfer::ssh_options;
 use crate::event::stream::OpenPhase;
 use crate::event::{Decider, Event, Evidence, Finding, Phase, Severity};
-use crate::fleet::StorePath;
+use crate::fleet::{BuildOn, StorePath};
 use crate::world::ssh::Link;
 use crate::world::{Ended, Invocation};
 
@@ -92,8 +92,16 @@ fn invocation(journey: &Journey<'_>, known: &Known, engine: &Engine) -> Option<I
     if !target.here {
         words.extend(["--target-host".to_owned(), target.destination()]);
     }
+    // The options of ssh are the target's own: another host that built for it was asked by us.
+    if journey.step.build_on == BuildOn::Target && !target.here {
+        words.extend(["--build-host".to_owned(), target.destination()]);
+    }
     if target.elevates() {
         words.push(engine.sudo.to_owned());
+    }
+    words.push("--keep-going".to_owned());
+    if journey.host.accept_flake_config {
+        words.push("--accept-flake-config".to_owned());
     }
     words.extend(engine.flags.iter().map(|f| (*f).to_owned()));
     let limit_s = journey.step.policy.activate_timeout_s.saturating_sub(HEAD_START_S).max(1);

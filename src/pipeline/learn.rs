@@ -183,6 +183,9 @@ pub async fn evaluate(journey: &Journey<'_>) -> Result<Evaluated, BuildError> {
     let run = journey.run;
     let options = options(journey);
     let name = &journey.host.name;
+    if let Some(evaluated) = run.early.evaluated(name) {
+        return Ok(evaluated);
+    }
     let Some(source) = &run.source else {
         return Err(BuildError::Nix("nothing to evaluate".to_owned()));
     };
@@ -353,6 +356,10 @@ pub async fn clearance(journey: &Journey<'_>, evaluated: Option<&Evaluated>) -> 
         }
     };
     match verdict.and_then(|files| scripts::present(journey).map(|()| files)) {
+        Ok(_) if journey.step.policy.emergency => {
+            open.skipped("waived: an emergency");
+            Ok(())
+        }
         Ok(files) => {
             open.ok(format!("{files} files"));
             Ok(())

@@ -78,6 +78,7 @@ impl Asked {
         verify::Request {
             transaction: Some(way_back.hand.tx.as_str()),
             cursor: known.facts.cursor.as_deref().unwrap_or(""),
+            fast: offered.fast,
             planned: &self.planned,
             ..request(journey, known, systems, &offered.scripts, &self.names)
         }
@@ -114,7 +115,7 @@ pub(super) async fn look(
         host: journey.host,
         new: &way_back.new,
         boot_id: &known.facts.early.boot_id,
-        fast: journey.step.policy.fast,
+        fast: offered.fast,
         units: &units,
         vitals: Some(&vitals),
         baseline: &offered.baseline,

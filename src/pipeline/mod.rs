@@ -6,10 +6,12 @@
 pub mod admitting;
 pub mod ahead;
 pub mod arrive;
+pub mod asleep;
 pub mod back;
 pub mod budget;
 mod builder;
 pub mod cancel;
+pub mod early;
 pub mod ending;
 pub mod external;
 pub mod gates;
@@ -85,6 +87,10 @@ pub struct Run {
     pub graph: Arc<Graph>,
     /// How much is asked of others at once.
     pub gates: gates::Gates,
+    /// What was built before its host was asked.
+    pub early: early::Early,
+    /// Hosts that are waited for.
+    pub asleep: asleep::Asleep,
 }
 
 impl Run {
@@ -130,7 +136,12 @@ fn unfinished(error: &tokio::task::JoinError) -> Blocked {
 /// Runs every host to its last word. A second request to stop ends it at once.
 pub async fn run(run: &Run) {
     tokio::select! {
-        () = schedule::run(run) => {}
+        () = async {
+            if !run.request.build_first || early::all_build(run).await {
+                schedule::run(run).await;
+            }
+            asleep::run(run).await;
+        } => {}
         () = run.stop.twice() => abandon(run),
     }
 }
@@ -145,6 +156,13 @@ fn unknown_host() -> HostReport {
 
 fn last_word(run: &Run, step: &HostPlan, report: HostReport) {
     run.graph.came(&step.host);
+    match asleep::put_off(run, step, &report) {
+        true => run.budget.put_off(&step.host),
+        false => say(run, step, report),
+    }
+}
+
+fn say(run: &Run, step: &HostPlan, report: HostReport) {
     run.budget.word(&step.host, &report.outcome);
     run.emitter.emit(Event::HostFinished { host: step.host.clone(), report });
 }

@@ -4,9 +4,10 @@
 use super::admitting::{admission_note, admitted};
 use super::ahead::{self, Ahead};
 use super::cancel::unless_stopped;
+use super::early;
 use super::ending::{self, Halt, halt, interrupted};
 use super::host::Journey;
-use super::learn::{Known, clearance, evaluate, not_built, options, refuse, unevaluated};
+use super::learn::{Known, not_built, options, refuse};
 use super::look::request;
 use super::preview::package_changes;
 use super::room::{self, Place};
@@ -59,28 +60,19 @@ pub struct Offered {
     pub door: Vec<String>,
     /// What is told before the question.
     pub changes: Changes,
+    /// Units and contact are all that is looked at afterwards.
+    pub fast: bool,
     /// The files it was made from; `None`: from no tree of this machine.
     pub files: Option<Manifest>,
 }
 
 /// Builds and keeps; the host is not even asked.
 pub async fn build_only(journey: &Journey<'_>) -> Result<HostReport, Halt> {
-    unless_stopped(journey, building(journey)).await
-}
-
-async fn building(journey: &Journey<'_>) -> Result<HostReport, Halt> {
-    let run = journey.run;
-    let name = &journey.host.name;
-    let evaluated = match evaluate(journey).await {
-        Ok(evaluated) => evaluated,
-        Err(error) => return Err(unevaluated(journey, &error).await),
-    };
-    clearance(journey, Some(&evaluated)).await?;
-    let target = Target::new(journey.host, &run.world.environment);
-    let built = built(journey, &evaluated, &target, "/run/current-system/sw/bin").await?;
-    let note = format!("built and kept: {}", built.toplevel.name());
+    let built = early::build(journey).await?;
+    let word = if journey.run.request.keep { "built and kept" } else { "it builds" };
+    let note = format!("{word}: {}", built.toplevel.name());
     let mut report = ending::report(Outcome::Planned { changes: true }, Phase::Build, note);
-    report.next = vec![format!("nixdeploy quick-deploy {name}")];
+    report.next = vec![format!("nixdeploy quick-deploy {}", journey.host.name)];
     Ok(report)
 }
 
@@ -238,6 +230,9 @@ pub(super) async fn built_for(
         let toplevel = toplevel.ok_or_else(|| arrive::broken(Phase::Build, "no closure"))?;
         return Ok(Closure { toplevel, here: false });
     };
+    if let Some(built) = journey.run.early.built(&journey.host.name) {
+        return Ok(Closure { toplevel: built.toplevel, here: built.here });
+    }
     let begun = async { ahead?.end().await };
     match begun.await {
         // where room was made it is built once more, below
@@ -255,7 +250,7 @@ pub(super) async fn built_for(
     Ok(Closure { toplevel: built.toplevel, here: built.here })
 }
 
-async fn built(
+pub(super) async fn built(
     journey: &Journey<'_>,
     evaluated: &build::Evaluated,
     target: &Target,
@@ -340,8 +335,8 @@ async fn offering(
         copied = again(journey, known, built, way_back, &paths).await.unwrap_or(copied);
     }
     changes.files = changed;
-    copied.map_err(|error| not_copied(journey, &error))?;
-    let stage = admission.inhibited.is_some();
+    copied.map_err(|error| ending::not_copied(journey.host, &error))?;
+    let stage = admission.inhibited.is_some() && !journey.step.policy.emergency;
     let rehearsal = rehearsed(journey, known, built, stage, &mut session).await?;
     preview::exposed(journey, known, &rehearsal);
     let no_way_back = !rehearsal.irreversible.is_empty() && !run.request.yes;
@@ -349,6 +344,7 @@ async fn offering(
         let refused = Refused::NoWayBack { units: rehearsal.irreversible };
         return Err(refuse(journey, None, &refused));
     }
+    let fast = preview::fast(journey, known, way_back, (&admission, &rehearsal)).await;
     let mut units = rehearsal.units.unwrap_or_default();
     units.begin(&rehearsal.wishes, |unit| known.runs(unit));
     changes.units = units.clone();
@@ -357,7 +353,19 @@ async fn offering(
     preview::reboot(&mut changes, &admission);
     emitter.emit(Event::ChangesFound { host: name.clone(), changes: changes.clone() });
     let door = if known.target.here { loopback::keys(world).await } else { Vec::new() };
-    Ok(Offered { admission, baseline, session, scripts, stage, paths, units, door, changes, files })
+    Ok(Offered {
+        admission,
+        baseline,
+        session,
+        scripts,
+        stage,
+        paths,
+        units,
+        door,
+        changes,
+        fast,
+        files,
+    })
 }
 
 /// The copy once more, after garbage was collected on the host; `None`: that could not be done.
@@ -418,6 +426,9 @@ async fn rehearsed(
     staged: bool,
     session: &mut Option<Session>,
 ) -> Result<Rehearsal, Halt> {
+    if journey.step.policy.emergency {
+        return Ok(Rehearsal::default());
+    }
     let world = &journey.run.world;
     let staged = staged || journey.run.plan.goal == crate::plan::Goal::Boot;
     let began_ms = journey.run.emitter.elapsed_ms();
@@ -456,12 +467,4 @@ async fn over(
             None
         }
     }
-}
-
-fn not_copied(journey: &Journey<'_>, error: &CopyError) -> Halt {
-    let skipped = error.passes() && journey.host.optional != crate::fleet::Optional::Fail;
-    let code = error.code().to_owned();
-    let mut halt = halt(Outcome::Refused { code, skipped }, Phase::Copy, error.to_string());
-    halt.next = error.hints();
-    halt
 }

@@ -8,17 +8,18 @@ use super::ending::{self, Halt, halt, interrupted};
 use super::host::Journey;
 use super::learn::Known;
 use super::offer::{Closure, built_for, local_closure};
+use crate::activate::hold::WayBack;
 use crate::build::closure::{self, PathInfo};
 use crate::build::manifest::{self, Manifest};
 use crate::build::{FlakeRef, diff, remembered, units};
 use crate::event::{BackTo, Changes, Event, HostReport, Outcome, Phase, Step, UnitChanges};
 use crate::fleet::{HostName, StorePath, UserName};
 use crate::plan::{Goal, HostPlan};
-use crate::preflight::Refused;
 use crate::preflight::admission::{Admission, size};
 use crate::preflight::exposure;
 use crate::preflight::facts::Kept;
 use crate::preflight::rehearse::Rehearsal;
+use crate::preflight::{Refused, calm};
 use crate::report::{self, Look, changes};
 use crate::world::prompt::Prompt;
 
@@ -127,6 +128,30 @@ pub fn exposed(journey: &Journey<'_>, known: &Known, rehearsal: &Rehearsal) {
         let (host, phase) = (Some(journey.host.name.clone()), Phase::Admit);
         journey.run.emitter.emit(Event::Found { host, phase, finding });
     }
+}
+
+/// Whether units and contact are all that is looked at afterwards: as it is said, or as what
+/// changes allows; and then it is told why.
+pub async fn fast(
+    journey: &Journey<'_>,
+    known: &Known,
+    way_back: &WayBack,
+    (admission, rehearsal): (&Admission, &Rehearsal),
+) -> bool {
+    let policy = &journey.step.policy;
+    if !policy.auto {
+        return policy.fast;
+    }
+    let (world, path) = (&journey.run.world, way_back.tools());
+    let systems = [&way_back.old, &way_back.new];
+    let found = (admission, rehearsal);
+    let reasons = calm::reasons(world, &known.target, &path, systems, found).await;
+    let told = match reasons.as_slice() {
+        [] => Step::ok(Phase::Admit, "mode", "fast: no unit, kernel, network or user changes"),
+        reasons => Step::ok(Phase::Admit, "mode", format!("standard: {}", reasons.join("; "))),
+    };
+    journey.run.emitter.step(Some(&journey.host.name), told);
+    reasons.is_empty()
 }
 
 /// `1 to restart, 2 to start`.

@@ -79,10 +79,18 @@ pub struct Request {
     pub accept_drift: bool,
     /// nixos-rebuild switches.
     pub external: bool,
+    /// Nothing that can be done without may stop it.
+    pub emergency: bool,
     /// Start a system that needs a reboot once, before it becomes the boot default.
     pub trial_boot: bool,
     /// Forget every cache.
     pub no_cache: bool,
+    /// Keep from the garbage collector what is built.
+    pub keep: bool,
+    /// Build for every host before one is touched; where one does not build, none is.
+    pub build_first: bool,
+    /// Seconds for which a host that does not answer is waited for; 0: not at all.
+    pub wait_s: u32,
     /// Issue number for the report.
     pub issue: Option<u64>,
     /// A sentence for the report.

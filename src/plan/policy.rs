@@ -10,6 +10,9 @@ use crate::fleet::{Host, Mode, OnInhibitor};
 pub struct Policy {
     /// Only syntax is validated and only units and contact are verified.
     pub fast: bool,
+    /// The same where nothing changes that could be hurt by looking at less; else everything.
+    #[serde(default)]
+    pub auto: bool,
     /// Verify a host that needs nothing.
     pub verify_unchanged: bool,
     /// Ask once before `go`.
@@ -27,6 +30,9 @@ pub struct Policy {
     /// nixos-rebuild switches, under the guard, instead of the guard itself.
     #[serde(default)]
     pub external: bool,
+    /// The tree was cleared unseen; the sums forbid nothing, and nothing is rehearsed.
+    #[serde(default)]
+    pub emergency: bool,
     /// Seconds.
     pub activate_timeout_s: u32,
     /// Seconds.
@@ -37,19 +43,24 @@ pub struct Policy {
     pub commit_timeout_s: u32,
 }
 
+/// Seconds that an emergency waits before its quick look, at most.
+const EMERGENCY_SOAK_S: u32 = 10;
+
 /// Decides the policy of one host.
 pub fn of(request: &Request, host: &Host, mode: Mode) -> Policy {
     Policy {
-        fast: mode == Mode::Fast,
+        fast: mode == Mode::Fast || request.emergency,
+        auto: mode == Mode::Auto && !request.emergency,
         verify_unchanged: request.verify_unchanged,
         ask: request.ask && !request.yes,
-        accept_drift: request.accept_drift,
+        accept_drift: request.accept_drift || request.emergency,
         reads_only: request.goal == Goal::DryRun,
         trial_boot: request.trial_boot,
         stage_on_inhibitor: host.on_inhibitor == OnInhibitor::Stage,
         external: request.external && request.goal == Goal::Deploy,
         activate_timeout_s: host.activate_timeout_s,
-        soak_s: host.soak_s,
+        emergency: request.emergency,
+        soak_s: if request.emergency { host.soak_s.min(EMERGENCY_SOAK_S) } else { host.soak_s },
         verify_timeout_s: host.verify_timeout_s,
         commit_timeout_s: host.commit_timeout_s,
     }

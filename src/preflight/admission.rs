@@ -75,6 +75,22 @@ pub struct Admission {
     pub findings: Vec<Finding>,
 }
 
+impl Admission {
+    /// What is known where the sums forbid and are not obeyed.
+    pub fn waived(facts: &Facts, need_bytes: u64) -> Self {
+        Self {
+            need_bytes,
+            free_bytes: free(facts, "/nix/store"),
+            esp_peak: None,
+            esp_free: None,
+            reboot_required: false,
+            reboot_for: Vec::new(),
+            inhibited: None,
+            findings: Vec::new(),
+        }
+    }
+}
+
 /// Why a change must wait for a reboot.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inhibited {

@@ -14,10 +14,12 @@ pub(crate) fn recorded() -> Facts {
 pub(crate) fn policy() -> Policy {
     Policy {
         fast: false,
+        auto: false,
         verify_unchanged: true,
         ask: false,
         accept_drift: false,
         external: false,
+        emergency: false,
         reads_only: false,
         trial_boot: false,
         stage_on_inhibitor: false,

@@ -7,6 +7,7 @@
 
 pub mod admission;
 pub mod answer;
+pub mod calm;
 pub mod cut_off;
 pub mod exposure;
 pub mod facts;

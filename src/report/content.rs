@@ -63,6 +63,9 @@ pub fn run(state: &RunState, look: &Look) -> Vec<Item> {
         items.push(fact("Log", "the run goes on".to_owned()));
         return items;
     }
+    if let Some((_, _, Some(waived))) = &state.cleared {
+        items.push(fact("Checks", format!("waived: {waived}")));
+    }
     if !state.finished {
         items.push(fact("Log", "ends before the run did".to_owned()));
     }

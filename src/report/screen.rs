@@ -3,7 +3,7 @@
 //! One host gets a row per phase; several get a row each, the running and the failed first, and
 //! a count of those for which there is no row.
 
-use super::look::{Ink, Look, Mark, bytes, bytes_of, count, exact, short, ticking};
+use super::look::{Ink, Look, Mark, bytes, bytes_of, columns_of, count, exact, short, ticking};
 use super::words::{self, Tone};
 use crate::event::state::{HostState, RunState};
 use crate::event::{Phase, PhaseResult};
@@ -108,7 +108,10 @@ fn progress(what: &str, (done, total): (u64, u64), unit: &str, ms: u64, look: &L
     let amount = match (unit, total) {
         ("seconds", 0) | (_, 0) if done == 0 => String::new(),
         ("seconds", 0) => format!("{done} s"),
-        ("seconds", _) => format!("{} s left", total.saturating_sub(done)),
+        ("seconds", _) => match total.saturating_sub(done) {
+            left @ 0..120 => format!("{left} s left"),
+            left => format!("{} left", ticking(left * 1000)),
+        },
         ("bytes", 0) => format!("{}{}", bytes(done), speed(done, ms)),
         ("bytes", _) => {
             let (bar, speed) = (bar(done, total, look), speed(done, ms));
@@ -175,18 +178,22 @@ fn rank(host: &HostState) -> u8 {
 fn fleet_head(state: &RunState, look: &Look, now_ms: u64) -> String {
     let hosts = count(state.hosts.len(), "host", "hosts");
     let verb = state.command.iter().find(|w| *w != "nixdeploy").cloned().unwrap_or_default();
-    let mut head = format!("{verb} {hosts}");
-    for (phase, word) in [(Phase::Evaluate, "eval"), (Phase::Build, "built")] {
-        let done = state.hosts.iter().filter(|h| h.ended.contains_key(&phase)).count();
-        head.push_str(&format!("  {word} {done}/{}", state.hosts.len()));
-    }
-    let running = state.hosts.iter().filter(|h| rank(h) < 2).count();
-    let failed = state.hosts.iter().filter(|h| rank(h) == 2).count();
-    head.push_str(&format!("  {running} running"));
-    if failed > 0 {
-        head.push_str(&format!("  {failed} failed"));
-    }
     let right = format!("run {}  {}", state.run, ticking(state.worked_ms(0, now_ms)));
+    let of = |wanted: fn(u8) -> bool| state.hosts.iter().filter(|h| wanted(rank(h))).count();
+    let ended = |phase| state.hosts.iter().filter(|h| h.ended.contains_key(&phase)).count();
+    let all = state.hosts.len();
+    // What matters most comes first: the rest is said where there is room for it.
+    let mut parts = vec![format!("{} running", of(|rank| rank < 2))];
+    parts.extend(Some(of(|rank| rank == 2)).filter(|n| *n > 0).map(|n| format!("{n} failed")));
+    parts.push(format!("built {}/{all}", ended(Phase::Build)));
+    parts.push(format!("eval {}/{all}", ended(Phase::Evaluate)));
+    let room = look.width.saturating_sub(columns_of(&right) + 2);
+    let mut head = format!("{verb} {hosts}");
+    for part in parts {
+        if columns_of(&head) + columns_of(&part) + 2 <= room {
+            head.push_str(&format!("  {part}"));
+        }
+    }
     look.edges(&head, &right)
 }
 

@@ -278,7 +278,8 @@ impl Desk {
 
     /// Waits until the activation runs.
     pub(crate) fn until_activating(&self) {
-        let script = "cd /run/nixdeploy/current && [ -e started ] && [ ! -e act ]";
+        let script =
+            "cd /run/nixdeploy/current && [ -e started ] && [ ! -e act ] && [ ! -e outcome ]";
         self.until("the activation to run", QUICK, script);
     }
 

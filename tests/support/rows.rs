@@ -171,7 +171,7 @@ pub(crate) fn tried(
 }
 
 /// What no closure of an earlier run has: it is built, and copied, for this row.
-fn unique() -> String {
+pub(crate) fn unique() -> String {
     let folder = tempfile::tempdir().expect("a folder");
     folder.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }

@@ -177,8 +177,12 @@ pub(crate) fn deploy() -> Request {
         ask: false,
         accept_drift: false,
         external: false,
+        emergency: false,
         trial_boot: false,
         no_cache: false,
+        keep: true,
+        build_first: false,
+        wait_s: 0,
         issue: None,
         message: None,
         recovers: None,
@@ -263,6 +267,8 @@ async fn play_at(
         workers: Workers::of_this_machine(),
         graph: Arc::default(),
         gates: Gates::default(),
+        early: Default::default(),
+        asleep: Default::default(),
     };
     pipeline::run(&run).await;
     drop(run);

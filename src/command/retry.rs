@@ -1,0 +1,138 @@
+//! `retry [RUN]`: a run once more, with its flags, for the hosts that failed in it or were left
+//! out; and what was typed in a run that was kept.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use super::deploy::{self, Preset, Wanted};
+use super::{inventory, report};
+use crate::cli::{self, Command, Global, RunArgs};
+use crate::error::Error;
+use crate::event::Outcome;
+use crate::event::state::{HostState, RunState};
+use crate::exit::Exit;
+use crate::fleet::HostName;
+use crate::plan::Goal;
+use crate::report::store;
+use crate::world::{Environment, World};
+
+/// How often a retry can be one of a retry; each names the run that it repeats.
+const DEEPEST: usize = 50;
+
+/// What was typed in a run.
+pub(super) struct Again {
+    /// Command, hosts and flags.
+    pub(super) wanted: Wanted,
+    global: Global,
+}
+
+impl Again {
+    /// Whether it was to change hosts.
+    pub(super) fn changes_hosts(&self) -> bool {
+        self.wanted.preset.goal == Goal::Deploy && !self.wanted.flags.dry_run
+    }
+
+    /// The flags of now, on the flake and the hosts of then unless others are named.
+    pub(super) fn global(&self, now: &Global) -> Global {
+        Global {
+            flake: now.flake.clone().or_else(|| self.global.flake.clone()),
+            inventory: now.inventory.clone().or_else(|| self.global.inventory.clone()),
+            ..now.clone()
+        }
+    }
+}
+
+/// What was typed in a run, if it was of the deploy family; of a retry, what that repeated.
+pub(super) fn as_typed(world: &World, run: &RunState) -> Option<Again> {
+    let mut command = run.command.clone();
+    for _ in 0..DEEPEST {
+        let words = std::iter::once("nixdeploy").chain(command.iter().map(String::as_str));
+        let parsed = cli::parse(words.map(OsString::from)).ok()?;
+        let Command::Retry(RunArgs { run: Some(run) }) = &parsed.command else {
+            return Some(Again { wanted: deploy::wanted(&parsed.command)?, global: parsed.global });
+        };
+        let state = &world.environment.state;
+        let run = store::find(state, run).ok()?;
+        command = store::load(&store::log_of(state, &run)).ok()?.state.command;
+    }
+    None
+}
+
+/// Does it again.
+///
+/// # Errors
+/// When it cannot begin.
+pub(super) async fn run(
+    world: &World,
+    typed: &deploy::Typed<'_>,
+    args: &RunArgs,
+) -> Result<Exit, Error> {
+    let (run, again) = find(world, args)?;
+    let global = again.global(typed.global);
+    let fleet = inventory::load(&world.environment, &global)?;
+    let wanted = run.hosts.iter().filter(|host| failed(host, again.wanted.preset.goal));
+    let wanted: Vec<&HostName> = wanted.map(|host| &host.name).collect();
+    let known = |name: &&&HostName| fleet.host(name.as_str()).is_some();
+    let hosts: Vec<HostName> = wanted.iter().filter(known).map(|n| (*n).clone()).collect();
+    for gone in wanted.iter().filter(|name| !known(name)) {
+        crate::report::err(&format!("{gone} is no longer in {}\n", fleet.source.display()));
+    }
+    if hosts.is_empty() {
+        let text = format!("run {}: no host of it failed or was left out\n", run.run);
+        crate::report::err(&text);
+        return Ok(Exit::Done);
+    }
+    // The run says which one it repeats, also when nobody named it.
+    let mut arguments = world.environment.arguments.clone();
+    if args.run.is_none() {
+        arguments.push(run.run.clone());
+    }
+    let environment = Arc::new(Environment { arguments, ..(*world.environment).clone() });
+    let world = World { environment, ..world.clone() };
+    let preset = Preset { name: "retry", ..again.wanted.preset };
+    let wanted = Wanted { preset, ..again.wanted };
+    deploy::on(&world, &global, fleet, &hosts, &wanted).await
+}
+
+/// The run that is meant: the one named, else the last that deployed or built.
+fn find(world: &World, args: &RunArgs) -> Result<(RunState, Again), Error> {
+    let state = &world.environment.state;
+    let load = |run: &str| {
+        let loaded = store::load_run(state, run).map_err(|e| report::unreadable(run, &e))?;
+        if loaded.state.alive {
+            return Err(Error::usage(format!("run {run} is still going on in another process"))
+                .hint("nixdeploy status"));
+        }
+        Ok(loaded.state)
+    };
+    if args.run.is_some() {
+        let run = load(&report::find(state, args.run.as_deref(), "retry ")?)?;
+        let typed = run.command.join(" ");
+        let error = Error::usage(format!("run {} was no deploy and no build: {typed}", run.run));
+        let again = as_typed(world, &run).filter(repeats).ok_or(error.hint("nixdeploy history"))?;
+        return Ok((run, again));
+    }
+    for entry in store::list(state) {
+        let of_family = RunState { command: entry.command, ..RunState::default() };
+        if let Some(again) = as_typed(world, &of_family).filter(repeats) {
+            return Ok((load(&entry.run)?, again));
+        }
+    }
+    Err(Error::usage("no run was kept that deployed or built").hint("nixdeploy history"))
+}
+
+/// What only looked is not done again.
+fn repeats(again: &Again) -> bool {
+    again.wanted.preset.goal != Goal::DryRun && !again.wanted.flags.dry_run
+}
+
+/// Whether a host is not what the run was to make of it; an answer that was no is an answer.
+fn failed(host: &HostState, goal: Goal) -> bool {
+    match host.report.as_ref().map(|report| &report.outcome) {
+        None => true,
+        Some(Outcome::Committed { .. } | Outcome::Unchanged { .. } | Outcome::Staged) => false,
+        Some(Outcome::Declined) => false,
+        Some(Outcome::Planned { .. }) => goal != Goal::Build,
+        Some(_) => true,
+    }
+}
