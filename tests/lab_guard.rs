@@ -182,12 +182,13 @@ mod lab {
         a_folder_that_is_removed_from_a_slow_guard: Row {
             id: "/run/nixdeploy removed, and the guard is slow",
             hosts: "soak_s = 1",
-            during: |desk, _| {
+            during: |desk, running| {
                 desk.until_observing();
-                // Five seconds in which there is a guard, and no trace of its transaction.
+                // Until it is asked for the commit there is a guard, and no trace of its folder.
                 let _ = desk.exec("\
-                    systemctl kill -s STOP nixdeploy-guard; rm -rf /run/nixdeploy; \
-                    sleep 5; systemctl kill -s CONT nixdeploy-guard");
+                    systemctl kill -s STOP nixdeploy-guard; rm -rf /run/nixdeploy");
+                running.heard(&format!("{} commit started", desk.host()));
+                let _ = desk.exec("systemctl kill -s CONT nixdeploy-guard");
             },
             ..CHANGED
         };
