@@ -106,14 +106,14 @@ mod lab {
         let after = [desk.unguarded(), other.unguarded()];
         all_new(&before[0], &after[0]);
         all_new(&before[1], &after[1]);
-        for (path, knob) in [app("p510", 7792), app("razer", 7792)] {
-            desk.write(&path, &knob);
-        }
+        let ((slow, knob), (path, other_knob)) = (app("p510", 7792), app("razer", 7792));
+        desk.write(&slow, &knob.replace("{ lab", "{ lab.evalCost = 8; lab"));
+        desk.write(&path, &other_knob);
         let said = desk.run(&["deploy-all", "--format", "jsonl"]);
         done(&said, 0);
         let own = |host: &str, word: &'static str| (host.to_owned(), word);
         let wanted = ["p510", "razer"].map(|h| [own(h, "switched"), own(h, "end")]).concat();
-        assert_eq!(order(&said.stdout), wanted, "one after the other");
+        assert_eq!(order(&said.stdout), wanted, "in order, though razer was known first");
         all_new(&after[0], &desk.unguarded());
         all_new(&after[1], &other.unguarded());
     }

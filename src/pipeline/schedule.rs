@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{FuturesUnordered, iter};
+use futures_util::{Stream, StreamExt};
 use tokio::sync::oneshot;
 
 use super::host::{self, Begun};
@@ -20,16 +20,21 @@ use crate::plan::{Goal, HostPlan};
 pub(super) struct Ears<'a>(BTreeMap<&'a HostName, oneshot::Receiver<Begun>>);
 
 impl Ears<'_> {
-    /// What was learned of hosts, one by one as it comes in.
+    /// What was learned of hosts: as it comes in, or, where only one is worked on at once, in the
+    /// order of the plan. That one host answers sooner is no reason to go before another.
     pub(super) fn of<'s>(
         &mut self,
         steps: &[&'s HostPlan],
-    ) -> impl futures_util::Stream<Item = (&'s HostPlan, Begun)> + use<'s> {
-        let heard: FuturesUnordered<_> = steps
-            .iter()
-            .filter_map(|step| Some((*step, self.0.remove(&step.host)?)))
-            .map(|(step, ear)| async move { Some((step, ear.await.ok()?)) })
-            .collect();
+        at_once: usize,
+    ) -> impl Stream<Item = (&'s HostPlan, Begun)> + use<'s> {
+        let ears = steps.iter().filter_map(|step| Some((*step, self.0.remove(&step.host)?)));
+        let ears: Vec<_> = ears.collect();
+        let heard =
+            ears.into_iter().map(|(step, ear)| async move { Some((step, ear.await.ok()?)) });
+        let heard = match at_once {
+            1 => iter(heard).buffered(1).left_stream(),
+            _ => heard.collect::<FuturesUnordered<_>>().right_stream(),
+        };
         heard.filter_map(std::future::ready)
     }
 }
@@ -67,7 +72,7 @@ async fn learn(run: &Run, step: &HostPlan, tell: oneshot::Sender<Begun>) {
 
 async fn by_waves(run: &Run, mut ears: Ears<'_>) {
     for wave in waves(run) {
-        let turns = ears.of(&wave).map(|(step, begun)| turn(run, step, begun));
+        let turns = ears.of(&wave, at_once(run)).map(|(step, begun)| turn(run, step, begun));
         turns.buffer_unordered(at_once(run)).collect::<()>().await;
     }
 }

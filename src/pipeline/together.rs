@@ -19,7 +19,7 @@ type Waiting = BTreeMap<HostName, Ready>;
 /// Runs every host of a plan that asks.
 pub(super) async fn run(run: &Run, mut ears: Ears<'_>) {
     let steps: Vec<&HostPlan> = run.plan.hosts().collect();
-    let prepared = ears.of(&steps).map(|(step, begun)| first_half(run, step, begun));
+    let prepared = ears.of(&steps, at_once(run)).map(|(step, begun)| first_half(run, step, begun));
     let prepared = prepared.buffer_unordered(at_once(run));
     let mut waiting: Waiting = prepared.filter_map(std::future::ready).collect().await;
     if waiting.is_empty() {
