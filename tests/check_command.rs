@@ -334,8 +334,25 @@ fn validate_ends_with_nixs_own_check_of_the_flake() {
     desk.fake("nix", "echo 'error: attribute missing' >&2; exit 1\n");
     let said = desk.run(&["validate"]);
     assert_eq!(said.code, 4, "{}", said.stderr);
-    assert!(said.stdout.contains("attribute missing"), "{}", said.stdout);
+    assert!(said.stderr.contains("attribute missing"), "{}", said.stderr);
     desk.fake("nix", "exit 0\n");
     assert_eq!(desk.run(&["validate"]).code, 0);
+    let document = desk.run(&["validate", "--json"]).stdout;
+    assert!(serde_json::from_str::<serde_json::Value>(&document).is_ok(), "{document}");
     assert!(desk.calls().iter().any(|c| c.starts_with("nix flake check")), "{:?}", desk.calls());
+}
+
+#[test]
+fn the_rules_are_a_document_too_and_forms_that_are_not_there_are_refused() {
+    let desk = committed(&[]);
+    let said = desk.run(&["check", "--list-rules", "--json"]);
+    let document: serde_json::Value = serde_json::from_str(&said.stdout).expect("a document");
+    let rules = document["rules"].as_array().expect("rules");
+    assert!(rules.iter().any(|r| r["id"] == "mkif-true"), "{document}");
+    for words in [
+        &["check", "--list-rules", "--format", "sarif"][..],
+        &["check", "--explain", "mkif-true", "--json"],
+    ] {
+        assert_eq!(desk.run(words).code, 2, "{words:?}");
+    }
 }

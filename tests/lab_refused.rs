@@ -5,7 +5,7 @@ mod lab {
 
     use crate::support::desk::Desk;
     use crate::support::last;
-    use crate::support::rows::{COMMITTED, REFUSED, REVERTED, Row, Then, rows};
+    use crate::support::rows::{COMMITTED, REFUSED, REVERTED, Row, Then, flat, has_row, rows};
 
     /// Leaves so many KiB of a file system.
     fn fill(desk: &Desk, place: &str, file: &str, left_kib: u32) {
@@ -132,8 +132,17 @@ mod lab {
             id: "drift",
             before: drifted,
             knob: COMMITTED.knob,
-            says: &["running system, profile and boot default are not the same", "--accept-drift"],
-            after: |desk, _, _| desk.spoil(),
+            says: &["running system, profile and boot default are not the same", "--accept-drift",
+                "rollback HOST --to 1"],
+            after: |desk, _, _| {
+                let plain = desk.run(&["rollback", desk.host()]);
+                assert_eq!(plain.code, 5, "{}{}", plain.stdout, plain.stderr);
+                let said = desk.run(&["rollback", desk.host(), "--to", "1"]);
+                assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+                let now = desk.unguarded();
+                assert!(now.is_all(&desk.exec("readlink -f /nix/var/nix/profiles/system-1-link")));
+                desk.spoil();
+            },
             ..REFUSED
         };
         drift_that_is_accepted: Row {
@@ -246,6 +255,21 @@ mod lab {
             },
             ..COMMITTED
         };
+    }
+
+    #[test]
+    fn one_machine_under_two_names() {
+        let Some(desk) = Desk::any() else { return };
+        let before = desk.good();
+        let host = desk.host().to_owned();
+        let other = if host == "razer" { "p510" } else { "razer" };
+        desk.inventory(&format!("[hosts.twin]\naddress = \"HOST\"\nattr = \"{other}\""));
+        let said = desk.run(&["quick-deploy", "twin", &host]);
+        assert_eq!(said.code, 5, "{}{}", said.stdout, said.stderr);
+        let text = flat(&said);
+        assert!(text.contains(&format!("it is the machine that {host} is")), "{text}");
+        assert!(has_row(&said, &host, "unchanged"), "{text}");
+        assert_eq!(desk.state().pointers(), before.pointers());
     }
 
     /// The factory's system runs, for the time being; profile and boot default stay.

@@ -391,8 +391,8 @@ pub struct HistoryArgs {
     #[arg(value_name = "HOST")]
     pub hosts: Vec<String>,
     /// Show at most this many runs
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub limit: usize,
+    #[arg(long, value_name = "N", default_value = "20")]
+    pub limit: Option<std::num::NonZeroUsize>,
 }
 
 /// `init`.

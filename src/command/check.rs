@@ -359,6 +359,20 @@ pub fn list() -> String {
     RULES.iter().map(|rule| line(&rule)).collect()
 }
 
+/// The same for programs.
+pub fn document() -> String {
+    let object = |rule: &&Rule| {
+        serde_json::json!({
+            "id": rule.id,
+            "severity": text::word(rule.severity),
+            "flags": rule.flags,
+            "fixable": rule.fixable,
+        })
+    };
+    let rules: Vec<_> = RULES.iter().map(object).collect();
+    format!("{}\n", serde_json::json!({ "schema": 1, "rules": rules }))
+}
+
 /// What a rule is about, with examples.
 ///
 /// # Errors

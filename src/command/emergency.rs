@@ -17,8 +17,9 @@ use crate::world::{Environment, World};
 
 const TOLD: &str = "\
 emergency: the tree is not checked, the sums and the rehearsal forbid nothing.
-nixos-rebuild sets the boot default before anybody has looked at the new system:
-a power cut until then boots it. The guard takes it back as after any deploy.
+Where there is a nixos-rebuild it sets the boot default before anybody has looked
+at the new system, and a power cut until then boots it; without one, our own
+activation does not. The guard takes it back as after any deploy.
 ";
 
 /// Deploys.

@@ -11,7 +11,8 @@ use crate::world::{Invocation, World};
 /// A flake with many hosts and checks to build may take this long, and no longer.
 const TIMEOUT: Duration = Duration::from_secs(3 * 3600);
 
-/// Runs it on the flake that would be deployed, or the one in the current folder.
+/// Runs it on the flake that would be deployed, or the one in the current folder. What it says goes
+/// where errors go: standard output is the findings', in the form that was asked for.
 ///
 /// # Errors
 /// When there is no nix.
@@ -28,10 +29,10 @@ pub(super) async fn run(world: &World, global: &Global) -> Result<Exit, Error> {
         Error::usage("nix flake check was not run").because(e).hint("nix --version")
     })?;
     if output.ended.ok() {
-        super::report::show("nix flake check: ok\n")?;
+        crate::report::err("nix flake check: ok\n");
         return Ok(Exit::Done);
     }
     let tail = crate::event::harmless::lines(output.err_tail(20).lines()).join("\n");
-    super::report::show(&format!("{tail}\nnix flake check: {}\n", output.ended))?;
+    crate::report::err(&format!("{tail}\nnix flake check: {}\n", output.ended));
     Ok(Exit::NotBuilt)
 }

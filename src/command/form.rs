@@ -63,10 +63,15 @@ pub fn admit(cli: &Cli) -> Result<(), Error> {
     if forms.contains(&asked) {
         return Ok(());
     }
-    let told = Error::usage(format!("{name} has no --format {}", asked.word()));
     let words: Vec<&str> = forms.iter().map(|f| f.word()).collect();
-    Err(match words.as_slice() {
-        [only] => told.hint(format!("it prints for people only: --format {only}")),
-        words => told.hint(format!("it has: {}", words.join(", "))),
-    })
+    Err(absent(name, asked, &words.join(", ")))
+}
+
+/// A form that a command has not; those that it has, one after the other.
+pub fn absent(name: &str, asked: Format, has: &str) -> Error {
+    let told = Error::usage(format!("{name} has no --format {}", asked.word()));
+    match has {
+        "human" => told.hint("it prints for people only: --format human"),
+        has => told.hint(format!("it has: {has}")),
+    }
 }

@@ -255,6 +255,7 @@ async fn conclude(
         gates: Gates::default(),
         plan,
         early: Default::default(),
+        met: Default::default(),
         asleep: Default::default(),
     };
     pipeline::run(&run).await;

@@ -6,10 +6,10 @@ use std::path::Path;
 use super::kept;
 use super::report::{find, show, unreadable};
 use crate::error::Error;
-use crate::event::{Event, PhaseResult, Stamped};
+use crate::event::{Event, Outcome, PhaseResult, Stamped};
 use crate::exit::Exit;
 use crate::fleet::{Fleet, HostName};
-use crate::report::{Format, Look, json, store};
+use crate::report::{Format, Look, json, store, words};
 
 /// The host that is meant.
 ///
@@ -73,13 +73,40 @@ pub fn run(
     show(&text)
 }
 
-/// The last run that the host had a part in.
+/// The last run in which the host said anything, else the last that it had a part in.
 fn last(state_dir: &Path, host: &HostName) -> Result<String, Error> {
     let entries = store::list(state_dir);
-    let last = entries.iter().find(|e| e.names.contains(host)).map(|e| e.run.clone());
+    let runs: Vec<&String> =
+        entries.iter().filter(|e| e.names.contains(host)).map(|e| &e.run).collect();
+    let speaks = |run: &&&String| {
+        let (mut text, mut any, look) = (String::new(), false, Look::plain());
+        let read = store::each(&store::log_of(state_dir, run), |_, stamped| {
+            let own = !any && stamped.event.host() == Some(host);
+            any |= own
+                && !matches!(stamped.event, Event::HostFinished { .. })
+                && tell(stamped, &look, &mut text);
+        });
+        read.is_ok() && any
+    };
+    let last = runs.iter().find(speaks).or_else(|| runs.first()).map(|run| (*run).clone());
     last.ok_or_else(|| {
         Error::usage(format!("no run of {host} was kept")).hint(format!("nixdeploy deploy {host}"))
     })
+}
+
+/// Whether how a host ended explains what stands before it.
+fn said(outcome: &Outcome) -> bool {
+    use Outcome::{Committed, Foreign, Interrupted, RolledBack, Staged, Stranded, Unknown};
+    matches!(
+        outcome,
+        Committed { .. }
+            | Foreign
+            | Interrupted { .. }
+            | RolledBack
+            | Staged
+            | Stranded
+            | Unknown { .. }
+    )
 }
 
 /// The events behind the log, as they were stored.
@@ -107,6 +134,10 @@ fn tell(stamped: &Stamped, look: &Look, text: &mut String) -> bool {
                 let _ = writeln!(told, "  | {}", look.shown(line));
             }
             told
+        }
+        Event::HostFinished { report, .. } if said(&report.outcome) => {
+            let word = words::spaced(words::word(&report.outcome));
+            format!("{at} {:9} {word}: {}\n", "end", look.shown(&report.note))
         }
         _ => return false,
     };

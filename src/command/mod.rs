@@ -28,7 +28,7 @@ pub mod standing;
 pub mod status;
 pub mod trust;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Format};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::world::World;
@@ -67,7 +67,13 @@ async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, 
         Command::History(args) => {
             let fleet = kept::fleet(&world.environment, &cli.global);
             let form = (setting.format, &look);
-            history::run(state, &args.hosts, args.limit, fleet.as_ref(), form)
+            history::run(
+                state,
+                &args.hosts,
+                args.limit.map_or(20, usize::from),
+                fleet.as_ref(),
+                form,
+            )
         }
         Command::Status(args) => {
             status::run(world, &cli.global, args, status::Which::Status, &look).await
@@ -105,10 +111,18 @@ async fn checked(world: &World, cli: &Cli) -> Result<Exit, Error> {
     let mut check = check::Check { form: form(cli), colour, ..check::Check::default() };
     match &cli.command {
         Command::Check(args) if args.list_rules => {
-            report::show(&check::list())?;
+            let text = match cli.global.format() {
+                Format::Json => check::document(),
+                Format::Human => check::list(),
+                other => return Err(form::absent("check --list-rules", other, "human, json")),
+            };
+            report::show(&text)?;
             return Ok(Exit::Done);
         }
         Command::Check(crate::cli::CheckArgs { explain: Some(id), .. }) => {
+            if cli.global.format() != Format::Human {
+                return Err(form::absent("check --explain", cli.global.format(), "human"));
+            }
             report::show(&check::explain(id)?)?;
             return Ok(Exit::Done);
         }
@@ -146,7 +160,6 @@ async fn checked(world: &World, cli: &Cli) -> Result<Exit, Error> {
 }
 
 fn form(cli: &Cli) -> check::Form {
-    use crate::cli::Format;
     match cli.global.format() {
         Format::Human => check::Form::Drawn,
         Format::Json | Format::Jsonl => check::Form::Json,

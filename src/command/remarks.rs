@@ -5,7 +5,7 @@ use crate::activate::journal::Record;
 use crate::fleet::StorePath;
 use crate::preflight::cut_off::cut_off;
 use crate::preflight::facts::{self, Facts};
-use crate::preflight::{self, Refused, admit_early};
+use crate::preflight::{self, admit_early};
 use crate::report::board::{Note, Row, State, Transaction, Trouble};
 use crate::report::look::{Look, bytes};
 use crate::report::table::{ago, span};
@@ -174,8 +174,7 @@ fn drift(known: &Known<'_>, facts: &Facts) -> Option<Note> {
         name(&pointers.profile),
         name(&pointers.boot_default)
     );
-    let refused = Refused::Drift { pointers: Box::new(pointers.clone()), staged: false };
-    Some(Note { next: refused.hints(host), ..note("drift", text) })
+    Some(Note { next: preflight::drift(facts).hints(host), ..note("drift", text) })
 }
 
 /// A later generation waits for the next boot; it need not be the flake's.

@@ -54,8 +54,9 @@ fn request(
     Ok(Request {
         command: "rollback".to_owned(),
         goal: Goal::Rollback { to: args.to.map(Generation) },
-        // Whoever names a generation has decided what the host is to be.
-        accept_drift: true,
+        // Whoever names a generation has decided what the host is to be; the one before is counted
+        // from what the host is, and where its pointers disagree there is no such thing.
+        accept_drift: args.to.is_some(),
         ..request
     })
 }

@@ -145,9 +145,13 @@ async fn scan(world: &World, place: &Place) -> Result<Vec<Key>, Error> {
     keys.sort_by_key(|k| TYPES.iter().position(|t| *t == k.kind));
     keys.dedup();
     if keys.is_empty() {
-        let said = output.err.iter().rfind(|l| !l.starts_with('#'));
-        return Err(Error::new(Exit::Refused, format!("{} offers no host key", place.name))
-            .because(said.map_or_else(|| output.ended.to_string(), |l| harmless::line(l)))
+        let said = output.err.iter().rfind(|l| !l.starts_with('#')).map(|l| harmless::line(l));
+        let (what, why) = match said {
+            Some(said) => ("offers no host key", said),
+            None => ("does not answer", format!("nothing came from {} port {port}", place.host)),
+        };
+        return Err(Error::new(Exit::Refused, format!("{} {what}", place.name))
+            .because(why)
             .hint(format!("ping {}", place.host)));
     }
     Ok(keys)

@@ -149,6 +149,9 @@ pub struct Changes {
     /// The generation that is this very closure already, staged for the next boot.
     #[serde(default)]
     pub staged: Option<Generation>,
+    /// What is worth a warning before anybody answers; the findings of the run say it as well.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// A generation that is on the host already.

@@ -62,7 +62,7 @@ fn no_generation(journey: &Journey<'_>, facts: &Facts, to: Option<Generation>) -
     halt.next.push(match nearest {
         Some(kept) => format!("nixdeploy rollback {host} --to {}", kept.generation),
         // Every generation that is left is the system that runs.
-        None => format!("nixdeploy deploy {host}"),
+        None => format!("nixdeploy status {host}"),
     });
     halt
 }

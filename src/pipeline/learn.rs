@@ -8,17 +8,19 @@ use super::Source;
 use super::ahead::Ahead;
 use super::ending::{Halt, halt, interrupted};
 use super::host::{Begun, Journey};
+use super::identity::{remember, right_host};
 use super::{leftover, scripts};
 use crate::build::{self, BuildError, Evaluated, Options, Wanted};
 use crate::event::facts::Step;
 use crate::event::stream::OpenPhase;
 use crate::event::{Decider, Event, HostReport, Outcome, Phase};
 use crate::fleet::{Optional, StorePath};
+use crate::plan::Goal;
 use crate::plan::policy::Policy;
 use crate::preflight::cut_off::cut_off;
 use crate::preflight::facts::{Early, Facts, Guard};
 use crate::preflight::read::{self, Answered, First};
-use crate::preflight::{Pin, Pins, Refused, admit_early, admit_facts};
+use crate::preflight::{Refused, admit_facts, staged};
 use crate::world::ssh::{Link, Target};
 
 /// Facts that are older than this are read again before anything is done with them.
@@ -271,10 +273,6 @@ fn nothing_to_do(
     })
 }
 
-fn pins(journey: &Journey<'_>) -> Pins {
-    Pins::below(&journey.run.world.environment.state)
-}
-
 fn tell(journey: &Journey<'_>, open: Option<OpenPhase>, answered: &Answered) {
     let (emitter, host) = (&journey.run.emitter, journey.host.name.clone());
     if let Some(open) = open {
@@ -315,7 +313,9 @@ fn admit(
     right_host(journey, &facts.early)?;
     // Only a dry run still finds it: everything else has set it right.
     let cut_off = cut_off(facts);
-    let accept_drift = journey.step.policy.accept_drift || cut_off.is_some();
+    // Going back from a generation that is staged takes the staging back.
+    let unstages = journey.run.plan.goal == Goal::Rollback { to: None } && staged(facts);
+    let accept_drift = journey.step.policy.accept_drift || cut_off.is_some() || unstages;
     let policy = Policy { accept_drift, ..journey.step.policy.clone() };
     let found = admit_facts(facts, &policy, wanted);
     let found = found.map_err(|refused| refuse(journey, None, &refused))?;
@@ -323,22 +323,8 @@ fn admit(
         let host = Some(journey.host.name.clone());
         journey.run.emitter.emit(Event::Found { host, phase: Phase::Facts, finding });
     }
-    let pin = Pin { machine_id: facts.early.machine_id.clone() };
-    if let Err(error) = pins(journey).write(&journey.host.name, &pin) {
-        tracing::warn!(%error, "cannot record the machine-id");
-    }
+    remember(journey, &facts.early);
     Ok(())
-}
-
-/// Whether the machine is the one known under this name, and one that can be deployed.
-fn right_host(journey: &Journey<'_>, early: &Early) -> Result<(), Halt> {
-    let (pins, name) = (pins(journey), &journey.host.name);
-    let pin = pins.read(name).map_err(|e| {
-        let note = format!("cannot read {}: {e}", pins.file(name).display());
-        halt(Outcome::Internal, Phase::Facts, note)
-    })?;
-    admit_early(early, pin.as_ref(), &pins.file(name))
-        .map_err(|refused| refuse(journey, None, &refused))
 }
 
 /// Waits for the verdict on the tree, unless we are asked to stop: git may hang.

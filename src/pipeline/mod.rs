@@ -16,6 +16,7 @@ pub mod ending;
 pub mod external;
 pub mod gates;
 pub mod host;
+pub mod identity;
 pub mod known;
 pub mod learn;
 pub mod leftover;
@@ -89,6 +90,8 @@ pub struct Run {
     pub gates: gates::Gates,
     /// What was built before its host was asked.
     pub early: early::Early,
+    /// Machines that were met.
+    pub met: identity::Met,
     /// Hosts that are waited for.
     pub asleep: asleep::Asleep,
 }

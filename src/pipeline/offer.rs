@@ -338,7 +338,7 @@ async fn offering(
     copied.map_err(|error| ending::not_copied(journey.host, &error))?;
     let stage = admission.inhibited.is_some() && !journey.step.policy.emergency;
     let rehearsal = rehearsed(journey, known, built, stage, &mut session).await?;
-    preview::exposed(journey, known, &rehearsal);
+    changes.warnings = preview::exposed(journey, known, &rehearsal);
     let no_way_back = !rehearsal.irreversible.is_empty() && !run.request.yes;
     if no_way_back && run.plan.goal == crate::plan::Goal::Deploy && !stage {
         let refused = Refused::NoWayBack { units: rehearsal.irreversible };

@@ -121,13 +121,16 @@ pub fn rehearsed(journey: &Journey<'_>, said: &Result<Rehearsal, Refused>, took_
 
 /// Who would be locked out and what would be opened that is not now, told before anybody is asked;
 /// it stops nothing.
-pub fn exposed(journey: &Journey<'_>, known: &Known, rehearsal: &Rehearsal) {
-    let Some((old, new)) = &rehearsal.exposure else { return };
+pub fn exposed(journey: &Journey<'_>, known: &Known, rehearsal: &Rehearsal) -> Vec<String> {
+    let Some((old, new)) = &rehearsal.exposure else { return Vec::new() };
     let login = known.target.user.as_ref().map(UserName::as_str);
+    let mut told = Vec::new();
     for finding in exposure::findings(old, new, login) {
+        told.push(format!("{}: {}", finding.subject, finding.message));
         let (host, phase) = (Some(journey.host.name.clone()), Phase::Admit);
         journey.run.emitter.emit(Event::Found { host, phase, finding });
     }
+    told
 }
 
 /// Whether units and contact are all that is looked at afterwards: as it is said, or as what

@@ -54,7 +54,7 @@ fn busy(decision: &str) -> Facts {
 #[test]
 fn a_healthy_host_is_admitted_without_a_word() {
     let facts = recorded();
-    let pin = Pin { machine_id: facts.early.machine_id.clone() };
+    let pin = Pin { machine_id: facts.early.machine_id.clone(), boot_id: String::new() };
     admit_early(&facts.early, Some(&pin), Path::new("x")).expect("admitted");
     assert_eq!(admit_facts(&facts, &policy(), None).expect("admitted"), []);
 }
@@ -62,7 +62,7 @@ fn a_healthy_host_is_admitted_without_a_word() {
 #[test]
 fn another_machine_is_refused_even_without_an_identity() {
     let mut early = recorded().early;
-    let pin = Pin { machine_id: early.machine_id.clone() };
+    let pin = Pin { machine_id: early.machine_id.clone(), boot_id: String::new() };
     early.machine_id.clear();
     let refused = admit_early(&early, Some(&pin), Path::new("/s/p620.json")).expect_err("wrong");
     assert_eq!(refused.code(), "wrong-host");

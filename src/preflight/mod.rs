@@ -92,10 +92,17 @@ pub fn admit_facts(
         let message = "running system, profile and boot default are not the same";
         found.push(warn("drift", "pointers", message, None));
     } else {
-        let pointers = Box::new(pointers.clone());
-        return Err(Refused::Drift { pointers, staged: staged(facts) });
+        return Err(drift(facts));
     }
     Ok(found)
+}
+
+/// The refusal of a host whose pointers disagree.
+pub fn drift(facts: &Facts) -> Refused {
+    let pointers = &facts.early.pointers;
+    let is = |k: &&facts::Kept| Some(&k.toplevel) == pointers.running.as_ref();
+    let runs = facts.generations.iter().filter(is).map(|k| k.generation).max();
+    Refused::Drift { pointers: Box::new(pointers.clone()), staged: staged(facts), runs }
 }
 
 /// Whether what waits for the next boot is this closure.

@@ -17,6 +17,9 @@ const LIMIT: u64 = 1 << 16;
 pub struct Pin {
     /// Its /etc/machine-id.
     pub machine_id: String,
+    /// The boot it was met in last, /proc/sys/kernel/random/boot_id.
+    #[serde(default)]
+    pub boot_id: String,
 }
 
 /// The records of all hosts.
@@ -71,7 +74,7 @@ mod tests {
         let pins = Pins::below(folder.path());
         let host = HostName::new("p620").expect("name");
         assert_eq!(pins.read(&host).expect("nothing yet"), None);
-        let pin = Pin { machine_id: "abc".to_owned() };
+        let pin = Pin { machine_id: "abc".to_owned(), boot_id: "b".to_owned() };
         pins.write(&host, &pin).expect("written");
         assert_eq!(pins.read(&host).expect("read"), Some(pin));
         std::fs::write(pins.file(&host), "{").expect("damaged");

@@ -3,7 +3,7 @@
 //! Whatever is in here, one thing is true of the host: nothing on it was changed.
 
 use crate::event::Pointers;
-use crate::fleet::{HostName, StorePath};
+use crate::fleet::{Generation, HostName, StorePath};
 use crate::plan::Phase;
 use crate::world::invocation::quote;
 
@@ -57,6 +57,11 @@ pub enum Refused {
         /// The file that holds the record.
         record: String,
     },
+    /// The same machine bears another name of the fleet.
+    Twin {
+        /// That name.
+        other: HostName,
+    },
     /// There is no running NixOS system.
     NotNixOs {
         /// What is missing.
@@ -105,6 +110,8 @@ pub enum Refused {
         pointers: Box<Pointers>,
         /// What boots next is only staged: a later generation than the one that runs.
         staged: bool,
+        /// The newest generation that is what runs; none is left of a system that runs without.
+        runs: Option<Generation>,
     },
     /// A file system is too small for the closure.
     NoSpace {
@@ -153,6 +160,7 @@ impl Refused {
             Self::NoSsh { .. } => "no-ssh",
             Self::Unreadable { .. } => "unreadable",
             Self::WrongHost { .. } => "wrong-host",
+            Self::Twin { .. } => "twin",
             Self::NotNixOs { .. } => "not-nixos",
             Self::Unfit { .. } => "unfit",
             Self::Locked { .. } => "locked",
@@ -183,6 +191,7 @@ impl Refused {
             Self::NoSsh { .. } => "there is no ssh on this machine".to_owned(),
             Self::Unreadable { .. } => "the host's answer broke off".to_owned(),
             Self::WrongHost { .. } => "another machine answers under this name".to_owned(),
+            Self::Twin { other } => format!("it is the machine that {other} is"),
             Self::NotNixOs { what } => format!("no NixOS system to deploy to: {what}"),
             Self::Unfit { what } => format!("not fit for a deploy now: {what}"),
             Self::Locked { owner, run, age_s, phase } => {
@@ -196,7 +205,7 @@ impl Refused {
             Self::Leftover { transaction, decision, .. } => {
                 format!("transaction {transaction} decided to {decision} and never finished")
             }
-            Self::Drift { staged: true, pointers } => {
+            Self::Drift { staged: true, pointers, .. } => {
                 let which = pointers.generation.map_or("a generation".to_owned(), |g| {
                     format!("generation {g}, another closure,")
                 });
@@ -232,6 +241,9 @@ impl Refused {
                 let found = if found.is_empty() { "none" } else { found };
                 vec![format!("machine-id on record {known}, found {found}")]
             }
+            Self::Twin { other } => {
+                vec![format!("its machine-id and its boot are those that {other} has")]
+            }
             Self::SwitchRunning { command, .. } => filled([command]),
             Self::NoWayBack { units } => units.clone(),
             Self::Leftover { phase, .. } => vec![format!("it stopped in phase {phase}")],
@@ -252,7 +264,7 @@ impl Refused {
     /// Commands to type next, most likely first.
     pub fn hints(&self, host: &HostName) -> Vec<String> {
         let lines: &[&str] = match self {
-            Self::Unreachable { .. } => &["ping HOST", "nixdeploy quick-deploy HOST"],
+            Self::Unreachable { .. } => &["ping HOST", "nixdeploy ping-hosts HOST"],
             Self::HostKey { .. } => &["nixdeploy trust HOST"],
             Self::Denied { .. } => &["ssh-copy-id HOST", "ssh-add -l"],
             Self::NoElevation { user, said } => return elevation(host, user, said),
@@ -264,31 +276,34 @@ impl Refused {
                     format!("rm {record}  # if the machine was reinstalled"),
                 ];
             }
+            Self::Twin { other } => {
+                return vec![
+                    format!("nixdeploy ping-hosts {host} {other}"),
+                    format!("# in hosts.toml: the address of {host}, or of {other}, is wrong"),
+                ];
+            }
             Self::NotNixOs { .. } => &["ssh HOST readlink /run/current-system"],
             Self::Unfit { .. } => &["nixdeploy status HOST"],
             Self::Locked { run, owner, .. } => return locked(host, run, owner),
-            Self::SwitchRunning { .. } => &["nixdeploy status HOST", "nixdeploy quick-deploy HOST"],
+            Self::SwitchRunning { .. } => &["nixdeploy status HOST  # until it has ended"],
             Self::NoWayBack { .. } => &["nixdeploy quick-deploy HOST --yes"],
-            Self::Leftover { .. } => {
-                &["ssh HOST journalctl -t nixdeploy -n 50", "nixdeploy rollback HOST"]
-            }
+            Self::Leftover { .. } => &[
+                "ssh HOST journalctl -t nixdeploy -n 50",
+                "nixdeploy quick-deploy HOST  # has its guard end it first",
+            ],
             Self::Drift { staged: true, .. } => &[
                 "ssh HOST sudo reboot  # applies it",
                 "nixdeploy deploy HOST --accept-drift  # replaces it",
             ],
-            Self::Drift { staged: false, .. } => &[
-                "nixdeploy rollback HOST",
-                "nixdeploy deploy HOST --accept-drift  # takes what runs now as the way back",
-            ],
+            Self::Drift { staged: false, runs, .. } => return drift(host, *runs),
             Self::NoSpace { .. } => &[
                 "ssh HOST nix-store --gc --max-freed 5G  # deletes no generation",
                 "ssh HOST nix-env -p /nix/var/nix/profiles/system --list-generations",
             ],
             Self::EspTooSmall { room } => return esp(host, room),
-            Self::WindowTooSmall { .. } => &[
-                "nixdeploy rollback HOST",
-                "# raise boot.loader.*.configurationLimit to 3 or more",
-            ],
+            Self::WindowTooSmall { .. } => {
+                &["# raise boot.loader.*.configurationLimit to 3 or more"]
+            }
             Self::Inhibited { .. } => &["nixdeploy deploy HOST --boot"],
             Self::NoTrial { .. } => &["nixdeploy deploy HOST  # without --trial-boot"],
             Self::CheckFailed { .. } => &["nixdeploy logs HOST"],
@@ -313,6 +328,7 @@ impl Refused {
             | Self::NoSsh { .. }
             | Self::Unreadable { .. }
             | Self::WrongHost { .. }
+            | Self::Twin { .. }
             | Self::NotNixOs { .. }
             | Self::Unfit { .. }
             | Self::Locked { .. }
@@ -361,15 +377,23 @@ fn elevation(host: &HostName, user: &str, said: &str) -> Vec<String> {
     let shown = if user.is_empty() { "USER" } else { user };
     let mut hints = Vec::new();
     if said.contains("password") {
-        hints.push(format!("nixdeploy quick-deploy {host}  # on a terminal: it asks once"));
+        hints.push("# the same again on a terminal: it asks for the password once".to_owned());
         hints.push("# or give it: --sudo-password-file FILE (or /dev/stdin)".to_owned());
     }
     hints.extend([
         format!("# in sudoers (this makes {shown} root): {shown} ALL=(root) NOPASSWD: ALL"),
         "# in the host's configuration: security.sudo.wheelNeedsPassword = false;".to_owned(),
-        "# in hosts.toml: sudo = \"always\" or user = \"root\"".to_owned(),
+        format!("# in hosts.toml, for {host}: user = \"root\""),
     ]);
     hints
+}
+
+/// What runs becomes the one system, or the way back to it.
+fn drift(host: &HostName, runs: Option<Generation>) -> Vec<String> {
+    let one = |g| format!("nixdeploy rollback {host} --to {g}  # makes what runs the boot default");
+    let accept = "--accept-drift  # takes what runs now as the way back";
+    let accept = format!("nixdeploy deploy {host} {accept}");
+    runs.map(one).into_iter().chain([accept]).collect()
 }
 
 fn esp(host: &HostName, room: &Room) -> Vec<String> {

@@ -50,8 +50,8 @@ fn of_host(host: &HostState, changes: &Changes, look: &Look) -> Vec<String> {
         Some(all) => {
             lines.extend(all.iter().flat_map(|file| unit_file(file, look)));
             lines.push(format!("  {}", file_count(all)));
-            let said = "told from the files; what a switch does to running units is known only \
-                        after the copy, which a deploy asks about before it changes anything";
+            let said = "these are files; which running units a switch stops or restarts, the host \
+                        tells after the copy: a deploy shows it before it asks";
             lines.extend(look.wrap("  ", "  ", said).iter().map(|l| look.ink(Ink::Dim, l)));
         }
     }
@@ -191,5 +191,9 @@ fn offer(changes: &Changes, look: &Look) -> String {
         lines.push("  nothing that runs is touched, and nothing new is started".to_owned());
     }
     lines.extend(reboot(changes, look, "  "));
+    for warning in &changes.warnings {
+        let told = look.wrap("  warning  ", "           ", warning);
+        lines.extend(told.iter().map(|line| look.ink(Ink::Warn, line)));
+    }
     lines.join("\n") + "\n"
 }

@@ -86,7 +86,13 @@ pub fn host(state: &RunState, host: &HostState, look: &Look) -> Vec<Section> {
         ("After the deployment", health(state, host)),
         ("Failure", failure(host)),
         ("Warnings", warnings(state, host)),
-        ("System, against before", system(host)),
+        (
+            match host.vitals_after {
+                Some(_) => "System, against before",
+                None => "System, before",
+            },
+            system(host),
+        ),
         ("Recommendations", advice(host)),
         ("Next", words::next(state, host).iter().flat_map(|n| next(n)).collect()),
     ];
@@ -417,15 +423,10 @@ fn memory(now: &Vitals, before: Option<&Vitals>) -> Item {
     Item::Fact("Memory".to_owned(), text)
 }
 
-fn load_percent(vitals: &Vitals) -> i64 {
-    (vitals.load_1 * 100.0 / f64::from(vitals.cpus.max(1))).round() as i64
-}
-
 fn load(now: &Vitals, before: Option<&Vitals>) -> Item {
-    let percent = load_percent(now);
-    let moved = moved(percent, before.map(load_percent));
     let cpus = count(now.cpus as usize, "processor", "processors");
-    let text = format!("{:.2} on {cpus} ({percent}%){moved}", now.load_1);
+    let moved = before.map(|before| format!(" [{:.2} before]", before.load_1));
+    let text = format!("{:.2} on {cpus}{}", now.load_1, moved.unwrap_or_default());
     Item::Fact("Load".to_owned(), text)
 }
 

@@ -206,10 +206,17 @@ fn tally(board: &Board) -> String {
     let hosts = count(board.hosts.len(), "host", "hosts");
     let reached = board.hosts.iter().filter(|r| r.reach.is_some()).count();
     let missed = board.hosts.len() - reached;
-    let mut text = match (reached, missed) {
-        (_, 0) => format!("{hosts}: all answered"),
-        (0, _) => format!("{hosts}: none answered"),
-        _ => format!("{hosts}: {reached} answered, {missed} did not"),
+    // Somebody who lets nobody in has answered.
+    let silent = |r: &&Row| r.refused.as_ref().is_some_and(|t| t.code == "unreachable");
+    let silent = board.hosts.iter().filter(silent).count();
+    let mut text = match (reached, missed - silent) {
+        (_, 0) if missed == 0 => format!("{hosts}: all answered"),
+        (0, 0) => format!("{hosts}: none answered"),
+        (_, 0) => format!("{hosts}: {reached} answered, {missed} did not"),
+        (_, refused) if silent == 0 => format!("{hosts}: {reached} answered, {refused} refused us"),
+        (_, refused) => {
+            format!("{hosts}: {reached} answered, {refused} refused us, {silent} did not")
+        }
     };
     use Against::{Current, Differs, Drift, Error, Staged};
     let words = [Current, Differs, Staged, Drift, Error];

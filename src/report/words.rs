@@ -70,6 +70,19 @@ pub fn result(host: &HostState, goal: Option<Goal>) -> &'static str {
     }
 }
 
+/// One word for how a host ended.
+pub fn word(outcome: &Outcome) -> &'static str {
+    result_of(outcome, None)
+}
+
+/// The same of what was found out later.
+pub fn found_word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Unchanged { .. } => "nothing-left",
+        other => result_of(other, None),
+    }
+}
+
 fn result_of(outcome: &Outcome, goal: Option<Goal>) -> &'static str {
     match outcome {
         Outcome::Committed { .. } => "changed",
@@ -97,7 +110,11 @@ fn result_of(outcome: &Outcome, goal: Option<Goal>) -> &'static str {
 /// What is true of the machine now, as a sentence fragment; `clock` names a moment.
 pub fn truth(host: &HostState, goal: Option<Goal>, clock: &dyn Fn(i64) -> String) -> String {
     if let Some((run, found)) = found(host) {
-        return format!("run {run} found it: {}", truth_of(&found.outcome, goal, clock));
+        let told = match found.outcome {
+            Outcome::Unchanged { .. } => "nothing of it was left on the host".to_owned(),
+            _ => truth_of(&found.outcome, goal, clock),
+        };
+        return format!("run {run} found it: {told}");
     }
     let decides = host.armed.as_ref().map(|(_, by)| *by);
     match (&host.report, decides) {
@@ -152,7 +169,7 @@ fn truth_of(outcome: &Outcome, goal: Option<Goal>, clock: &dyn Fn(i64) -> String
 pub fn status(host: &HostState, goal: Option<Goal>) -> String {
     if let Some((_, found)) = found(host) {
         let then = spaced(result(host, goal)).to_uppercase();
-        return format!("{then}, found later: {}", spaced(result_of(&found.outcome, goal)));
+        return format!("{then}, found later: {}", spaced(found_word(&found.outcome)));
     }
     match (tone(host), host.report.as_ref().map(|r| &r.outcome)) {
         (_, Some(Outcome::Committed { .. })) => "SUCCESS".to_owned(),
@@ -334,8 +351,12 @@ pub fn next(state: &RunState, host: &HostState) -> Vec<String> {
         return found.next.clone();
     }
     let own = host.report.as_ref().map(|r| r.next.clone()).unwrap_or_default();
+    let logs = |run: &str| format!("nixdeploy logs {} --run {run}", host.name);
     if !own.is_empty() || matches!(tone(host), Tone::Good | Tone::Quiet) {
-        return own;
+        // Of a recovery, what explains it was said in the run that it recovers.
+        let bare = format!("nixdeploy logs {}", host.name);
+        let run = state.recovers.as_ref().unwrap_or(&state.run);
+        return own.into_iter().map(|n| if n == bare { logs(run) } else { n }).collect();
     }
     if host.report.is_none() {
         return vec![match goal(state) {
@@ -347,5 +368,5 @@ pub fn next(state: &RunState, host: &HostState) -> Vec<String> {
             _ => format!("nixdeploy resume {}", state.run),
         }];
     }
-    vec![format!("nixdeploy logs {} --run {}", host.name, state.run)]
+    vec![logs(&state.run)]
 }

@@ -268,6 +268,7 @@ async fn play_at(
         graph: Arc::default(),
         gates: Gates::default(),
         early: Default::default(),
+        met: Default::default(),
         asleep: Default::default(),
     };
     pipeline::run(&run).await;
