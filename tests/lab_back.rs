@@ -11,7 +11,6 @@ mod lab {
     /// The new system lacks a service of the old one, which cannot be started any more.
     const MASKED: Row = Row {
         knob: "lab.apps.other = { }; lab.brokenService = true;",
-        hosts: "activate_timeout_s = 10",
         before: |desk| masks(desk, "/run/systemd/system.control"),
         ..REVERTED
     };
@@ -88,7 +87,7 @@ mod lab {
         };
         a_service_that_cannot_come_back_on_a_host_to_be_left: Row {
             id: "F40 leave",
-            hosts: "activate_timeout_s = 10\non_revert_failure = \"leave\"",
+            hosts: "on_revert_failure = \"leave\"",
             exit: 9,
             result: "stranded",
             says: &[

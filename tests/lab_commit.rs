@@ -58,6 +58,16 @@ mod lab {
         ));
     }
 
+    /// Somebody's switch has the lock, and moves the profile, once ours has met it there.
+    fn theirs_is_first(desk: &Desk, profile: &str) {
+        let script = format!(
+            "check:switch) touch /etc/lab/once; \
+             until [ -e /run/nixdeploy/current/act ]; do sleep 0.1; done; \
+             /run/current-system/sw/bin/nix-env -p /nix/var/nix/profiles/system {profile} ;;"
+        );
+        guard_stands_still(desk, &script);
+    }
+
     fn quoted(script: &str) -> String {
         format!("'{}'", script.replace('\'', r"'\''"))
     }
@@ -167,7 +177,10 @@ mod lab {
             then: Then::Own,
             after: |desk, before, _| {
                 let after = desk.state();
-                for key in ["running", "profile", "boot_default", "units_active"] {
+                for key in [
+                    "running", "profile", "profile_link", "generations", "boot_default",
+                    "units_active",
+                ] {
                     assert_eq!(after.get(key), before.get(key), "{key}");
                 }
             },
@@ -175,27 +188,69 @@ mod lab {
         };
         somebody_else_switches_first: Row {
             id: "F24 (a)",
-            before: |desk| guard_stands_still(desk, "activate:switch) touch /etc/lab/once; \
-                until [ -e /run/nixdeploy/current/act ]; do sleep 0.1; done ;;"),
-            during: |desk, _| after_go(desk, "p=/nix/var/nix/profiles/system; \
-                nix-env -p $p --switch-generation 1; \
-                exec $p/bin/switch-to-configuration switch"),
+            before: |desk| theirs_is_first(desk, "--switch-generation 1"),
+            during: |desk, _| after_go(desk, "exec \
+                /nix/var/nix/profiles/system-1-link/bin/switch-to-configuration switch"),
             says: &["-switch-to-configuration switch"],
             ..FOREIGN
         };
         somebody_else_deploys_the_same_first: Row {
             id: "F24 (a) same",
-            before: |desk| guard_stands_still(desk, "activate:switch) touch /etc/lab/once; \
-                until [ -e /run/nixdeploy/current/act ]; do sleep 0.1; done ;;"),
-            during: |desk, _| after_go(desk, "p=/nix/var/nix/profiles/system; \
-                nix-env -p $p --set $(cat /run/nixdeploy/current/new); \
-                exec $p/bin/switch-to-configuration switch"),
+            before: |desk| theirs_is_first(desk, "--set $(cat /run/nixdeploy/current/new)"),
+            during: |desk, _| after_go(desk, "exec \
+                $(cat /run/nixdeploy/current/new)/bin/switch-to-configuration switch"),
             after: |desk, before, _| {
                 let after = desk.unguarded();
                 assert!(after.is_all(after.get("running")), "{after:?}");
                 assert_ne!(after.get("running"), before.get("running"));
             },
             ..FOREIGN
+        };
+        somebody_else_switched_while_it_was_held: Row {
+            id: "F24 held",
+            before: |desk| guard_stands_still(desk, ""),
+            during: |desk, _| after_go(desk, "p=/nix/var/nix/profiles/system; \
+                nix-env -p $p --switch-generation 1; \
+                $p/bin/switch-to-configuration switch; touch /etc/lab/once"),
+            says: &["while it was held, before anything was begun"],
+            ..FOREIGN
+        };
+        somebody_else_goes_back_while_it_goes_back: Row {
+            id: "F24 back",
+            knob: "lab.brokenService = true;",
+            before: |desk| {
+                let old = desk.state().get("running").to_owned();
+                desk.lab().hook(desk.host(), &format!("case $1:$2:$3 in start:test:{old}) \
+                    /run/current-system/sw/bin/nix-env -p /nix/var/nix/profiles/system \
+                    --switch-generation 1 ;; esac"));
+            },
+            says: &["the old system runs again, and somebody else set what boots"],
+            after: |desk, before, _| {
+                let after = desk.unguarded();
+                assert_eq!(after.get("running"), before.get("running"));
+                assert_eq!(after.get("profile_link"), "system-1-link", "theirs");
+                assert_eq!(after.get("boot_default"), before.get("boot_default"));
+                desk.spoil();
+            },
+            ..FOREIGN
+        };
+        somebody_collects_garbage_in_a_commit_that_fails: Row {
+            id: "F33 collected",
+            knob: COMMITTED.knob,
+            before: |desk| desk.lab().hook(desk.host(), "case $1:$2 in boot-write:boot) \
+                [ -e /etc/lab/once ] || { touch /etc/lab/once; \
+                /run/current-system/sw/bin/nix-collect-garbage -d; exit 1; } ;; esac"),
+            says: &["the boot loader could not be installed"],
+            then: Then::Own,
+            after: |desk, before, _| {
+                let after = desk.unguarded();
+                for key in ["running", "profile", "profile_link", "boot_default"] {
+                    assert_eq!(after.get(key), before.get(key), "{key}");
+                }
+                assert_eq!(after.get("generations"), before.get("generation"));
+                desk.spoil();
+            },
+            ..REVERTED
         };
         somebody_else_has_the_lock: Row {
             id: "F24 (b)",

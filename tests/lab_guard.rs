@@ -137,7 +137,36 @@ mod lab {
         traced("foreign", &row);
     }
 
+    /// While it goes back after a stop by hand, it is killed: systemd starts it never again.
+    fn stopped_and_killed(desk: &Desk) {
+        let _ = desk.exec(
+            "systemctl stop --no-block nixdeploy-guard; \
+             until [ -e /etc/lab/once ]; do sleep 0.05; done; \
+             systemctl kill -s KILL nixdeploy-guard; rm -f /etc/lab/hook /etc/lab/once",
+        );
+    }
+
+    fn hold_the_way_back(desk: &Desk) {
+        let old = desk.state().get("running").to_owned();
+        let script = format!(
+            "case $1:$2:$3 in start:test:{old}) touch /etc/lab/once; \
+             while [ -e /etc/lab/once ]; do sleep 0.1; done ;; esac"
+        );
+        desk.lab().hook(desk.host(), &script);
+    }
+
     rows! {
+        a_guard_that_is_stopped_and_killed: Row {
+            id: "guard stopped and killed",
+            hosts: "soak_s = 10",
+            before: hold_the_way_back,
+            during: |desk, _| {
+                desk.until_observing();
+                stopped_and_killed(desk);
+            },
+            says: &["the guard was stopped"],
+            ..CHANGED
+        };
         garbage_collections_from_hold_to_go: Row {
             id: "F14 loop",
             knob: COLLECTED.knob,
@@ -219,6 +248,27 @@ mod lab {
         };
         let fails = [("{ sync -f \"$(boot_mount", "sync() { false; }; { sync -f \"$(boot_mount")];
         let (_, said, wrong) = tried(&row, &desk, &fails);
+        assert!(wrong.is_empty(), "{wrong:?}\n{}{}", said.stdout, said.stderr);
+    }
+
+    /// With nobody there but the backstop.
+    #[test]
+    fn a_guard_that_is_stopped_and_killed_and_nobody_is_there() {
+        let Some(desk) = Desk::any() else { return };
+        let row = Row {
+            id: "guard stopped and killed, deployer dead",
+            hosts: "soak_s = 10",
+            before: hold_the_way_back,
+            during: |desk, running| {
+                desk.until_observing();
+                running.signal("KILL");
+                stopped_and_killed(desk);
+                let _ = desk.until_decided(LIMIT);
+            },
+            ..KILLED
+        };
+        let early = [("--on-unit-inactive=30", "--on-unit-inactive=2")];
+        let (_, said, wrong) = tried(&row, &desk, &early);
         assert!(wrong.is_empty(), "{wrong:?}\n{}{}", said.stdout, said.stderr);
     }
 

@@ -74,6 +74,23 @@ mod lab {
         );
     }
 
+    /// The run that was cut off knows what a later one made of it, and is not done once more.
+    fn settled(desk: &Desk) {
+        let history = desk.run(&["history", "--json"]).stdout;
+        let history: serde_json::Value = serde_json::from_str(&history).expect("a document");
+        let runs = history["runs"].as_array().expect("runs");
+        let cut = runs.iter().find(|r| r["complete"] == false).expect("the run that was killed");
+        let found = format!("{} rolled back", desk.host());
+        assert_eq!(cut["found"][1], found, "{cut}");
+        let run = cut["run"].as_str().expect("its name");
+        let (before, host) = (desk.state(), desk.host().to_owned());
+        desk.knob("lab.apps.later = { port = 7799; };");
+        says(&desk.run(&["resume", run]), 0, &["every host of it has its outcome"]);
+        assert_eq!(desk.state().pointers(), before.pointers(), "{host}");
+        let report = desk.run(&["report", run]);
+        assert!(flat(&report).contains("found later: rolled back"), "{}", report.stdout);
+    }
+
     rows! {
         a_deploy_after_a_reboot_that_cut_a_commit_off: Row {
             id: "cut off, deploy",
@@ -131,6 +148,7 @@ mod lab {
             },
             after: |desk, before, _| {
                 deploys(desk, before, &["was interrupted in phase armed; it was taken back"]);
+                settled(desk);
             },
             ..KILLED
         };

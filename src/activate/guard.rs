@@ -65,6 +65,8 @@ pub enum Verb {
     Go,
     /// Install for the next boot only, and wait for the outcome.
     Stage,
+    /// Set right what boots after a commit that was cut off, and wait for the outcome.
+    Mend,
     /// Arm, for another engine that switches.
     External,
     /// That engine is done, with its exit status.
@@ -93,6 +95,7 @@ impl Verb {
         match self {
             Self::Go => "go",
             Self::Stage => "stage",
+            Self::Mend => "mend",
             Self::External => "external",
             Self::EngineEnded => "engine-ended",
             Self::Trial => "trial",

@@ -10,8 +10,9 @@
 # Files beside it: owner old new profile0 link0 boot0 (what was); lease_s activate observe commit
 # (budgets in seconds); baseline failed0 (units); lease deadline phase started act observing
 # decision reason step made boot_begun links0 committed outcome trace (what happened); bell (a pipe
-# that wakes it); req.go req.stage req.external req.abort req.commit (requests); external (armed or
-# undone: the profile and the boot default are moved by another engine). The way back is ladder.sh.
+# that wakes it); req.go req.stage req.external req.abort req.commit (requests); mending (a commit
+# that was cut off is set right); external (armed or undone: the profile and the boot default are
+# moved by another engine). The way back is ladder.sh.
 # shellcheck shell=sh
 set -u
 umask 077
@@ -67,7 +68,7 @@ phase() { put phase "$1"; tell "$1" "${2:-}"; }
 keep() {
   kept='' decided='' activating='' line_end=$(printf '\n.')
   line_end=${line_end%.}
-  for key in owner old new profile0 link0 boot0 activate observe commit on_failure port external made; do
+  for key in owner old new profile0 link0 boot0 activate observe commit on_failure port external mending made; do
     val "$key"
     [ -z "$v" ] || kept=$kept$key=$v$line_end
   done
@@ -180,7 +181,16 @@ prepare() { # the new closure is here: nothing is changed, everything is kept
     wake
     return 1
   fi
+  untouched || finish foreign 'somebody changed the host while it was held, before anything was begun'
   dd if=/dev/zero of="$reserve" bs=1048576 count=8 2> /dev/null || rm -f "$reserve"
+}
+
+# untouched: what runs and what boots is what it was when the host was taken hold of; a copy, or a
+# person who is asked, may have taken long since.
+untouched() {
+  [ "$(running)" = "$old" ] || return 1
+  val profile0; [ "$(pointer "$profile")" = "$v" ] || return 1
+  val boot0; [ "$(boot_default)" = "$v" ]
 }
 
 arm() {
@@ -243,6 +253,12 @@ backstop() {
   [ ! -e "$d/outcome" ] || exit 0
   val deadline; now
   late_s=$((uptime_s - ${v:-0}))
+  # Stopped by hand and killed before its last process had ended: systemd starts that never again.
+  if gone nixdeploy-guard.service && [ ! -e "$d/outcome" ] && ! stopping; then
+    tell backstop 'the guard is gone: starting it anew'
+    start
+    exit 0
+  fi
   if [ $late_s -lt 0 ]; then exit 0; fi
   if [ $late_s -lt 30 ] || [ -L "$d/decision" ]; then frozen || exit 0; fi
   tell backstop 'the guard is late: starting it anew'
@@ -417,7 +433,7 @@ commit_step() {
   val boot0; boot0=$v; [ "$at" = "$boot0" ] || ours "$at" || exit 21
   put step set && put boot_begun 1 || exit 25
   if ! ours "$at" || ! ours "$(pointer "$profile")"; then
-    nix-env -p "$profile" --set "$new" || no_room 22
+    { [ -e "$d/mending" ] && mended; } || nix-env -p "$profile" --set "$new" || no_room 22
     "$new/bin/switch-to-configuration" boot || no_room 23
   fi
   { sync -f "$(boot_mount || echo /)" && sync -f /nix/var/nix/profiles; } || no_room 26
@@ -428,6 +444,20 @@ commit_step() {
     *) exit 24 ;;
   esac
   exit 0
+}
+
+# mended: after a commit that a reboot cut off the profile is the generation again that runs, and a
+# later one, which nobody verified, goes; no generation is made.
+mended() {
+  mended_to=$(generations | while IFS= read -r link; do
+    [ "$(pointer "$link")" != "$new" ] || printf '%s\n' "$link"
+  done | sed -n 's/^.*-\([0-9]*\)-link$/\1/p' | sort -n | tail -n 1)
+  [ -n "$mended_to" ] || return 1
+  nix-env -p "$profile" --switch-generation "$mended_to" || return 1
+  val link0
+  number=${v#system-} number=${number%-link}
+  case $number in '' | *[!0-9]*) return 0 ;; esac
+  [ "$number" -le "$mended_to" ] || nix-env -p "$profile" --delete-generations "$number"
 }
 
 no_room() { # STATUS: gives up; what is free where something was to be written is told with it
@@ -497,6 +527,9 @@ undo_profile() {
   fi
   number=${link0#system-}
   if made_here "$profile" && [ "$(readlink "$profile")" != "$link0" ]; then
+    # Whoever collected garbage with -d meanwhile deleted every generation but the profile's.
+    val profile0
+    [ -L "${profile%/*}/$link0" ] || [ ! -e "$v" ] || ln -s "$v" "${profile%/*}/$link0"
     timeout 60 nix-env -p "$profile" --switch-generation "${number%-link}" >> "$d/undo.log" 2>&1
   fi
   [ -n "$made" ] && made_here "${profile%/*}/$made" || return 0
@@ -807,11 +840,12 @@ guard_main() {
     go) request go "${2:-}"; follow ;;
     external) request external "${2:-}"; armed ;;
     engine-ended) engine_ended "${2:-}" ;;
+    mend) put mending 1 && request stage "${2:-}"; await ;;
     stage | trial | abort | commit) request "$1" "${2:-}"; await ;;
     *) echo 'error=bad-verb'; exit 2 ;;
   esac
   case $1 in
-    start | renew | show | follow | await | go | stage | trial | external | engine-ended | abort | commit)
+    start | renew | show | follow | await | go | stage | mend | trial | external | engine-ended | abort | commit)
       echo 'end=0'
       ;;
   esac

@@ -60,10 +60,9 @@ sweep() {
   done
 }
 
+rooted() { mkdir -p "$roots" && ln -s "$new" "$roots/$tx-new" && ln -s "$old" "$roots/$tx-old"; }
+
 take() {
-  mkdir -p "$roots"
-  ln -s "$new" "$roots/$tx-new"
-  ln -s "$old" "$roots/$tx-old"
   if "$old/sw/bin/sh" "$d/guard" start > /dev/null; then
     ln -sfn "$tx" "$base/current"
     sweep
@@ -99,6 +98,13 @@ hold() {
   if ! dd if=/dev/zero of="$d/reserve" bs=65536 count=4 2> /dev/null; then
     answer error '/run is full'
     rm -rf "$d"
+    answer end 3
+    return
+  fi
+  if ! rooted; then
+    answer error "no roots can be made in $roots: the way back could be collected as garbage"
+    rm -rf "$d"
+    rm -f "$roots/$tx-new"
     answer end 3
     return
   fi

@@ -91,6 +91,15 @@ pub fn write(state: &Path, record: &Record) -> io::Result<()> {
     files::replace(&path, &serde_json::to_vec(record).map_err(io::Error::other)?)
 }
 
+/// Notes that a transaction has its outcome; nothing when our record is of another.
+pub fn close(state: &Path, host: &HostName, tx: &str) {
+    let Some(record) = read(state, host).filter(|r| r.tx == tx) else { return };
+    let record = Record { step: Step::Done, ..record };
+    if let Err(error) = write(state, &record) {
+        tracing::warn!(%error, "cannot write the journal of transactions");
+    }
+}
+
 /// Reads the latest one of a host; one that cannot be read counts as none.
 pub fn read(state: &Path, host: &HostName) -> Option<Record> {
     serde_json::from_str(&files::read_text(&path(state, host), LIMIT).ok()?).ok()

@@ -43,7 +43,10 @@ proven() {
   settle
   settle_network
   if [ -n "$(standing)" ]; then return 0; fi
-  [ -z "$(pointing)" ] || stranded "$why; the old system runs"
+  if [ -n "$(pointing)" ]; then
+    ! theirs || finish foreign "$why; the old system runs again, and somebody else set what boots"
+    stranded "$why; the old system runs"
+  fi
   clean_failed
   # what a switch-to-configuration that was ended here meant to do next is none of the next one's
   [ "$rung" != 3 ] || rm -f /run/nixos/*-list
@@ -72,6 +75,15 @@ standing() {
 pointing() {
   val profile0; [ "$(pointer "$profile")" = "$v" ] || echo 'the profile'
   val boot0; [ "$(boot_default)" = "$v" ] || echo 'the boot default'
+}
+
+# theirs: of what boots, all that is not as it was is somebody else's, and nothing of it is ours.
+theirs() {
+  val profile0; another "$v" "$(pointer "$profile")" || return 1
+  val boot0; another "$v" "$(boot_default)"
+}
+another() { # WAS IS
+  case $2 in "$1") ;; '' | "$new" | "$old") return 1 ;; esac
 }
 
 # lost: what of the network's signature is gone; silence is no proof.
@@ -229,8 +241,9 @@ followed() { for ear in "$d"/ear.*; do [ ! -p "$ear" ] || return 0; done; return
 # go_down: returns only if nothing came of it. What stops this guard is the shutdown itself.
 go_down() {
   timeout 60 sync
-  for force in '' --force; do
-    # shellcheck disable=SC2086 # none, or one word
+  # The last of them needs no PID 1, which may hang as well.
+  for force in '' --force '--force --force'; do
+    # shellcheck disable=SC2086 # none, one word, or two
     timeout 60 systemctl --no-wall --no-block $force reboot < /dev/null >> "$d/revert.log" 2>&1 || continue
     waited=0
     while [ $waited -lt 600 ]; do

@@ -6,7 +6,7 @@ use super::guard::{Ending, Status, Verb};
 use super::hand::{Answer, Hand};
 use super::{longest_s, patience_s};
 use crate::plan::policy::Policy;
-use crate::world::ssh::Failure;
+use crate::world::ssh::{Failure, Link};
 
 /// What became of a host whose transaction is over, or should be.
 #[derive(Debug)]
@@ -29,10 +29,27 @@ pub enum Returned {
     Unknown(Failure, u64),
 }
 
-/// Asks, and waits for the end.
+/// Starting a guard takes no longer.
+const START: Duration = Duration::from_secs(90);
+
+/// Asks, and waits for the end. A guard that was killed for good while it was stopped by hand is
+/// started once more: it reads its folder and goes on.
+pub async fn to_the_end(hand: &Hand, verb: Verb, new: Option<&str>, policy: &Policy) -> Answer {
+    let patience = Duration::from_secs(patience_s(policy));
+    let answer = hand.insist(verb, new, patience).await;
+    match &answer {
+        Answer::Told(status) if status.ending.is_none() && !status.rebooting => {}
+        _ => return answer,
+    }
+    // One that could not be started, or lives by now, shows in what it says of itself.
+    let _ = hand.ask(Link::Shared, Verb::Start, None, START).await;
+    hand.insist(Verb::Await, None, patience).await
+}
+
+/// Asks, waits for the end, and says what it means.
 pub async fn ask(hand: &Hand, verb: Verb, policy: &Policy) -> Returned {
-    let (patience, longest_s) = (Duration::from_secs(patience_s(policy)), longest_s(policy));
-    match hand.insist(verb, None, patience).await {
+    let longest_s = longest_s(policy);
+    match to_the_end(hand, verb, None, policy).await {
         Answer::Told(status) => of(status),
         Answer::Gone => Returned::Gone,
         Answer::Lost(failure) => Returned::Unknown(failure, longest_s),

@@ -5,7 +5,7 @@ use crate::activate::journal;
 use crate::cli::{DeployFlags, Format, Global, Part, RunArgs};
 use crate::error::Error;
 use crate::event::Outcome;
-use crate::event::state::{HostState, RunState};
+use crate::event::state::{Beyond, HostState, RunState};
 use crate::exit::{self, Exit};
 use crate::fleet::{Fleet, HostName};
 use crate::plan::{Goal, Request};
@@ -30,7 +30,7 @@ pub async fn resume(
     let looking = deploy::Typed { global: &first, bare: typed.bare };
     let (worst, found) = recover(world, &looking, &fleet, &run, &open, false).await?;
     let document = document(&found);
-    let again = again(&open, &found);
+    let again = again(&run, &open, &found);
     let wanted = retry::as_typed(world, &run).filter(|again| again.changes_hosts());
     let Some(before) = wanted.filter(|_| !again.is_empty()) else {
         if typed.global.format() == Format::Json {
@@ -43,6 +43,9 @@ pub async fn resume(
         }
         return Ok(worst);
     };
+    let names: Vec<&str> = again.iter().map(HostName::as_str).collect();
+    let goes_on = format!("nothing of it was begun on {}: going on\n", names.join(", "));
+    crate::report::err(&goes_on);
     let last = Global { part: Part::Last(document), ..before.global(typed.global) };
     let next = deploy::on(world, &last, fleet, &again, &before.wanted).await?;
     // What was found unchanged is now deployed: only the others' findings still count.
@@ -80,7 +83,14 @@ fn open(
 ) -> Result<Open, Error> {
     let fleet = inventory::load(&world.environment, typed.global)?;
     let run = find(world, &fleet, args, command)?;
-    let open = |h: &&HostState| h.report.as_ref().is_none_or(|r| unsettled(&r.outcome));
+    let open = |h: &&HostState| match &h.beyond {
+        Beyond::Found { report, .. } => match report.outcome {
+            // Found before, and never begun since.
+            Outcome::Unchanged { .. } => h.armed.is_none(),
+            ref found => unsettled(found),
+        },
+        Beyond::Nothing | Beyond::Going => h.report.as_ref().is_none_or(|r| unsettled(&r.outcome)),
+    };
     let hosts = run.hosts.iter().filter(open).map(|h| h.name.clone());
     let hosts = hosts.filter(|name| fleet.host(name.as_str()).is_some()).collect();
     Ok(Open { fleet, run, hosts })
@@ -97,9 +107,7 @@ fn find(world: &World, fleet: &Fleet, args: &RunArgs, command: &str) -> Result<R
             .hint("stop it there with Ctrl-C: it ends each host truthfully")
             .hint("nixdeploy status"));
     }
-    let loaded =
-        store::load(&store::log_of(state, &run)).map_err(|e| report::unreadable(&run, &e))?;
-    Ok(loaded.state)
+    Ok(store::load_run(state, &run).map_err(|e| report::unreadable(&run, &e))?.state)
 }
 
 /// Outcomes that say less than what is true of the host by now.
@@ -133,11 +141,12 @@ async fn recover(
     launch::launch_without_source(world, typed.global, fleet.clone(), hosts, request).await
 }
 
-/// Hosts that were found unchanged: the run never got to them.
-fn again(open: &[HostName], found: &RunState) -> Vec<HostName> {
+/// Hosts that the run never got to: it had said `go` to none of them, and nothing of it is there.
+fn again(run: &RunState, open: &[HostName], found: &RunState) -> Vec<HostName> {
     let unchanged = |name: &&HostName| {
         let report = found.host(name).and_then(|h| h.report.as_ref());
         report.is_some_and(|r| matches!(r.outcome, Outcome::Unchanged { .. }))
     };
-    open.iter().filter(unchanged).cloned().collect()
+    let begun = |name: &&HostName| run.host(name).is_some_and(|h| h.armed.is_some());
+    open.iter().filter(unchanged).filter(|name| !begun(name)).cloned().collect()
 }

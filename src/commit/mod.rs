@@ -3,12 +3,10 @@
 //! The request may be sent again: the guard decides once. "Committed" is said only when running
 //! system, profile and boot default were read back as the new closure.
 
-use std::time::Duration;
-
 use crate::activate::guard::{Ending, Status, Verb};
 use crate::activate::hand::{Answer, Hand};
-use crate::activate::returned::{self, Returned};
-use crate::activate::{longest_s, patience_s};
+use crate::activate::longest_s;
+use crate::activate::returned::{self, Returned, to_the_end};
 use crate::fleet::StorePath;
 use crate::plan::policy::Policy;
 
@@ -29,10 +27,9 @@ pub async fn run(
     new: &StorePath,
     first: Option<Status>,
 ) -> Committed {
-    let limit = Duration::from_secs(patience_s(policy));
     let answer = match first.filter(|s| s.ending.is_some() && s.is_about(&hand.tx)) {
         Some(status) => Answer::Told(Box::new(status)),
-        None => hand.insist(Verb::Commit, None, limit).await,
+        None => to_the_end(hand, Verb::Commit, None, policy).await,
     };
     match answer {
         Answer::Told(status) => judge(status, new),
@@ -45,8 +42,17 @@ pub async fn run(
 
 /// Asks the guard to install the closure for the next boot, without activating it.
 pub async fn stage(hand: &Hand, policy: &Policy, new: &StorePath) -> Committed {
-    let limit = Duration::from_secs(patience_s(policy));
-    match hand.insist(Verb::Stage, Some(new.as_str()), limit).await {
+    pointed(hand, Verb::Stage, policy, new).await
+}
+
+/// Asks the guard to set right what boots, to what runs: no generation is made, and a later one,
+/// which was never verified, goes.
+pub async fn mend(hand: &Hand, policy: &Policy, runs: &StorePath) -> Committed {
+    pointed(hand, Verb::Mend, policy, runs).await
+}
+
+async fn pointed(hand: &Hand, verb: Verb, policy: &Policy, new: &StorePath) -> Committed {
+    match to_the_end(hand, verb, Some(new.as_str()), policy).await {
         Answer::Told(status) => judge(status, new),
         Answer::Gone => Committed::Otherwise(Returned::Gone),
         Answer::Lost(failure) => {

@@ -322,6 +322,15 @@ pub enum Event {
         /// Whether Nix's or our cache answered.
         cached: bool,
     },
+    /// What an earlier run had left on the host was brought to its end.
+    Settled {
+        /// Where.
+        host: HostName,
+        /// That run.
+        run: String,
+        /// The last word on its transaction.
+        report: Box<HostReport>,
+    },
     /// Advice with its evidence, for the end of the report.
     Recommended {
         /// Where.

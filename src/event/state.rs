@@ -96,6 +96,9 @@ pub struct HostState {
     pub moves: Vec<(Option<Generation>, Option<Generation>)>,
     /// Advice.
     pub recommendations: Vec<String>,
+    /// Earlier runs of which this one found out, or decided, how they end here; with their last
+    /// words.
+    pub settled: Vec<(String, HostReport)>,
     /// The last word; `None`: still at it, or the run was cut off.
     pub report: Option<HostReport>,
     /// Milliseconds into the run when its first phase began.
@@ -147,6 +150,7 @@ impl HostState {
             steps: Vec::new(),
             moves: Vec::new(),
             recommendations: Vec::new(),
+            settled: Vec::new(),
             report: None,
             began_ms: None,
             finished_ms: None,
@@ -303,6 +307,9 @@ impl HostState {
             Event::Reconnected { .. } => self.reconnects += 1,
             Event::ClosureKnown { toplevel, .. } => self.toplevel = Some(toplevel.clone()),
             Event::Recommended { text, .. } => self.recommendations.push(text.clone()),
+            Event::Settled { run, report, .. } => {
+                self.settled.push((run.clone(), (**report).clone()));
+            }
             _ => {}
         }
     }
@@ -325,6 +332,7 @@ impl Event {
             | Self::GenerationMoved { host, .. }
             | Self::ClosureKnown { host, .. }
             | Self::Recommended { host, .. }
+            | Self::Settled { host, .. }
             | Self::HostFinished { host, .. } => Some(host),
             Self::Found { host, .. } | Self::StepEnded { host, .. } => host.as_ref(),
             Self::RunStarted { .. }

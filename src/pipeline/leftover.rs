@@ -16,10 +16,10 @@ use crate::activate::journal;
 use crate::activate::returned::{Returned, ask};
 use crate::commit::{self, Committed};
 use crate::event::stream::Stopwatch;
-use crate::event::{Decider, Event, Finding, Outcome, Phase, Severity};
+use crate::event::{Decider, Event, Finding, HostReport, Outcome, Phase, Severity};
 use crate::plan::Goal;
 use crate::preflight::cut_off::{CutOff, cut_off};
-use crate::preflight::facts::{Facts, Transaction};
+use crate::preflight::facts::{Facts, Transaction, run_of};
 use crate::preflight::read::Answered;
 use crate::report::store;
 use crate::rollback;
@@ -47,15 +47,20 @@ pub async fn cleared(journey: &Journey<'_>, answered: Answered) -> Result<Answer
         } else {
             return Ok(answered);
         };
-        let ended = ended(&left, &what);
-        if !over(&what) {
-            return Err(not_over(journey, &answered, ended, what));
+        let (ended, end) = (ended(&left, &what), End::of(&what));
+        let report = last_word(journey, &answered, ended.clone(), what);
+        match end {
+            End::Open => return Err(report),
+            End::Known { touched } => settle(journey, left.run(), report, touched),
+            End::Gone => {}
         }
+        journal::close(&journey.run.world.environment.state, &journey.host.name, &left.name);
         answered = anew(journey, "interrupted", ended).await?;
     }
     match cut_off(&answered.facts) {
         Some(found) => {
-            mend(journey, &answered, &found).await?;
+            let status = mend(journey, &answered, &found).await?;
+            settle(journey, run_of(&found.tx), set_right(journey, &found, &status), true);
             anew(journey, "cut-off", format!("{}; it was set right", found.sentence())).await
         }
         None => Ok(answered),
@@ -95,11 +100,42 @@ pub fn hand(journey: &Journey<'_>, answered: &Answered, tx: Tx) -> Hand {
     Hand::new(&run.world, &run.emitter, &journey.host.name, &answered.target, tx)
 }
 
-fn over(what: &Returned) -> bool {
-    matches!(
-        what,
-        Returned::Restored(_) | Returned::Kept(_) | Returned::Untouched(_) | Returned::Gone
-    )
+/// Whether a transaction came to its end.
+enum End {
+    /// It did.
+    Known {
+        /// Whether the host had been changed meanwhile.
+        touched: bool,
+    },
+    /// It did, and nobody is left who could tell how.
+    Gone,
+    /// It did not.
+    Open,
+}
+
+impl End {
+    fn of(what: &Returned) -> Self {
+        match what {
+            Returned::Restored(_) | Returned::Kept(_) => Self::Known { touched: true },
+            Returned::Untouched(_) => Self::Known { touched: false },
+            Returned::Gone => Self::Gone,
+            Returned::Foreign(_)
+            | Returned::Rebooting(_)
+            | Returned::Stranded(_)
+            | Returned::Unknown(..) => Self::Open,
+        }
+    }
+}
+
+/// Tells the run that had left it what became of it.
+fn settle(journey: &Journey<'_>, run: &str, report: Halt, touched: bool) {
+    let outcome = match touched {
+        true => report.outcome.clone(),
+        false => Outcome::Unchanged { verified: false },
+    };
+    let report = Box::new(HostReport { outcome, ..*report });
+    let (host, run) = (journey.host.name.clone(), run.to_owned());
+    journey.run.emitter.emit(Event::Settled { host, run, report });
 }
 
 fn ended(left: &Transaction, what: &Returned) -> String {
@@ -118,7 +154,7 @@ fn ended(left: &Transaction, what: &Returned) -> String {
     format!("{begun}; {end}")
 }
 
-fn not_over(journey: &Journey<'_>, answered: &Answered, note: String, what: Returned) -> Halt {
+fn last_word(journey: &Journey<'_>, answered: &Answered, note: String, what: Returned) -> Halt {
     let why = Why {
         phase: Phase::Facts,
         note,
@@ -174,11 +210,11 @@ pub async fn mend(
         Ok(way_back) => way_back,
         Err(error) => return Err(super::offer::not_held(journey, &answered.target.address, error)),
     };
-    match commit::stage(&way_back.hand, policy, &found.runs).await {
+    match commit::mend(&way_back.hand, policy, &found.runs).await {
         Committed::Proven(status) => Ok(status),
         Committed::Otherwise(what) => {
             let note = format!("{}, and could not be set right", found.sentence());
-            Err(not_over(journey, answered, note, what))
+            Err(last_word(journey, answered, note, what))
         }
     }
 }

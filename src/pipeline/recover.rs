@@ -249,9 +249,6 @@ fn guard_lost(journey: &Journey<'_>, record: &journal::Record, mut report: HostR
 fn done(journey: &Journey<'_>) {
     let state = &journey.run.world.environment.state;
     if let Some(record) = journal::read(state, &journey.host.name) {
-        let record = journal::Record { step: journal::Step::Done, ..record };
-        if let Err(error) = journal::write(state, &record) {
-            tracing::warn!(%error, "cannot write the journal of transactions");
-        }
+        journal::close(state, &record.host, &record.tx);
     }
 }

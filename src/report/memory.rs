@@ -53,11 +53,16 @@ pub fn last_deploys(state_dir: &Path, hosts: &[HostName]) -> BTreeMap<HostName, 
         let told_ms = state.started_ms + host.finished_ms.unwrap_or_default().cast_signed();
         let at_ms = host.report.as_ref().and_then(|r| r.decided_ms).unwrap_or(told_ms);
         if let (Some(Goal::Recover { .. }), Some(run)) = (goal, &state.recovers) {
-            if settles(host) {
+            if host.report.as_ref().is_some_and(|report| settles(&report.outcome)) {
                 let word = words::result(host, goal).to_owned();
                 found.entry((run.clone(), host.name.clone())).or_insert((word, at_ms));
             }
             return None;
+        }
+        for (run, report) in host.settled.iter().filter(|(_, report)| settles(&report.outcome)) {
+            let word = words::found_word(&report.outcome).to_owned();
+            let at_ms = report.decided_ms.unwrap_or(state.started_ms);
+            found.entry((run.clone(), host.name.clone())).or_insert((word, at_ms));
         }
         let meant = matches!(goal, Some(Goal::Deploy | Goal::Boot | Goal::Rollback { .. }));
         if !meant || !touched(host) {
@@ -101,17 +106,14 @@ fn touched(host: &HostState) -> bool {
 }
 
 /// Whether what a recovery says of a host is the end of the run that it recovers.
-fn settles(host: &HostState) -> bool {
-    let outcome = host.report.as_ref().map(|r| &r.outcome);
+fn settles(outcome: &Outcome) -> bool {
     matches!(
         outcome,
-        Some(
-            Outcome::Committed { .. }
-                | Outcome::Staged
-                | Outcome::RolledBack
-                | Outcome::Stranded
-                | Outcome::Foreign
-        )
+        Outcome::Committed { .. }
+            | Outcome::Staged
+            | Outcome::RolledBack
+            | Outcome::Stranded
+            | Outcome::Foreign
     )
 }
 

@@ -75,6 +75,7 @@ pub fn line_of(stamped: &Stamped, state: &RunState, look: &Look, verbose: bool) 
         | Event::Measured { .. }
         | Event::ClosureKnown { .. }
         | Event::Recommended { .. }
+        | Event::Settled { .. }
         | Event::Unknown => None,
     }
 }

@@ -57,6 +57,9 @@ pub struct Entry {
     /// The run whose transactions this one brought to their end.
     #[serde(default)]
     pub recovers: Option<String>,
+    /// Earlier runs that this one brought to their end on its way: the run, and in words how.
+    #[serde(default)]
+    pub settled: Vec<(String, String)>,
     /// What was found out of its open hosts later: the run that did, and its result.
     #[serde(default)]
     pub found: Option<(String, String)>,
@@ -78,9 +81,26 @@ impl Entry {
             alive: false,
             open: open(state),
             recovers: state.recovers.clone(),
+            settled: settled(state),
             found: None,
         }
     }
+}
+
+/// By run: "p620 rolled back, p510 changed".
+fn settled(state: &RunState) -> Vec<(String, String)> {
+    let mut runs: Vec<(String, String)> = Vec::new();
+    for host in &state.hosts {
+        for (run, report) in &host.settled {
+            let word = words::spaced(words::found_word(&report.outcome));
+            let text = format!("{} {word}", host.name);
+            match runs.iter_mut().find(|(r, _)| r == run) {
+                Some((_, told)) => *told = format!("{told}, {text}"),
+                None => runs.push((run.clone(), text)),
+            }
+        }
+    }
+    runs
 }
 
 fn open(state: &RunState) -> Vec<HostName> {
@@ -156,6 +176,9 @@ pub fn list(state_dir: &Path) -> Vec<Entry> {
         if let Some(run) = entry.recovers.clone().filter(|_| entry.complete) {
             found.entry(run).or_insert_with(|| (entry.run.clone(), entry.result.clone()));
         }
+        for (run, told) in &entry.settled {
+            found.entry(run.clone()).or_insert_with(|| (entry.run.clone(), told.clone()));
+        }
     }
     entries
 }
@@ -230,10 +253,18 @@ pub fn load_run(state_dir: &Path, run: &str) -> io::Result<Loaded> {
     }
     // Newest first: the last word that was found is the one that counts.
     let later = list(state_dir).into_iter();
-    for later in later.filter(|e| e.complete && e.recovers.as_deref() == Some(run)) {
+    let recovers = |e: &Entry| e.complete && e.recovers.as_deref() == Some(run);
+    let settles = |e: &Entry| e.settled.iter().any(|(r, _)| r == run);
+    for later in later.filter(|e| recovers(e) || settles(e)) {
         let Ok(found) = load(&log_of(state_dir, &later.run)) else { continue };
         for host in state.hosts.iter_mut().filter(|h| undecided(h)) {
-            let report = found.state.host(&host.name).and_then(|h| h.report.clone());
+            let known = found.state.host(&host.name);
+            let settled = known.and_then(|h| h.settled.iter().find(|(r, _)| r == run));
+            let report = match settled {
+                Some((_, report)) => Some(report.clone()),
+                None if recovers(&later) => known.and_then(|h| h.report.clone()),
+                None => None,
+            };
             if let (Beyond::Nothing, Some(report)) = (&host.beyond, report) {
                 let report = Box::new(report);
                 host.beyond = Beyond::Found { run: later.run.clone(), report };

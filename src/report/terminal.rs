@@ -180,6 +180,7 @@ impl Sink for Terminal {
             | Event::GenerationMoved { .. }
             | Event::ClosureKnown { .. }
             | Event::Recommended { .. }
+            | Event::Settled { .. }
             | Event::Answered { .. }
             | Event::RunFinished { .. }
             | Event::Unknown => Ok(()),

@@ -5,6 +5,14 @@ use super::machine::{At, Model, Unit};
 use super::mutant::Mutant;
 
 impl Model {
+    /// What runs or boots is not what it was when the host was taken hold of.
+    pub(super) fn touched(&self) -> bool {
+        let before = self.scene.pointers();
+        self.is.running != before.running
+            || self.is.profile() != before.profile()
+            || self.is.boot != before.boot
+    }
+
     pub(super) fn committing(&mut self) -> At {
         match (self.at, self.files.step) {
             (At::Committing, None) => {
@@ -76,6 +84,9 @@ impl Model {
                 if ours && self.is.link != link0 {
                     self.say("switch back");
                     self.is.link = link0;
+                    if let Some(number) = link0.filter(|_| !self.is_mutant(Mutant::UndoTrusts)) {
+                        self.is.generations.entry(number).or_insert(Sys::Old);
+                    }
                 }
                 next
             }
@@ -171,6 +182,7 @@ impl Model {
             }
             At::RevertBack(try_) => match (self.back(), try_) {
                 (true, _) => At::Finish(Outcome::Reverted),
+                (false, _) if self.theirs() => At::Finish(Outcome::Foreign),
                 (false, 3..) => At::Finish(Outcome::RevertFailed),
                 (false, _) => At::RevertTest(try_ + 1, 0),
             },
@@ -184,6 +196,16 @@ impl Model {
             && self.is.services == Some(Sys::Old)
             && self.is.profile() == before.profile()
             && self.is.boot == before.boot
+    }
+
+    /// OLD runs again, and what boots is somebody else's alone.
+    fn theirs(&self) -> bool {
+        let stands = self.is.running == Sys::Old && self.is.services == Some(Sys::Old);
+        let before = self.scene.pointers();
+        let other = |was: Option<Sys>, is: Option<Sys>| is == was || is == Some(Sys::Other);
+        stands
+            && other(before.profile(), self.is.profile())
+            && other(Some(before.boot), Some(self.is.boot))
     }
 
     pub(super) fn finish(&mut self) -> At {

@@ -34,6 +34,8 @@ pub(crate) enum Event {
     Stop,
     Reboot,
     Collect,
+    /// Every generation but the profile's is deleted.
+    Forget,
     ForeignProfile,
     ForeignSwitch,
     Second,
@@ -142,6 +144,10 @@ impl Run {
                 model.life = Life::Dead;
                 model.ghost.lost |= !model.folder;
             }
+            Event::KillGuard if model.life == Life::Stopping => {
+                model.life = Life::Lost;
+                model.ghost.lost |= !model.folder;
+            }
             Event::KillActivation(recorded) => kill(&mut model.act, recorded),
             Event::KillCommit(recorded) => kill(&mut model.commit, recorded),
             Event::Freeze if model.life == Life::Alive => {
@@ -156,6 +162,11 @@ impl Run {
                 }
             }
             Event::Collect => collect(model),
+            Event::Forget if !model.switching() => {
+                model.ghost.forgot = true;
+                let link = model.is.link;
+                model.is.generations.retain(|number, _| Some(*number) == link);
+            }
             Event::Reboot => reboot(model),
             Event::ForeignProfile if !model.switching() => foreign(model, false),
             Event::ForeignSwitch if !model.switching() => foreign(model, true),
@@ -245,7 +256,8 @@ impl Run {
             model.breaks(5, "the lock is free and nothing is decided");
         }
         let asked = model.files.go || model.files.stage || model.files.deadline.is_some();
-        let quiet = !asked && !model.ghost.foreign && model.files.decision.is_none() && open;
+        let others = model.ghost.foreign || model.ghost.forgot;
+        let quiet = !asked && !others && model.files.decision.is_none() && open;
         if quiet && !begun && model.is != before {
             model.breaks(7, "something changed before go");
         }
@@ -265,7 +277,9 @@ impl Run {
         let all = |system| is.profile() == Some(system) && is.boot == system;
         let before = model.scene.pointers();
         let same = is.running == Sys::Old && is.boot == before.boot && is.link == before.link;
-        let same = same && is.generations == before.generations && is.services == Some(Sys::Old);
+        let kept = is.generations == before.generations || model.ghost.forgot;
+        let kept = kept && is.profile() == before.profile();
+        let same = same && kept && is.services == Some(Sys::Old);
         let right = match word {
             // What somebody else does between the last look and the word, the pointers tell.
             _ if model.ghost.foreign || model.ghost.lost => true,
@@ -311,7 +325,10 @@ impl Run {
         let undecided = self.model.files.outcome.is_none() && self.model.folder;
         // Frozen before go it holds the lock and nothing else.
         let held = self.model.files.deadline.is_none() && self.model.files.decision.is_none();
-        let idle = held && self.model.life == Life::Frozen;
+        // Where the folder was removed and made again its files tell less than what was done.
+        let nothing = self.model.act == Unit::None && self.model.commit == Unit::None;
+        let held = held || (nothing && self.model.backstop.is_none());
+        let idle = held && matches!(self.model.life, Life::Frozen | Life::Lost);
         if undecided && !down(self) && !lost(self) && !idle {
             self.model.breaks(2, "no final state, long after every deadline");
         }
@@ -395,6 +412,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => prop_oneof![Just(Event::Freeze), Just(Event::Thaw), Just(Event::Stop)],
         1 => prop_oneof![Just(Event::Reboot), Just(Event::Second), Just(Event::Remove)],
         1 => Just(Event::Collect),
+        1 => Just(Event::Forget),
         1 => prop_oneof![Just(Event::ForeignProfile), Just(Event::ForeignSwitch)],
         1 => prop_oneof![any::<bool>().prop_map(Event::Fill), Just(Event::Empty)],
     ]

@@ -14,7 +14,7 @@ pub(crate) struct Budgets {
 }
 
 pub(crate) const BUDGETS: Budgets = Budgets { lease: 6, activate: 8, observe: 7, commit: 6 };
-/// From both deadlines to the backstop, and from one look of it to the next.
+/// From both deadlines to the backstop, and between its looks.
 pub(super) const LATE: Time = 5;
 
 /// Where the guard's process is in its script.
@@ -71,6 +71,8 @@ pub(crate) enum Life {
     Dead,
     /// Stopped by hand: its last process is at work.
     Stopping,
+    /// That one was killed: only the backstop starts it again.
+    Lost,
     /// Gone, and with it the lock.
     Over,
 }
@@ -81,7 +83,7 @@ pub(crate) enum Unit {
     None,
     /// At a step, since when.
     Live(u8, Time),
-    /// Its processes are over; systemd has yet to record how (the exit status, or none).
+    /// Its processes are over; systemd has yet to record how.
     Ending(End),
     Gone,
 }
@@ -94,7 +96,9 @@ pub(crate) struct Ghost {
     /// Somebody else moved a pointer.
     pub(crate) foreign: bool,
     pub(crate) rebooted: bool,
-    /// Somebody removed the folder; the guard was not there to make it again.
+    /// Somebody deleted generations.
+    pub(crate) forgot: bool,
+    /// Somebody removed the folder, and no guard was there.
     pub(crate) lost: bool,
     /// Another transaction has the host.
     pub(crate) swept: bool,
@@ -241,12 +245,7 @@ impl Model {
         self.put_if(able, what, write)
     }
 
-    pub(super) fn put_if(
-        &mut self,
-        able: bool,
-        what: &str,
-        write: impl FnOnce(&mut Files),
-    ) -> bool {
+    fn put_if(&mut self, able: bool, what: &str, write: impl FnOnce(&mut Files)) -> bool {
         if able {
             self.say(format!("put {what}"));
             write(&mut self.files);
@@ -353,6 +352,7 @@ impl Model {
                 self.put("refused", |f| (f.refused, f.go, f.stage) = (true, false, false));
                 At::Hold
             }
+            At::Prepare if self.touched() => At::Finish(Outcome::Foreign),
             At::Prepare if self.files.stage => {
                 self.backstop = Some(self.now + self.budgets.commit + self.budgets.observe + LATE);
                 self.staged = true;

@@ -17,8 +17,12 @@ pub(crate) enum Mutant {
     EarlyCommit,
     /// An undo that is cut short forgets the generation, and takes back whatever the profile is.
     UndoForgets,
+    /// An undo takes for granted that the generation it goes back to is still there.
+    UndoTrusts,
     /// The backstop spares a guard that has decided to commit.
     BackstopSpares,
+    /// The backstop ends a guard that is late, and starts none that is gone.
+    BackstopKillsOnly,
     /// A folder that is removed is not made again.
     FolderStrands,
     /// The roots go before the last word when nothing was begun.

@@ -117,7 +117,7 @@ fn i9_a_request_that_comes_twice_changes_nothing() {
 #[test]
 fn every_mutant_is_caught() {
     use Mutant::*;
-    let mutants: [(Mutant, &[u8]); 11] = [
+    let mutants: [(Mutant, &[u8]); 13] = [
         (DecisionLate, &[3]),
         (RootDropped, &[4]),
         (DeadlineIgnored, &[2]),
@@ -125,7 +125,9 @@ fn every_mutant_is_caught() {
         (BootFirst, &[1]),
         (EarlyCommit, &[1, 11]),
         (UndoForgets, &[6]),
+        (UndoTrusts, &[6]),
         (BackstopSpares, &[2]),
+        (BackstopKillsOnly, &[2]),
         (FolderStrands, &[2]),
         (RootsFirst, &[4]),
         (NoLastWord, &[5]),

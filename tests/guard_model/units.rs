@@ -1,7 +1,7 @@
 //! What is at work beside the guard: the units that it starts, time, the backstop, requests.
 
 use super::host::{Activation, Decision, End, Loader, Request, Step, Sys, Time};
-use super::machine::{LATE, Life, Model, Unit};
+use super::machine::{At, LATE, Life, Model, Unit};
 use super::mutant::Mutant;
 
 impl Model {
@@ -139,6 +139,13 @@ impl Model {
 
     /// The backstop's look, when it is due.
     pub(crate) fn backstop_due(&mut self) {
+        let spares = self.is_mutant(Mutant::BackstopKillsOnly);
+        if self.life == Life::Lost && self.backstop.is_some() && self.folder && !spares {
+            if self.files.outcome.is_none() {
+                (self.life, self.at) = (Life::Alive, At::Begin);
+            }
+            return;
+        }
         let due = self.backstop.is_some_and(|at| self.now >= at);
         if !due || !self.folder || self.files.outcome.is_some() {
             return;
