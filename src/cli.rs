@@ -303,12 +303,23 @@ pub enum Command {
     #[command(before_long_help = "Example:\n  nixdeploy logs p620 --run 3f2a")]
     Logs(LogsArgs),
     /// Go on with an interrupted run
-    #[command(before_long_help = "Example:\n  nixdeploy resume")]
+    ///
+    /// Without RUN it is one that a host still has open, else the last. Every host without a last
+    /// word is asked: what is decided is told, what is at work is waited for. Hosts that the run
+    /// had not begun with are deployed now, with the flags that were typed then; one that had
+    /// begun and was taken back is not.
+    #[command(before_long_help = "Examples:\n  nixdeploy resume\n  nixdeploy resume 3f2a")]
     Resume(RunArgs),
     /// Do a run again for the hosts that failed in it or were left out
+    ///
+    /// With its flags, from the tree as it is now. Without RUN it is the last run that deployed or
+    /// built.
     #[command(before_long_help = "Examples:\n  nixdeploy retry\n  nixdeploy retry 3f2a")]
     Retry(RunArgs),
     /// Take back what an interrupted run still holds
+    ///
+    /// Without RUN it is one that a host still has open, else the last. What is undecided goes back
+    /// and is verified; a commit that was decided is waited for and told.
     #[command(before_long_help = "Example:\n  nixdeploy abort")]
     Abort(RunArgs),
     /// Show a host's key and record it as known

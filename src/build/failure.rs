@@ -145,6 +145,8 @@ impl BuildError {
             Self::MissingAttribute { nearest, .. } => {
                 one(format!("# set `attr = \"{}\"` for the host in hosts.toml", nearest[0]))
             }
+            // Then most of it is not tracked.
+            Self::Untracked { file } if file == "flake.nix" => one("git add .".to_owned()),
             Self::Untracked { file } => {
                 one(format!("git add {}", crate::world::invocation::quote(file)))
             }

@@ -5,7 +5,7 @@ use crate::activate::guard::{ActEnd, Ending, Status};
 use crate::activate::hold::WayBack;
 use crate::activate::returned::Returned;
 use crate::event::{Decider, HostReport, Outcome, Phase, Pointers};
-use crate::fleet::{Host, HostName, Optional};
+use crate::fleet::{Host, HostName, Optional, StorePath};
 use crate::world::ssh::Failure;
 
 /// A journey that ended before its goal.
@@ -211,11 +211,23 @@ fn stranded(said: &mut HostReport, host: &HostName, status: &Status) {
     }
     said.next.push(format!("nixdeploy status {host}"));
     if let Some(old) = &status.old {
-        said.next.push(format!("ssh {host} sudo {old}/bin/switch-to-configuration test"));
+        match status.after.running.as_ref() == Some(old) {
+            // Only what boots is not as it was: `status` says what makes it so.
+            true => said.causes.extend(boots(status, old)),
+            false => {
+                said.next.push(format!("ssh {host} sudo {old}/bin/switch-to-configuration test"));
+            }
+        }
         if status.after.boot_default.as_ref() == Some(old) {
             said.next.push(format!("ssh {host} sudo reboot  # boots the old system"));
         }
     }
+}
+
+/// What a reboot would start, where that is not what runs.
+fn boots(status: &Status, old: &StorePath) -> Option<String> {
+    let boots = status.after.boot_default.as_ref().filter(|boots| *boots != old)?;
+    Some(format!("the old system runs, and a reboot would start {}", boots.name()))
 }
 
 fn foreign(said: &mut HostReport, host: &HostName, status: &Status) {
