@@ -4,6 +4,7 @@
 //! name (`nixdeploy p620`) and judged later, by whoever has read hosts.toml.
 
 mod args;
+mod update;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use crate::exit;
 use crate::fleet::hosts_toml::nearest;
 
 pub use args::*;
+pub use update::*;
 
 /// Deploy a flake of NixOS machines over SSH, verify each one and take back what fails
 #[derive(Debug, Parser)]
@@ -59,7 +61,7 @@ fn exit_codes() -> String {
 }
 
 /// Pages of the documentation that `help` prints: name, what it tells, text.
-pub const PAGES: [(&str, &str, &str); 6] = [
+pub const PAGES: [(&str, &str, &str); 7] = [
     (
         "check",
         "what check finds, and how it is told what to leave alone",
@@ -74,6 +76,11 @@ pub const PAGES: [(&str, &str, &str); 6] = [
     ),
     ("protocol", "how a deploy is done and undone", include_str!("docs/protocol.md")),
     ("security", "what is trusted, and what is not", include_str!("docs/security.md")),
+    (
+        "updates",
+        "how inputs are updated, and how flake.lock is kept safe",
+        include_str!("docs/updates.md"),
+    ),
 ];
 
 fn topics() -> String {
@@ -342,6 +349,10 @@ pub enum Command {
     #[command(before_long_help = "Examples:\n  nixdeploy issues p620\n  \
         nixdeploy issues --inventory-file packages.json --json")]
     Issues(IssuesArgs),
+    /// Update the flake's inputs, and keep flake.lock safe
+    #[command(before_long_help = "Examples:\n  nixdeploy update flake nixpkgs --host p620\n  \
+        nixdeploy update lock list")]
+    Update(UpdateArgs),
     /// Install the git hook that checks what is committed
     #[command(before_long_help = "Example:\n  nixdeploy hooks install")]
     Hooks(HooksArgs),
@@ -400,7 +411,7 @@ fn meant(mut error: clap::Error, argv: &[OsString]) -> clap::Error {
     let mut top = Cli::command();
     top.build();
     let typed = argv.iter().filter_map(|w| w.to_str());
-    let command = typed.filter_map(|w| top.find_subcommand(w)).next().unwrap_or(&top);
+    let command = typed.fold(&top, |at, word| at.find_subcommand(word).unwrap_or(at));
     let flags = command.get_arguments().filter_map(clap::Arg::get_long);
     let nearest = nearest(word.trim_start_matches('-'), flags);
     // A tip to pass it as a value helps nobody: no value here begins with a dash.

@@ -16,6 +16,7 @@ pub mod plan;
 pub mod preflight;
 pub mod report;
 pub mod rollback;
+pub mod update;
 pub mod validate;
 pub mod verify;
 pub mod world;

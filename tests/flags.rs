@@ -1,78 +1,17 @@
 //! Each flag does what its help says: those that are decided before anything happens are asked of
 //! the request and the plan, the others are run.
 
+mod shown;
+
 use std::path::Path;
 
-use clap::CommandFactory as _;
-use nixdeploy::cli::{Cli, DeployFlags, Global, parse};
+use nixdeploy::cli::{DeployFlags, Global, parse};
 use nixdeploy::command::deploy::{PRESETS, Wanted, preset, request, wanted};
 use nixdeploy::fleet::{BuildOn, Fleet, Mode, hosts_toml};
 use nixdeploy::plan::{Goal, Order, Phase, Plan, Request, decide};
 
 use crate::support::home::{Desk, assert_harmless};
 use crate::support::program;
-
-/// Every flag, and where its effect is shown.
-const SHOWN: [(&str, &str); 45] = [
-    ("confirm", "an_emergency_wants_the_hosts_name_once_more"),
-    ("wait", "a_host_that_sleeps_is_waited_for_and_what_it_is_to_run_is_built"),
-    ("parallel", "hosts_are_worked_on_one_at_a_time_or_side_by_side"),
-    ("inventory", "where_hosts_and_flake_are_read"),
-    ("flake", "where_hosts_and_flake_are_read"),
-    ("json", "results_come_in_the_form_that_was_asked_for"),
-    ("format", "results_come_in_the_form_that_was_asked_for"),
-    ("color", "colours_come_when_they_are_wanted"),
-    ("quiet", "less_and_more_is_said"),
-    ("verbose", "less_and_more_is_said"),
-    ("no-input", "a_person_is_asked_once_and_can_say_no"),
-    ("yes", "a_person_is_asked_once_and_can_say_no"),
-    ("no-cache", "nix_is_told_of_caches"),
-    ("mode", "the_mode_decides_what_is_checked"),
-    ("build-on", "closures_are_built_where_it_is_said"),
-    ("cached", "nix_is_told_of_caches"),
-    ("boot", "boot_changes_the_next_boot_alone_and_drift_must_be_accepted"),
-    ("dry-run", "a_dry_run_changes_nothing_and_tells_by_its_code"),
-    ("accept-drift", "boot_changes_the_next_boot_alone_and_drift_must_be_accepted"),
-    ("trial-boot", "a_trial_boot_is_planned"),
-    ("issue", "issue_and_message_are_in_the_report"),
-    ("message", "issue_and_message_are_in_the_report"),
-    ("detailed-exitcode", "a_dry_run_changes_nothing_and_tells_by_its_code"),
-    ("exclude", "hosts_are_left_out"),
-    ("max-parallel", "the_pace_of_a_fleet_is_what_is_typed"),
-    ("max-unavailable", "the_pace_of_a_fleet_is_what_is_typed"),
-    ("canary", "the_pace_of_a_fleet_is_what_is_typed"),
-    ("limit", "history_is_cut_and_filtered"),
-    ("run", "history_is_cut_and_filtered"),
-    ("to", "a_generation_is_gone_back_to"),
-    ("with-lock", "a_generation_is_gone_back_to"),
-    ("force", "an_inventory_is_replaced_only_when_forced"),
-    ("staged", "a_check_looks_at_what_is_meant"),
-    ("since", "a_check_looks_at_what_is_meant"),
-    ("all", "a_check_tells_as_much_as_is_wanted"),
-    ("compact", "a_check_tells_as_much_as_is_wanted"),
-    ("deny", "a_check_tells_as_much_as_is_wanted"),
-    ("list-rules", "a_check_tells_as_much_as_is_wanted"),
-    ("explain", "a_check_tells_as_much_as_is_wanted"),
-    ("nix", "a_check_writes_and_asks_only_when_told"),
-    ("fix", "a_check_writes_and_asks_only_when_told"),
-    ("write-baseline", "a_check_writes_and_asks_only_when_told"),
-    ("engine", "the_engine_that_switches_is_chosen"),
-    ("inventory-file", "packages_of_a_file_are_held_against_issues"),
-    ("sudo-password-file", "a_password_for_sudo_is_read_when_it_is_wanted"),
-];
-
-#[test]
-fn no_flag_is_without_a_test() {
-    let tests = [include_str!("flags.rs"), include_str!("check_flags.rs")];
-    let more = [include_str!("presets.rs"), include_str!("issues.rs")];
-    let command = Cli::command();
-    let all = command.get_subcommands().chain([&command]).flat_map(clap::Command::get_arguments);
-    for flag in all.filter_map(|a| a.get_long()).filter(|f| *f != "help" && *f != "version") {
-        let shown = SHOWN.iter().find(|(name, _)| *name == flag);
-        let (_, test) = shown.unwrap_or_else(|| panic!("--{flag} has no test"));
-        assert!(tests.iter().chain(&more).any(|t| t.contains(&format!("fn {test}()"))), "{test}");
-    }
-}
 
 fn fleet() -> Fleet {
     let text = "[defaults]\nbuild_on = 'target'\n[cache]\nurl = 'http://cache:5000'\n\

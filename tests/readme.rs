@@ -77,8 +77,14 @@ fn every_flag_is_listed_once() {
     }
     let mut top = Cli::command();
     top.build();
-    let commands = top.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help");
-    let all = std::iter::once(&top).chain(commands).flat_map(clap::Command::get_arguments);
+    let mut commands = vec![&top];
+    let mut at = 0;
+    while let Some(command) = commands.get(at) {
+        let below = command.get_subcommands();
+        commands.extend(below.filter(|c| !c.is_hide_set() && c.get_name() != "help"));
+        at += 1;
+    }
+    let all = commands.into_iter().flat_map(clap::Command::get_arguments);
     let long = all.filter(|a| !a.is_hide_set()).filter_map(clap::Arg::get_long);
     let known: BTreeSet<String> = long.map(|l| format!("--{l}")).collect();
     assert_eq!(listed.iter().cloned().collect::<BTreeSet<_>>(), known);

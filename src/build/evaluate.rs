@@ -123,7 +123,8 @@ async fn fingerprint(
     tree: &Reading,
     options: &Options,
 ) -> Option<Fingerprint> {
-    if !REMEMBERS || options.no_cache {
+    // Another lock is nothing that the name of the tree tells.
+    if !REMEMBERS || options.no_cache || options.lock.is_some() {
         return None;
     }
     let taken = subject.before(tree.clone()).await;
@@ -140,6 +141,10 @@ fn invocation(flake: &FlakeRef, attr: &AttrName, options: &Options) -> Invocatio
     }
     if options.no_cache {
         args.push("--no-eval-cache");
+    }
+    let lock = options.lock.as_ref().map(|file| file.display().to_string());
+    if let Some(file) = &lock {
+        args.extend(["--reference-lock-file", file]);
     }
     nix(args).timeout(EVALUATION)
 }
@@ -170,6 +175,7 @@ mod tests {
             cache: None,
             builders: String::new(),
             keep: true,
+            lock: None,
         };
         let shown = invocation(&flake, &attr, &options).to_string();
         assert!(shown.contains("path-info --derivation"), "{shown}");
@@ -181,5 +187,8 @@ mod tests {
         let shown = invocation(&flake, &attr, &options).to_string();
         assert!(shown.ends_with("--no-eval-cache"), "{shown}");
         assert!(!shown.contains("accept-flake-config"), "{shown}");
+        options.lock = Some("/k/x.lock".into());
+        let shown = invocation(&flake, &attr, &options).to_string();
+        assert!(shown.ends_with("--reference-lock-file /k/x.lock"), "{shown}");
     }
 }

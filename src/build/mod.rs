@@ -32,6 +32,7 @@ pub mod uncacheable;
 pub mod units;
 pub mod workers;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::fleet::{Builder, Cache, Fleet, Host, StorePath};
@@ -65,6 +66,8 @@ pub struct Options {
     pub builders: String,
     /// What is built is kept from the garbage collector.
     pub keep: bool,
+    /// Stands in for the flake's own lock.
+    pub lock: Option<PathBuf>,
 }
 
 impl Options {
@@ -78,6 +81,7 @@ impl Options {
             cache: fleet.cache.clone().filter(|_| request.cached),
             builders: builders.collect::<Vec<_>>().join(" ; "),
             keep: request.keep,
+            lock: request.lock.clone(),
         }
     }
 
@@ -142,7 +146,7 @@ pub struct Built {
 }
 
 /// Nix's new command line, whatever the configuration has enabled.
-fn nix<'a>(args: impl IntoIterator<Item = &'a str>) -> crate::world::Invocation {
+pub(crate) fn nix<'a>(args: impl IntoIterator<Item = &'a str>) -> crate::world::Invocation {
     let always = ["--extra-experimental-features", "nix-command flakes"];
     crate::world::Invocation::new("nix", always.into_iter().chain(args))
 }

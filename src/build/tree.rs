@@ -152,7 +152,7 @@ fn resolved(own: &Path) -> Option<String> {
 }
 
 /// Where git keeps what belongs to this working tree.
-pub(super) fn own_folder(root: &Path) -> Option<PathBuf> {
+pub(crate) fn own_folder(root: &Path) -> Option<PathBuf> {
     let git = root.join(".git");
     if git.is_dir() {
         return Some(git);
@@ -298,7 +298,15 @@ pub(super) fn entry(line: &str) -> Option<Entry> {
     Some(Entry { tag, mode, blob, path: unquote(name) })
 }
 
-async fn git(world: &World, flake: &LocalFlake, args: &[&str]) -> Result<Vec<String>, TreeError> {
+/// What git says; it starts nothing else and asks for no lock of its own.
+///
+/// # Errors
+/// When it refuses, or is not there.
+pub(crate) async fn git(
+    world: &World,
+    flake: &LocalFlake,
+    args: &[&str],
+) -> Result<Vec<String>, TreeError> {
     let output = output(world, flake, args).await?;
     if output.ended.ok() {
         return Ok(output.out);

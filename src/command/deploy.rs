@@ -220,6 +220,7 @@ pub fn request(
         issue: flags.issue,
         message: flags.message.clone(),
         recovers: None,
+        lock: None,
     })
 }
 

@@ -45,8 +45,8 @@ pub(super) async fn run(
     let request = deploy::request(&preset, typed.global, &flags, &fleet)?;
     let request = Request { emergency: true, external: true, ..request };
     let world = confirmed(world, &host, args);
-    let terms = Terms { detailed: false, consent: Some(consent) };
-    launch::launch_with(&world, typed.global, fleet, &[host], request, terms).await
+    let terms = Terms { consent: Some(consent), ..Terms::default() };
+    Ok(launch::launch_with(&world, typed.global, fleet, &[host], request, terms).await?.0)
 }
 
 /// The host that is named; a pattern is no name here.

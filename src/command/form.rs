@@ -1,6 +1,6 @@
 //! Which forms of result a command has; one that it has not is refused, never ignored.
 
-use crate::cli::{Cli, Command, Format};
+use crate::cli::{Cli, Command, Format, LockAction, UpdateAction};
 use crate::error::Error;
 
 const RUNS: &[Format] = &[Format::Human, Format::Json, Format::Jsonl, Format::Github];
@@ -43,6 +43,13 @@ fn of(command: &Command) -> (&'static str, &'static [Format]) {
         Command::CheckSyntax(_) => ("check-syntax", CHECK),
         Command::ValidateQuick => ("validate-quick", CHECK),
         Command::Validate => ("validate", CHECK),
+        Command::Update(a) => match &a.action {
+            UpdateAction::Flake(_) => ("update flake", TEXT),
+            UpdateAction::Lock(a) => match a.action {
+                LockAction::List | LockAction::Show(_) => ("update lock", DOCUMENT),
+                LockAction::Restore(_) => ("update lock restore", TEXT),
+            },
+        },
         Command::Hooks(_) => ("hooks", TEXT),
         // It is a document already.
         Command::Schema => ("schema", DOCUMENT),

@@ -10,13 +10,13 @@ use futures_util::StreamExt;
 use super::glance::glance;
 use super::report::show;
 use super::{inventory as fleet_of, launch};
-use crate::build::closure;
+use crate::build::closure::{self, PathInfo};
 use crate::cli::{Global, IssuesArgs};
 use crate::error::Error;
 use crate::event::harmless;
 use crate::event::stream::Stopwatch;
 use crate::exit::Exit;
-use crate::fleet::{self, Host, IssueSeverity};
+use crate::fleet::{self, Host, IssueSeverity, StorePath};
 use crate::issues::address::{Address, GITHUB, Named, REPOSITORY};
 use crate::issues::fetch::{Asking, Listing, State, fetch};
 use crate::issues::rules::Ignore;
@@ -25,6 +25,7 @@ use crate::issues::{
 };
 use crate::preflight::read::Effort;
 use crate::report::{Format, Look, known};
+use crate::world::ssh::Target;
 use crate::world::{World, environment, files};
 
 /// An inventory of a large fleet is some megabytes.
@@ -63,7 +64,7 @@ pub async fn run(
 }
 
 /// Where to ask: what the environment says, else hosts.toml, else GitHub.
-fn address(settings: &fleet::Issues) -> Result<Address, Error> {
+pub(super) fn address(settings: &fleet::Issues) -> Result<Address, Error> {
     let typed = environment::variables(|name| name == ADDRESS);
     let typed = typed.get(ADDRESS).map(|v| v.to_string_lossy().into_owned());
     let (text, named, place) = match (&typed, &settings.api) {
@@ -110,6 +111,15 @@ async fn from_hosts(
 
 /// The names of the store paths of what a host runs.
 async fn names(world: &World, host: &Host) -> Result<Vec<String>, String> {
+    let (_, _, paths) = running(world, host).await?;
+    Ok(paths.iter().map(|p| p.path.name().to_owned()).collect())
+}
+
+/// How a host answered, what it runs, and the closure of that.
+pub(super) async fn running(
+    world: &World,
+    host: &Host,
+) -> Result<(Target, StorePath, Vec<PathInfo>), String> {
     let plain = |e: &dyn std::fmt::Display| harmless::line(&e.to_string());
     let answered = glance(world, host, Effort::GLANCE).await;
     let answered = answered.map_err(|refused| refused.sentence())?;
@@ -118,12 +128,12 @@ async fn names(world: &World, host: &Host) -> Result<Vec<String>, String> {
     };
     let path = format!("{running}/sw/bin");
     let paths = closure::closure_of(world, &answered.target, &path, running).await;
-    let paths = paths.map_err(|e| plain(&e))?;
-    Ok(paths.iter().map(|p| p.path.name().to_owned()).collect())
+    let (running, paths) = (running.clone(), paths.map_err(|e| plain(&e))?);
+    Ok((answered.target, running, paths))
 }
 
 /// What hosts.toml says, and what of it is over.
-fn rules(settings: &fleet::Issues, now_ms: i64) -> (Rules, Vec<String>) {
+pub(super) fn rules(settings: &fleet::Issues, now_ms: i64) -> (Rules, Vec<String>) {
     let level = |severity: IssueSeverity| match severity {
         IssueSeverity::Low => Severity::Low,
         IssueSeverity::Medium => Severity::Medium,
@@ -149,7 +159,12 @@ fn rules(settings: &fleet::Issues, now_ms: i64) -> (Rules, Vec<String>) {
     (rules, warnings)
 }
 
-fn put_together(inventory: &Inventory, listing: &Listing, verdict: &Verdict) -> known::Known {
+/// What was found, as it is shown.
+pub(super) fn put_together(
+    inventory: &Inventory,
+    listing: &Listing,
+    verdict: &Verdict,
+) -> known::Known {
     let whole = listing.state == State::Complete;
     let gate = |gate: Gate| match gate {
         // Nobody can say that nothing is new when not everything was read.
@@ -214,7 +229,7 @@ fn item(item: &issues::Item) -> known::Item {
     }
 }
 
-fn word(severity: Severity) -> &'static str {
+pub(super) fn word(severity: Severity) -> &'static str {
     match severity {
         Severity::Low => "low",
         Severity::Medium => "medium",

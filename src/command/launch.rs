@@ -66,7 +66,7 @@ pub struct Begun {
     screens: tokio::task::JoinHandle<RunState>,
 }
 
-/// Opens the stream and says what begins.
+/// Opens the stream and says what begins: under a name, and from which flake.
 ///
 /// # Errors
 /// When signals cannot be listened to.
@@ -74,7 +74,7 @@ pub fn begin(
     world: &World,
     global: &Global,
     request: &Request,
-    flake: Option<String>,
+    (name, flake): (Option<String>, Option<String>),
     plan: Plan,
 ) -> Result<Begun, Error> {
     let clock: Arc<dyn Stopwatch> = Arc::new(world.clock);
@@ -83,7 +83,7 @@ pub fn begin(
     let screens = tokio::spawn(report::drain(events, sinks, clock));
     let stop = Stop::listen(&emitter)
         .map_err(|e| Error::new(Exit::Internal, "cannot listen to signals").because(e))?;
-    let name = name(world);
+    let name = name.unwrap_or_else(|| self::name(world));
     emitter.emit(Event::RunStarted {
         run: name.clone(),
         format: event::VERSION,
@@ -146,33 +146,40 @@ pub async fn launch(
     request: Request,
     detailed: bool,
 ) -> Result<Exit, Error> {
-    launch_with(world, global, fleet, hosts, request, Terms { detailed, consent: None }).await
+    let terms = Terms { detailed, ..Terms::default() };
+    Ok(launch_with(world, global, fleet, hosts, request, terms).await?.0)
 }
 
 /// What else there is to a run.
+#[derive(Default)]
 pub(super) struct Terms {
     /// Tell changes by the exit code.
     pub(super) detailed: bool,
     /// The tree need not be looked at, for a person said so.
     pub(super) consent: Option<Consent>,
+    /// What it is called, where somebody has to know before it begins.
+    pub(super) name: Option<String>,
 }
 
-/// The same, on terms.
+/// The same, on terms; also gives what is known at its end.
+///
+/// # Errors
+/// As [`launch`].
 pub(super) async fn launch_with(
     world: &World,
     global: &Global,
     fleet: Fleet,
     hosts: &[HostName],
     request: Request,
-    Terms { detailed, consent }: Terms,
-) -> Result<Exit, Error> {
+    Terms { detailed, consent, name }: Terms,
+) -> Result<(Exit, RunState), Error> {
     if local::wanted(world, &fleet, hosts, &request) {
         local::ask(world, global, &fleet, hosts, &request).await?;
-        return Ok(local::run(world, global, detailed).await?.0);
+        return local::run(world, global, detailed, name).await;
     }
     let flake = flake(world, global, &fleet)?;
-    let begun =
-        planned(world, global, &fleet, hosts, &request, Some(harmless::line(&flake.to_string())))?;
+    let named = (name, Some(harmless::line(&flake.to_string())));
+    let begun = planned(world, global, &fleet, hosts, &request, named)?;
     let tree = tree::reading(world, &flake);
     // Whoever asks first starts it; if nobody does it is read all the same, beside the evaluation.
     drop(tokio::spawn(tree.clone()));
@@ -185,7 +192,7 @@ pub(super) async fn launch_with(
         consent,
     );
     let source = Source { flake, tree, cleared: pipeline::clear(cleared) };
-    Ok(conclude(world, begun, fleet, request, Some(source), detailed).await.0)
+    Ok(conclude(world, begun, fleet, request, Some(source), detailed).await)
 }
 
 /// Runs a request that needs nothing of the flake: back to a generation, or recovery.
@@ -200,9 +207,9 @@ pub async fn launch_without_source(
     request: Request,
 ) -> Result<(Exit, RunState), Error> {
     if local::wanted(world, &fleet, hosts, &request) {
-        return local::run(world, global, false).await;
+        return local::run(world, global, false, None).await;
     }
-    let begun = planned(world, global, &fleet, hosts, &request, None)?;
+    let begun = planned(world, global, &fleet, hosts, &request, (None, None))?;
     // Health scripts lie in the flake; without it they are not run, and that is said.
     let source = flake(world, global, &fleet).ok().map(|flake| {
         let cleared = pipeline::clear(async { Err(Blocked { findings: Vec::new() }) });
@@ -223,13 +230,13 @@ fn planned(
     fleet: &Fleet,
     hosts: &[HostName],
     request: &Request,
-    flake: Option<String>,
+    named: (Option<String>, Option<String>),
 ) -> Result<(Begun, Plan), Error> {
     let chosen: Vec<Host> = hosts.iter().filter_map(|n| fleet.host(n.as_str())).cloned().collect();
     let here = local::here(world, fleet, hosts);
     let plan = plan::decide(request, &chosen, &Order { limits: &fleet.limits, here: &here });
     super::limits::first(&plan, &chosen, &here)?;
-    Ok((begin(world, global, request, flake, plan.clone())?, plan))
+    Ok((begin(world, global, request, named, plan.clone())?, plan))
 }
 
 /// Brings every host to its last word, and the run to its end.

@@ -110,8 +110,9 @@ pub(super) async fn run(
     world: &World,
     global: &Global,
     detailed: bool,
+    name: Option<String>,
 ) -> Result<(Exit, RunState), Error> {
-    let name = launch::name(world);
+    let name = name.unwrap_or_else(|| launch::name(world));
     let unit = format!("nixdeploy-run-{name}.service");
     let target = start(world, &unit, &name).await?;
     report::err(&format!("this machine is deployed by {unit}: it goes on without this terminal\n"));

@@ -27,6 +27,7 @@ pub mod schema;
 pub mod standing;
 pub mod status;
 pub mod trust;
+mod update;
 
 use crate::cli::{Cli, Command, Format};
 use crate::error::Error;
@@ -49,6 +50,7 @@ pub async fn run(world: &World, cli: &Cli) -> Result<Exit, Error> {
         Command::Emergency(a) => emergency::run(world, &typed, a).await,
         Command::Retry(a) => retry::run(world, &typed, a).await,
         Command::Abort(a) => recover::abort(world, &typed, a).await,
+        Command::Update(a) => update::run(world, &cli.global, &a.action).await,
         other => elsewhere(world, cli, other).await,
     }
 }

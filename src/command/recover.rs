@@ -1,6 +1,6 @@
 //! `resume [RUN]` and `abort [RUN]`: after an interruption, ask the hosts and end what was begun.
 
-use super::{deploy, inventory, launch, report, retry};
+use super::{deploy, inventory, launch, report, retry, update};
 use crate::activate::journal;
 use crate::cli::{DeployFlags, Format, Global, Part, RunArgs};
 use crate::error::Error;
@@ -29,6 +29,7 @@ pub async fn resume(
     let first = Global { part: Part::First, ..typed.global.clone() };
     let looking = deploy::Typed { global: &first, bare: typed.bare };
     let (worst, found) = recover(world, &looking, &fleet, &run, &open, false).await?;
+    update::settle(world, typed.global);
     let document = document(&found);
     let again = again(&run, &open, &found);
     let wanted = retry::as_typed(world, &run).filter(|again| again.changes_hosts());
@@ -65,7 +66,9 @@ pub async fn abort(
     if hosts.is_empty() {
         return nothing(typed, &run, "nothing of it is held or armed");
     }
-    Ok(recover(world, typed, &fleet, &run, &hosts, true).await?.0)
+    let (exit, _) = recover(world, typed, &fleet, &run, &hosts, true).await?;
+    update::settle(world, typed.global);
+    Ok(exit)
 }
 
 /// A run, and its hosts of which less is known than what is true of them by now.

@@ -207,6 +207,7 @@ impl<'a> Looking<'a> {
             cache: None,
             builders: String::new(),
             keep: false,
+            lock: None,
         };
         let (tree, workers) = (build::tree::reading(self.world, flake), &self.workers);
         let wanted =

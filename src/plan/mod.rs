@@ -6,6 +6,8 @@ pub mod order;
 pub mod policy;
 pub mod verdict;
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::fleet::{BuildOn, Generation, Host, HostName, Mode};
@@ -97,6 +99,8 @@ pub struct Request {
     pub message: Option<String>,
     /// The run whose transactions are brought to their end; for [`Goal::Recover`].
     pub recovers: Option<String>,
+    /// A lock file that stands in for the flake's own.
+    pub lock: Option<PathBuf>,
 }
 
 /// Where a journey ends.

@@ -12,6 +12,7 @@ pub mod content;
 pub mod door;
 pub mod github;
 pub mod human;
+pub mod inputs;
 pub mod json;
 pub mod known;
 pub mod log;

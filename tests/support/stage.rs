@@ -186,6 +186,7 @@ pub(crate) fn deploy() -> Request {
         issue: None,
         message: None,
         recovers: None,
+        lock: None,
     }
 }
 

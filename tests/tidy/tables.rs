@@ -20,6 +20,8 @@ pub(super) const RINGS: &[(&str, &[&str])] = &[
     ("build", &["error", "event", "fleet", "package", "plan", "world", "validate"]),
     // Beside the others: what is known of the packages that hosts run and are to run.
     ("issues", &["error", "event", "fleet", "package", "world"]),
+    // Beside the others: the inputs of the flake, and its lock.
+    ("update", &["build", "event", "issues", "validate", "world"]),
     // Slice 0 reads facts before all others, and admits after the build: it takes their evidence.
     (
         "preflight",

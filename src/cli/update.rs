@@ -1,0 +1,122 @@
+//! What can be typed behind `update`.
+
+use clap::{Args, Subcommand, ValueEnum, value_parser};
+
+/// `update`.
+#[derive(Debug, Clone, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct UpdateArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: UpdateAction,
+}
+
+/// What `update` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum UpdateAction {
+    /// Update inputs: check and build it all first, then replace flake.lock and deploy
+    ///
+    /// flake.lock is replaced when every host is built and its known issues let it, and put back
+    /// when no host keeps the new system.
+    #[command(before_long_help = "Examples:\n  nixdeploy update flake --host p620\n  \
+        nixdeploy update flake nixpkgs --host '@server'\n  \
+        nixdeploy update flake --except nixpkgs --no-deploy")]
+    Flake(FlakeArgs),
+    /// List, show or restore the flake.lock files that were kept
+    #[command(before_long_help = "Examples:\n  nixdeploy update lock list\n  \
+        nixdeploy update lock restore 06816b64")]
+    Lock(LockArgs),
+}
+
+/// `update flake`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FlakeArgs {
+    /// Update these inputs; by default all
+    #[arg(value_name = "INPUT")]
+    pub inputs: Vec<String>,
+    /// Leave these inputs as they are
+    #[arg(long, value_name = "INPUT", value_delimiter = ',', conflicts_with = "inputs")]
+    pub except: Vec<String>,
+    /// Deploy to these hosts: names, @TAG, globs such as 'p*'; by default all
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    pub host: Vec<String>,
+    /// Leave these out, selected in the same ways
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    pub exclude: Vec<String>,
+    /// Build and replace flake.lock, and deploy nothing
+    #[arg(long)]
+    pub no_deploy: bool,
+    /// What would be new.
+    #[command(flatten)]
+    pub risk: RiskFlags,
+    /// Go on without a terminal though flake.lock differs from the last commit
+    #[arg(long)]
+    pub allow_dirty_lock: bool,
+}
+
+/// What of known issues is accepted.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RiskFlags {
+    /// Go on without a question when the worst new issue is no worse than this
+    #[arg(long, value_name = "LEVEL")]
+    pub max_risk: Option<Risk>,
+    /// Accept a known issue by its number, however bad it is
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    #[arg(value_parser = value_parser!(u64).range(1..))]
+    pub accept_issue: Vec<u64>,
+    /// Go on with a list of known issues that has gaps
+    #[arg(long, value_name = "HOW", conflicts_with = "no_issue_check")]
+    pub issues: Option<Effort>,
+    /// Do not look for known issues at all
+    #[arg(long)]
+    pub no_issue_check: bool,
+}
+
+/// How bad a new issue may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Risk {
+    /// Likely, or lesser
+    Medium,
+    /// Work stops, or something is exposed
+    High,
+}
+
+/// How much of the list must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Effort {
+    /// As much as can be had
+    BestEffort,
+}
+
+/// `update lock`.
+#[derive(Debug, Clone, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct LockArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: LockAction,
+}
+
+/// What `update lock` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum LockAction {
+    /// List what was kept, newest first, with what differs from the one in place
+    #[command(before_long_help = "Example:\n  nixdeploy update lock list")]
+    List,
+    /// Show the inputs of the one in place, or of one that was kept
+    #[command(before_long_help = "Examples:\n  nixdeploy update lock show\n  \
+        nixdeploy update lock show 06816b64")]
+    Show(ShowArgs),
+    /// Put one that was kept in place, byte for byte; the one it replaces is kept
+    #[command(before_long_help = "Examples:\n  nixdeploy update lock restore\n  \
+        nixdeploy update lock restore 06816b64")]
+    Restore(ShowArgs),
+}
+
+/// `update lock show` and `update lock restore`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ShowArgs {
+    /// Name it by the beginning of its name; to restore, by default the newest that differs
+    #[arg(value_name = "ID")]
+    pub id: Option<String>,
+}

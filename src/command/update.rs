@@ -1,0 +1,137 @@
+//! `update ...`: the flake's inputs moved on, with flake.lock kept safe all the way.
+
+mod deploying;
+mod flake;
+mod gate;
+mod kept;
+
+use crate::build::flake::LocalFlake;
+use crate::build::tree;
+use crate::cli::{Global, UpdateAction};
+use crate::error::Error;
+use crate::event::harmless;
+use crate::exit::Exit;
+use crate::fleet::Fleet;
+use crate::report;
+use crate::update::decision::Who;
+use crate::update::keep::{Fate, Keep, KeepError, Recovered};
+use crate::world::World;
+
+use super::inventory;
+use crate::build::FlakeRef;
+
+/// Does what was typed.
+///
+/// # Errors
+/// When it ended before any host was touched.
+pub(super) async fn run(
+    world: &World,
+    global: &Global,
+    action: &UpdateAction,
+) -> Result<Exit, Error> {
+    match action {
+        UpdateAction::Flake(args) => flake::run(world, global, args).await,
+        UpdateAction::Lock(args) => kept::run(world, global, &args.action),
+    }
+}
+
+/// A flake on this machine, and where its locks are kept.
+struct Place {
+    fleet: Fleet,
+    flake: LocalFlake,
+    keep: Keep,
+}
+
+fn place(world: &World, global: &Global) -> Result<Place, Error> {
+    let fleet = inventory::load(&world.environment, global)?;
+    let text = inventory::flake(&world.environment, global, &fleet);
+    let flake = FlakeRef::parse(&text, &world.environment.folder, &world.environment);
+    let flake = match flake.map_err(|e| e.error())? {
+        FlakeRef::Local(local) => local,
+        FlakeRef::Other(text) => {
+            let shown = harmless::line(&text);
+            return Err(Error::usage("only a flake on this machine has a lock to update")
+                .because(format!("the flake is {shown}"))
+                .hint("pass its folder: --flake FOLDER"));
+        }
+    };
+    let keep = keep_of(&flake)?;
+    Ok(Place { fleet, flake, keep })
+}
+
+fn keep_of(flake: &LocalFlake) -> Result<Keep, Error> {
+    let git = tree::own_folder(&flake.root).ok_or_else(|| {
+        let root = flake.root.display();
+        Error::usage(format!("the .git of {root} cannot be read")).hint("git status")
+    })?;
+    Keep::look(&git, &flake.root, &flake.folder).map_err(|e| told(&e))
+}
+
+/// Nobody else changes the lock from here on, and what was cut off before is put right.
+fn held(world: &World, keep: Keep) -> Result<Keep, Error> {
+    let keep = keep.hold().map_err(|e| told(&e))?;
+    let Some(journal) = keep.journal() else { return Ok(keep) };
+    let fate = journal.run.as_deref().map_or(Fate::Nowhere, |run| deploying::kept_fate(world, run));
+    let recovered = keep.end(fate).map_err(|e| told(&e))?;
+    match &recovered {
+        Recovered::Nothing => {}
+        Recovered::Open(run) => {
+            let run = run.as_deref().unwrap_or_default();
+            return Err(Error::new(
+                Exit::Unknown,
+                format!("an update was cut off while it deployed (run {run})"),
+            )
+            .because("what became of its hosts is not known yet; flake.lock is as it left it")
+            .hint(format!("nixdeploy resume {run}")));
+        }
+        other => report::err(&format!("an earlier update was cut off: {}\n", ended(other))),
+    }
+    Ok(keep)
+}
+
+/// How a change of the lock ended, as a sentence.
+fn ended(recovered: &Recovered) -> String {
+    match recovered {
+        Recovered::Nothing => "flake.lock is as it was".to_owned(),
+        Recovered::PutBack(id) => format!("flake.lock is as it was ({})", id.short()),
+        Recovered::Stays(id) => format!("flake.lock stays, as hosts run it ({})", id.short()),
+        Recovered::Foreign(id) => format!(
+            "flake.lock was changed by somebody else meanwhile and was left alone; the one \
+             before the update: nixdeploy update lock restore {}",
+            id.short()
+        ),
+        Recovered::Open(_) => "flake.lock stays until its hosts are known".to_owned(),
+    }
+}
+
+fn told(error: &KeepError) -> Error {
+    let told = Error::usage(harmless::line(&error.to_string()));
+    match error {
+        KeepError::NoLock(_) => told.hint("nix flake lock && git add flake.lock"),
+        KeepError::Busy { pid } => told.hint(format!("ps -p {pid}")),
+        KeepError::Changed => told.hint("git diff flake.lock"),
+        KeepError::Which(_) => told.hint("nixdeploy update lock list"),
+        KeepError::Files { path, .. } => told.hint(format!("ls -l {}", harmless::line(path))),
+    }
+}
+
+/// Who can be asked.
+fn who(world: &World, global: &Global) -> Who {
+    match (global.yes, world.prompt.allowed()) {
+        (true, _) => Who::Yes,
+        (false, true) => Who::Person,
+        (false, false) => Who::Nobody,
+    }
+}
+
+/// After hosts were asked what became of a run: the lock of an update that was cut off is put
+/// right, if there was one.
+pub(super) fn settle(world: &World, global: &Global) {
+    let Ok(place) = place(world, global) else { return };
+    if place.keep.journal().is_none() {
+        return;
+    }
+    if let Err(error) = held(world, place.keep) {
+        report::err(&format!("{error}\n"));
+    }
+}
