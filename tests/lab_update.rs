@@ -110,6 +110,37 @@ while True:
             said
         }
 
+        /// What is to come is told right to the version, and nothing is changed.
+        fn previewed(&self, new: &str) {
+            let (lock, host) = (self.lock(), self.desk.host());
+            let said = self.desk.run(&["update", "preview", host]);
+            assert_eq!(said.code, 0, "{said:?}");
+            let lines: Vec<String> = said.stdout.lines().map(str::to_owned).collect();
+            let has = |start: &str, end: &str| {
+                lines.iter().any(|l| l.starts_with(start) && l.contains(end))
+            };
+            assert!(has("1 input of 2 moves", ""), "{lines:#?}");
+            assert!(has("boot ", "linux-firmware 20260810 → 20260910"), "{lines:#?}");
+            assert!(has("programs ", &format!("hello 1.0 → {new}")), "{lines:#?}");
+            assert!(has("download ", "0 B (0 paths), 3 to build"), "{lines:#?}");
+            let said = self.desk.run(&["update", "preview", host, "--json", "--detailed-exitcode"]);
+            let told: serde_json::Value = serde_json::from_str(&said.stdout).expect("a document");
+            let firmware = &told["hosts"][host]["boot"][0];
+            let wanted = ("linux-firmware", "20260810", "20260910");
+            let found = (&firmware["name"], &firmware["before"][0], &firmware["after"][0]);
+            assert_eq!(
+                (said.code, found),
+                (20, (&wanted.0.into(), &wanted.1.into(), &wanted.2.into()))
+            );
+            let said = self.desk.run(&["update", "preview", host, "--build"]);
+            assert_eq!(said.code, 0, "{said:?}");
+            let hello = format!("~ hello 1.0 → {new}\n");
+            let firmware = "~ linux-firmware 20260810 → 20260910\n";
+            assert!(said.stdout.contains(&hello) && said.stdout.contains(firmware), "{said:?}");
+            assert_eq!(self.lock(), lock);
+            assert_eq!(differences(Then::AsBefore, &self.before, &self.desk.unguarded()), [""; 0]);
+        }
+
         fn versions(&self) -> String {
             self.desk.exec("/run/current-system/sw/bin/lab-hello")
         }
@@ -127,7 +158,10 @@ while True:
     fn an_update_waits_for_its_gate_and_its_lock_is_what_runs() {
         let Some(place) = Place::new() else { return };
         assert_eq!(place.versions(), "hello 1.0");
-        place.revision("1.1", "20260910", "");
+        // What no earlier test has built.
+        let new = format!("1.1.{}", std::process::id());
+        place.revision(&new, "20260910", "");
+        place.previewed(&new);
         place.desk.inventory("[issues]\napi = \"http://127.0.0.1:9\"");
         // Nobody can be asked, and nobody answers: not known is not good.
         let said = place.unharmed(&["tools"], 12);
@@ -154,7 +188,7 @@ while True:
         assert!(flat(&said).contains("flake: update tools"), "in the report {said:?}");
         let after = place.desk.unguarded();
         assert_eq!(differences(Then::New, &place.before, &after), [""; 0]);
-        assert_eq!(place.versions(), "hello 1.1");
+        assert_eq!(place.versions(), format!("hello {new}"));
         assert_ne!(place.lock(), old);
         let commit = "cd /root/desks/$1/flake; git commit -qam 'what runs'";
         let _ = place.desk.deployer(commit, &[place.desk.host()]);

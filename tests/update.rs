@@ -137,10 +137,9 @@ fn only_the_hosts_that_are_meant_are_built_and_with_the_candidate() {
     let evaluated: Vec<String> =
         desk.calls().into_iter().filter(|c| c.contains("path-info")).collect();
     assert!(evaluated.iter().all(|c| c.contains("razer")), "{evaluated:?}");
-    let new = Id::of(lock("9be77d0c").as_bytes());
     let file =
         format!("--reference-lock-file {}", desk.work().canonicalize().expect("real").display());
-    let file = format!("{file}/.git/nixdeploy/locks/{}.lock", new.as_str());
+    let file = format!("{file}/.git/nixdeploy/draft.lock");
     assert!(evaluated.iter().any(|c| c.contains(&file)), "{file}\n{evaluated:?}");
 }
 
@@ -221,6 +220,7 @@ fn locks_that_were_kept_are_listed_shown_and_restored() {
     assert!(said.code == 0 && said.stderr.contains("no flake.lock was kept yet"), "{said:?}");
     assert_eq!(unharmed(&desk, &["update", "flake", "--no-issue-check"]).code, 4);
     let (old, new) = (lock("1f0c2ab"), lock("9be77d0c"));
+    let _ = keep(&desk).back_up(new.as_bytes()).expect("kept");
     let [here, other] = [&old, &new].map(|l| Id::of(l.as_bytes()));
     let said = desk.run(&["update", "lock", "list"]);
     let line = |id: &Id, end: &str| {

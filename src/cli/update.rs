@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand, ValueEnum, value_parser};
 
+use super::Selection;
+
 /// `update`.
 #[derive(Debug, Clone, Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -22,6 +24,13 @@ pub enum UpdateAction {
         nixdeploy update flake nixpkgs --host '@server'\n  \
         nixdeploy update flake --except nixpkgs --no-deploy")]
     Flake(FlakeArgs),
+    /// Show what an update would bring, against what hosts run; nothing on them is changed
+    ///
+    /// Told from names of derivations, before anything is built.
+    #[command(before_long_help = "Examples:\n  nixdeploy update preview p620\n  \
+        nixdeploy update preview @server --except nixpkgs\n  \
+        nixdeploy update preview p620 --build")]
+    Preview(PreviewArgs),
     /// List, show or restore the flake.lock files that were kept
     #[command(before_long_help = "Examples:\n  nixdeploy update lock list\n  \
         nixdeploy update lock restore 06816b64")]
@@ -52,6 +61,26 @@ pub struct FlakeArgs {
     /// Go on without a terminal though flake.lock differs from the last commit
     #[arg(long)]
     pub allow_dirty_lock: bool,
+}
+
+/// `update preview`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PreviewArgs {
+    /// Which hosts.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Leave these inputs as they are
+    #[arg(long, value_name = "INPUT", value_delimiter = ',')]
+    pub except: Vec<String>,
+    /// Build it, and compare closures and unit files as diff does
+    #[arg(long)]
+    pub build: bool,
+    /// List every program and library
+    #[arg(long, conflicts_with = "build")]
+    pub all: bool,
+    /// Exit 20 instead of 0 when an input moves
+    #[arg(long)]
+    pub detailed_exitcode: bool,
 }
 
 /// What of known issues is accepted.

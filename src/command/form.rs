@@ -45,6 +45,8 @@ fn of(command: &Command) -> (&'static str, &'static [Format]) {
         Command::Validate => ("validate", CHECK),
         Command::Update(a) => match &a.action {
             UpdateAction::Flake(_) => ("update flake", TEXT),
+            UpdateAction::Preview(a) if a.build => ("update preview --build", RUNS),
+            UpdateAction::Preview(_) => ("update preview", DOCUMENT),
             UpdateAction::Lock(a) => match a.action {
                 LockAction::List | LockAction::Show(_) => ("update lock", DOCUMENT),
                 LockAction::Restore(_) => ("update lock restore", TEXT),

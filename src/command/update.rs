@@ -4,6 +4,7 @@ mod deploying;
 mod flake;
 mod gate;
 mod kept;
+mod preview;
 
 use crate::build::flake::LocalFlake;
 use crate::build::tree;
@@ -31,6 +32,7 @@ pub(super) async fn run(
 ) -> Result<Exit, Error> {
     match action {
         UpdateAction::Flake(args) => flake::run(world, global, args).await,
+        UpdateAction::Preview(args) => preview::run(world, global, args).await,
         UpdateAction::Lock(args) => kept::run(world, global, &args.action),
     }
 }

@@ -8,6 +8,7 @@
 pub mod board;
 pub mod changes;
 pub mod choice;
+pub mod coming;
 pub mod content;
 pub mod door;
 pub mod github;

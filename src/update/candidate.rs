@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::chosen::Chosen;
-use super::keep::{Keep, KeepError};
+use super::keep::Keep;
 use super::lock::Lock;
 use crate::build::flake::LocalFlake;
 use crate::build::{FlakeRef, nix, tree};
@@ -51,9 +51,6 @@ pub enum CandidateError {
     /// The tree could not be copied.
     #[error("the tree could not be copied: {0}")]
     Copy(String),
-    /// The file could not be kept.
-    #[error("{0}")]
-    Keep(#[from] KeepError),
     /// What Nix wrote is no lock.
     #[error("what Nix wrote is no lock: {0}")]
     Malformed(String),
@@ -87,10 +84,8 @@ pub async fn candidate(
         return copied(world, wanted).await;
     }
     let written = finished(&said).and_then(|()| read(&draft));
-    let _ = std::fs::remove_file(&draft);
-    let (bytes, lock) = written?;
-    let (_, file) = keep.back_up(&bytes)?;
-    Ok(Candidate { bytes, lock, place: Place::Reference(file) })
+    let (bytes, lock) = written.inspect_err(|_| drop(std::fs::remove_file(&draft)))?;
+    Ok(Candidate { bytes, lock, place: Place::Reference(draft) })
 }
 
 fn update(wanted: &Wanted<'_>, draft: &Path) -> Invocation {

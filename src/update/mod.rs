@@ -7,6 +7,8 @@
 
 pub mod candidate;
 pub mod chosen;
+pub mod coming;
 pub mod decision;
+pub mod fetching;
 pub mod keep;
 pub mod lock;

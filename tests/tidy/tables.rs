@@ -21,7 +21,7 @@ pub(super) const RINGS: &[(&str, &[&str])] = &[
     // Beside the others: what is known of the packages that hosts run and are to run.
     ("issues", &["error", "event", "fleet", "package", "world"]),
     // Beside the others: the inputs of the flake, and its lock.
-    ("update", &["build", "event", "issues", "validate", "world"]),
+    ("update", &["build", "event", "issues", "package", "validate", "world"]),
     // Slice 0 reads facts before all others, and admits after the build: it takes their evidence.
     (
         "preflight",

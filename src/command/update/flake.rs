@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::gate::{self, Gate, Question, gate};
 use super::kept::moved;
+use super::preview::stand_in;
 use super::{Place, deploying, ended, held, place, told, who};
 use crate::build::flake::LocalFlake;
 use crate::build::tree;
@@ -36,11 +37,15 @@ use crate::world::{Environment, World};
 const NAMED: usize = 4;
 
 /// What was found to update, before anything is.
-struct Found {
+pub(super) struct Found {
+    /// The file's bytes.
     before: Vec<u8>,
+    /// What is in them.
     lock: Lock,
-    candidate: Candidate,
-    moves: Vec<Moved>,
+    /// What is to come.
+    pub(super) candidate: Candidate,
+    /// What differs.
+    pub(super) moves: Vec<Moved>,
 }
 
 /// Updates.
@@ -115,7 +120,11 @@ async fn own_work(
     Ok(())
 }
 
-async fn find(
+/// The candidate, and what moves with it.
+///
+/// # Errors
+/// When a name is no input, or Nix cannot write a candidate: nothing was changed.
+pub(super) async fn find(
     world: &World,
     fleet: &Fleet,
     flake: &LocalFlake,
@@ -177,14 +186,8 @@ async fn build(
 ) -> Result<(Exit, BTreeMap<HostName, StorePath>), Error> {
     let preset = deploy::preset("build");
     let request = deploy::request(&preset, global, &DeployFlags::default(), fleet)?;
-    let mut request = Request { command: "update".to_owned(), ..request };
-    let mut global = global.clone();
-    match &found.candidate.place {
-        candidate::Place::Reference(file) => request.lock = Some(file.clone()),
-        candidate::Place::Copy(_, folder) => {
-            global.flake = Some(folder.path().display().to_string());
-        }
-    }
+    let (global, lock) = stand_in(found, global);
+    let request = Request { command: "update".to_owned(), lock, ..request };
     let asking = gate::asking(fleet, global.no_cache)?;
     let issues = async {
         if !args.risk.no_issue_check {
