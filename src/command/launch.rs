@@ -178,6 +178,9 @@ pub(super) async fn launch_with(
         return local::run(world, global, detailed, name).await;
     }
     let flake = flake(world, global, &fleet)?;
+    if name.is_none() && world.environment.run.is_none() && request.lock.is_none() {
+        super::update::warn(&flake);
+    }
     let named = (name, Some(harmless::line(&flake.to_string())));
     let begun = planned(world, global, &fleet, hosts, &request, named)?;
     let tree = tree::reading(world, &flake);

@@ -1,9 +1,8 @@
 //! `rollback HOST [--to GEN] [--with-lock]`: back to an explicit generation, verified.
 
-use std::path::{Path, PathBuf};
-
-use super::{deploy, inventory, launch};
+use super::{deploy, inventory, launch, update};
 use crate::build::FlakeRef;
+use crate::build::flake::LocalFlake;
 use crate::cli::{DeployFlags, RollbackArgs};
 use crate::error::Error;
 use crate::event::state::RunState;
@@ -33,13 +32,13 @@ pub async fn run(
             .hint("nixdeploy rollback HOST"));
     }
     let request = request(typed, &fleet, args)?;
-    let folder = args.with_lock.then(|| folder(world, typed, &fleet)).transpose()?;
+    let flake = args.with_lock.then(|| flake(world, typed, &fleet)).transpose()?;
     let (exit, state) =
         launch::launch_without_source(world, typed.global, fleet, &names, request).await?;
     if exit == Exit::Done
-        && let Some(folder) = folder
+        && let Some(flake) = flake
     {
-        restore(world, &folder, &state);
+        restore(world, &flake, &state);
     }
     Ok(exit)
 }
@@ -61,23 +60,24 @@ fn request(
     })
 }
 
-fn folder(world: &World, typed: &deploy::Typed<'_>, fleet: &Fleet) -> Result<PathBuf, Error> {
+fn flake(world: &World, typed: &deploy::Typed<'_>, fleet: &Fleet) -> Result<LocalFlake, Error> {
     let text = inventory::flake(&world.environment, typed.global, fleet);
     match FlakeRef::parse(&text, &world.environment.folder, &world.environment) {
-        Ok(FlakeRef::Local(local)) => Ok(local.path()),
+        Ok(FlakeRef::Local(local)) => Ok(local),
         Ok(FlakeRef::Other(_)) => Err(Error::usage("--with-lock needs a flake on this machine")
             .hint("nixdeploy rollback HOST  # without --with-lock")),
         Err(error) => Err(error.error()),
     }
 }
 
-fn restore(world: &World, folder: &Path, state: &RunState) {
+fn restore(world: &World, flake: &LocalFlake, state: &RunState) {
     let Some(toplevel) = state.hosts.first().and_then(|h| h.toplevel.clone()) else {
         return;
     };
     let kept = crate::pipeline::arrive::kept_lock(&world.environment.state, &toplevel);
     let restored = files::read_text(&kept, LIMIT)
-        .and_then(|lock| files::replace(&folder.join("flake.lock"), lock.as_bytes()));
+        .map_err(|e| e.to_string())
+        .and_then(|lock| update::put(flake, lock.as_bytes()).map_err(|e| e.sentence));
     if let Err(error) = restored {
         let text = "the host is back, but no flake.lock of that generation could be restored";
         crate::report::err(&format!("warning: {text}: {error}\n  hint: git log -- flake.lock\n"));

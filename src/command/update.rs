@@ -117,6 +117,29 @@ fn told(error: &KeepError) -> Error {
     }
 }
 
+/// Puts these bytes in the place of a flake's lock, and keeps what is there.
+///
+/// # Errors
+/// When there is none, another update goes on, or a file cannot be written.
+pub(super) fn put(flake: &LocalFlake, bytes: &[u8]) -> Result<(), Error> {
+    let keep = keep_of(flake)?.hold().map_err(|e| told(&e))?;
+    let kept = keep.back_up(bytes).and_then(|(id, _)| keep.restore(&id));
+    kept.map(drop).map_err(|e| told(&e))
+}
+
+/// A change of the lock that was cut off, or goes on, is told whoever deploys meanwhile.
+pub(super) fn warn(flake: &FlakeRef) {
+    let FlakeRef::Local(local) = flake else { return };
+    let Some(git) = tree::own_folder(&local.root) else { return };
+    let keep = Keep::look(&git, &local.root, &local.folder);
+    if keep.is_ok_and(|keep| keep.journal().is_some()) {
+        report::err(
+            "warning: flake.lock is that of an update that goes on or was cut off\n  \
+             hint: nixdeploy update lock restore\n",
+        );
+    }
+}
+
 /// Who can be asked.
 fn who(world: &World, global: &Global) -> Who {
     match (global.yes, world.prompt.allowed()) {

@@ -79,11 +79,21 @@ pub(super) async fn run(world: &World, global: &Global, args: &FlakeArgs) -> Res
     let locks = [&found.lock, &found.candidate.lock];
     let (fleet_of, risk) = (&fleet, &args.risk);
     let question = Question { global, fleet: fleet_of, toplevels: &toplevels, locks, risk };
-    let gate = gate(world, &question, &mut signals).await?;
+    let Some(gate) = gate(world, &question, &mut signals).await? else {
+        return Ok(unchanged(Exit::Interrupted));
+    };
+    if stopped(&mut signals) {
+        return Ok(unchanged(Exit::Interrupted));
+    }
     if gate.go.is_empty() {
         return Ok(unchanged(exit::worst(gate.held.iter().map(|(_, exit, _)| *exit))));
     }
     apply(world, global, fleet, (&keep, &found), (gate, args.no_deploy), signals).await
+}
+
+/// Whether we were asked to stop while nothing listened.
+fn stopped(signals: &mut Signals) -> bool {
+    futures_util::FutureExt::now_or_never(signals.next()).is_some()
 }
 
 fn unchanged(exit: Exit) -> Exit {
@@ -234,9 +244,7 @@ async fn apply(
         let terms = Terms { name: Some(run.clone()), ..Terms::default() };
         launch::launch_with(&typed, global, fleet, &gate.go, request, terms).await
     };
-    // A signal that came before the run listens itself.
-    let stopped = futures_util::FutureExt::now_or_never(signals.next()).is_some();
-    let deployed = if stopped { None } else { Some(deployed.await) };
+    let deployed = if stopped(&mut signals) { None } else { Some(deployed.await) };
     let (fate, result) = match deployed {
         None => (Fate::Nowhere, Ok(Exit::Interrupted)),
         Some(Ok((exit, state))) => {

@@ -70,7 +70,14 @@ fn revision(lock: &Lock) -> inventory::Lock {
     inventory::Lock { modified_ms: modified_s.map(|s| s.saturating_mul(1000)), release: None }
 }
 
-/// Looks, shows what is known, and decides for each host.
+/// What is known of the hosts before anything is decided.
+struct Looked {
+    inventory: Inventory,
+    listing: Listing,
+    unread: BTreeMap<HostName, String>,
+}
+
+/// Looks, shows what is known, and decides for each host; `None`: we were asked to stop.
 ///
 /// # Errors
 /// When standard output cannot be written, or hosts.toml is wrong about issues.
@@ -78,33 +85,42 @@ pub(super) async fn gate(
     world: &World,
     question: &Question<'_>,
     signals: &mut Signals,
-) -> Result<Gate, Error> {
+) -> Result<Option<Gate>, Error> {
     let hosts: Vec<&HostName> = question.toplevels.keys().collect();
     if question.risk.no_issue_check {
         crate::report::err("known issues were not looked for (--no-issue-check)\n");
-        return Ok(Gate { go: hosts.into_iter().cloned().collect(), held: Vec::new() });
+        return Ok(Some(Gate { go: hosts.into_iter().cloned().collect(), held: Vec::new() }));
     }
-    let (systems, unread) = systems(world, question).await;
-    let inventory = between(&systems, question.locks.map(revision), world.clock.epoch_ms());
-    let listing = fetch(world, &asking(question.fleet, false)?, &inventory).await;
+    let looked = tokio::select! {
+        looked = look(world, question) => looked?,
+        _ = signals.next() => return Ok(None),
+    };
+    let Looked { inventory, listing, unread } = &looked;
     let (rules, warnings) = known_issues::rules(&question.fleet.issues, inventory.now_ms);
-    let verdict = issues::check(&inventory, &listing.issues, &rules);
-    let told = known_issues::put_together(&inventory, &listing, &verdict);
+    let verdict = issues::check(inventory, &listing.issues, &rules);
+    let told = known_issues::put_together(inventory, listing, &verdict);
     let sentences = unread.iter().map(|(host, why)| format!("{host} was not checked: {why}"));
     let told = known::Known { unread: sentences.collect(), warnings, update: true, ..told };
-    let look = choice::look(&launch::setting(question.global), &world.environment);
-    show(&known::page(&told, false, &look))?;
+    let shape = choice::look(&launch::setting(question.global), &world.environment);
+    show(&known::page(&told, false, &shape))?;
     let mut gate = Gate { go: Vec::new(), held: Vec::new() };
     for host in hosts {
-        let evidence = evidence(host, &unread, &listing, &verdict, &inventory, question.risk);
+        let evidence = evidence(host, &looked, &verdict, question.risk);
         let decision = decide(evidence, who(world, question.global), terms(question.risk));
         match held(world, host, decision, evidence, signals).await {
             None => gate.go.push(host.clone()),
             Some((exit, why)) => gate.held.push((host.clone(), exit, why)),
         }
     }
-    told_held(&gate, &verdict, &look);
-    Ok(gate)
+    told_held(&gate, &verdict, &shape);
+    Ok(Some(gate))
+}
+
+async fn look(world: &World, question: &Question<'_>) -> Result<Looked, Error> {
+    let (systems, unread) = systems(world, question).await;
+    let inventory = between(&systems, question.locks.map(revision), world.clock.epoch_ms());
+    let listing = fetch(world, &asking(question.fleet, false)?, &inventory).await;
+    Ok(Looked { inventory, listing, unread })
 }
 
 fn terms(risk: &RiskFlags) -> Terms {
@@ -120,10 +136,8 @@ fn terms(risk: &RiskFlags) -> Terms {
 
 fn evidence(
     host: &HostName,
-    unread: &BTreeMap<HostName, String>,
-    listing: &Listing,
+    Looked { inventory, listing, unread }: &Looked,
     verdict: &Verdict,
-    inventory: &Inventory,
     risk: &RiskFlags,
 ) -> Evidence {
     let new = verdict.items.iter().filter(|i| i.phase == Phase::Introduced);
