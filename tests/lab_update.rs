@@ -18,6 +18,8 @@ mod lab {
     const REVISION: &str = r#"
         mkdir -p "/root/desks/$1/tools"; cd "/root/desks/$1/tools"
         [ -d .git ] || git init -q
+        echo "{ system, config ? { } }: { hello = throw system; lib = 1; pkgs$5 = throw 1; }" \
+          > default.nix
         cat > flake.nix <<N
 { outputs = _: { nixosModules.default = { make, ... }: {
   environment.systemPackages = map make.package [
@@ -74,7 +76,10 @@ while True:
         }
 
         fn revision(&self, hello: &str, firmware: &str, more: &str) {
-            let _ = self.desk.deployer(REVISION, &[self.desk.host(), hello, firmware, more]);
+            let _ = self.desk.deployer(
+                REVISION,
+                &[self.desk.host(), hello, firmware, more, &hello.replace('.', "-")],
+            );
         }
 
         /// What GitHub answers from now on, on loopback of the deployer.
@@ -138,6 +143,12 @@ while True:
             let hello = format!("~ hello 1.0 → {new}\n");
             let firmware = "~ linux-firmware 20260810 → 20260910\n";
             assert!(said.stdout.contains(&hello) && said.stdout.contains(firmware), "{said:?}");
+            let said = self.desk.run(&["update", "new-packages", "--input", "tools"]);
+            let wanted = format!(
+                "1 package new\n  pkgs{}\n1 package gone\n  pkgs1-0\n",
+                new.replace('.', "-")
+            );
+            assert_eq!((said.code, &said.stdout), (0, &wanted), "{said:?}");
             assert_eq!(self.lock(), lock);
             assert_eq!(differences(Then::AsBefore, &self.before, &self.desk.unguarded()), [""; 0]);
         }

@@ -31,6 +31,10 @@ pub enum UpdateAction {
         nixdeploy update preview @server --except nixpkgs\n  \
         nixdeploy update preview p620 --build")]
     Preview(PreviewArgs),
+    /// List packages that nixpkgs gains and loses with an update
+    #[command(before_long_help = "Examples:\n  nixdeploy update new-packages\n  \
+        nixdeploy update new-packages --input nixpkgs-unstable --all")]
+    NewPackages(NewPackagesArgs),
     /// List, show or restore the flake.lock files that were kept
     #[command(before_long_help = "Examples:\n  nixdeploy update lock list\n  \
         nixdeploy update lock restore 06816b64")]
@@ -81,6 +85,17 @@ pub struct PreviewArgs {
     /// Exit 20 instead of 0 when an input moves
     #[arg(long)]
     pub detailed_exitcode: bool,
+}
+
+/// `update new-packages`.
+#[derive(Debug, Clone, Args)]
+pub struct NewPackagesArgs {
+    /// Name the input that is a nixpkgs
+    #[arg(long, value_name = "INPUT", default_value = "nixpkgs")]
+    pub input: String,
+    /// List every package
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// What of known issues is accepted.

@@ -47,6 +47,7 @@ fn of(command: &Command) -> (&'static str, &'static [Format]) {
             UpdateAction::Flake(_) => ("update flake", TEXT),
             UpdateAction::Preview(a) if a.build => ("update preview --build", RUNS),
             UpdateAction::Preview(_) => ("update preview", DOCUMENT),
+            UpdateAction::NewPackages(_) => ("update new-packages", DOCUMENT),
             UpdateAction::Lock(a) => match a.action {
                 LockAction::List | LockAction::Show(_) => ("update lock", DOCUMENT),
                 LockAction::Restore(_) => ("update lock restore", TEXT),

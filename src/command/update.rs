@@ -4,6 +4,7 @@ mod deploying;
 mod flake;
 mod gate;
 mod kept;
+mod new_packages;
 mod preview;
 
 use crate::build::flake::LocalFlake;
@@ -33,6 +34,7 @@ pub(super) async fn run(
     match action {
         UpdateAction::Flake(args) => flake::run(world, global, args).await,
         UpdateAction::Preview(args) => preview::run(world, global, args).await,
+        UpdateAction::NewPackages(args) => new_packages::run(world, global, args).await,
         UpdateAction::Lock(args) => kept::run(world, global, &args.action),
     }
 }

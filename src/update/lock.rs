@@ -7,11 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// `follows` of `follows` is some deep at most; a circle has no end.
+/// `follows` of `follows` is some deep at most; a circle has no end, and strangers' locks are part
+/// of the file.
 const DEPTH: usize = 64;
+/// Steps from input to input that one name is worth.
+const STEPS: usize = 10_000;
 /// Formats of the file that are alike in all that is read here (Nix, `src/libflake/lockfile.cc`).
 const FORMATS: std::ops::RangeInclusive<u64> = 5..=7;
 
@@ -39,23 +42,29 @@ enum Way {
 }
 
 /// What an input is locked to.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Locked {
     /// The scheme: `github`, `git`, `path`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rev: Option<String>,
     /// The content's hash.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub nar_hash: Option<String>,
     /// Seconds since the epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_modified: Option<i64>,
     /// Whose repository, on a forge.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
     /// Which repository, on a forge.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub repo: Option<String>,
     /// The forge's machine, when it is not the usual one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     #[serde(flatten)]
     rest: BTreeMap<String, Value>,
@@ -106,18 +115,19 @@ impl Lock {
     /// What an input is locked to, found by names from the root on: `home-manager/nixpkgs`.
     pub fn locked(&self, input: &str) -> Option<&Locked> {
         let names: Vec<&str> = input.split('/').collect();
-        self.nodes.get(self.resolve(&names, DEPTH)?)?.locked.as_ref()
+        self.nodes.get(self.resolve(&names, DEPTH, &mut { STEPS })?)?.locked.as_ref()
     }
 
-    fn resolve<'a>(&'a self, names: &[&str], depth: usize) -> Option<&'a str> {
+    fn resolve<'a>(&'a self, names: &[&str], depth: usize, steps: &mut usize) -> Option<&'a str> {
         let depth = depth.checked_sub(1)?;
         let mut node = self.root.as_str();
         for name in names {
+            *steps = steps.checked_sub(1)?;
             node = match self.nodes.get(node)?.inputs.get(*name)? {
                 Way::Node(next) => next,
                 Way::Follows(from_root) => {
                     let from_root: Vec<&str> = from_root.iter().map(String::as_str).collect();
-                    self.resolve(&from_root, depth)?
+                    self.resolve(&from_root, depth, steps)?
                 }
             };
         }
@@ -266,6 +276,23 @@ mod tests {
         assert_eq!(from.compare(&odd), None);
         assert_eq!(from.compare(from), None);
         assert_eq!(super::moves(&old, &old), []);
+    }
+
+    #[test]
+    fn a_lock_that_has_no_end_is_given_up() {
+        let level = |n: u32| {
+            let below = n - 1;
+            format!(r#""x{n}": ["x{below}", "i"], "x{below}b": ["x{below}"]"#)
+        };
+        let levels: Vec<String> = (1..60).map(level).collect();
+        let text = format!(
+            r#"{{"version": 7, "root": "root", "nodes": {{"root": {{"inputs": {{"x0": "n", {}}}}},
+              "n": {{"inputs": {{"i": ["x58"]}}, "locked": {{}}}}}}}}"#,
+            levels.join(", ")
+        );
+        let lock = Lock::parse(text.as_bytes()).expect("a lock");
+        assert_eq!(lock.locked("x59"), None);
+        assert!(lock.locked("x0").is_some());
     }
 
     #[test]

@@ -12,3 +12,4 @@ pub mod decision;
 pub mod fetching;
 pub mod keep;
 pub mod lock;
+pub mod packages;

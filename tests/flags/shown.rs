@@ -4,7 +4,7 @@ use clap::CommandFactory as _;
 use nixdeploy::cli::Cli;
 
 /// Every flag, and where its effect is shown.
-const SHOWN: [(&str, &str); 54] = [
+const SHOWN: [(&str, &str); 55] = [
     ("confirm", "an_emergency_wants_the_hosts_name_once_more"),
     ("wait", "a_host_that_sleeps_is_waited_for_and_what_it_is_to_run_is_built"),
     ("parallel", "hosts_are_worked_on_one_at_a_time_or_side_by_side"),
@@ -51,6 +51,7 @@ const SHOWN: [(&str, &str); 54] = [
     ("inventory-file", "packages_of_a_file_are_held_against_issues"),
     ("except", "only_inputs_that_there_are_are_asked_for"),
     ("build", "an_update_waits_for_its_gate_and_its_lock_is_what_runs"),
+    ("input", "an_update_waits_for_its_gate_and_its_lock_is_what_runs"),
     ("host", "only_the_hosts_that_are_meant_are_built_and_with_the_candidate"),
     ("allow-dirty-lock", "work_that_is_not_committed_is_not_taken_for_an_accident"),
     ("max-risk", "an_update_waits_for_its_gate_and_its_lock_is_what_runs"),

@@ -16,6 +16,9 @@ use nixdeploy::event::harmless;
 use nixdeploy::fleet::{StorePath, hosts_toml};
 use nixdeploy::issues::{Rules, address, check, fetch, inventory_file, issue};
 use nixdeploy::preflight::{answer, exposure, rehearse};
+use nixdeploy::update::chosen::{Chosen, chosen};
+use nixdeploy::update::fetching;
+use nixdeploy::update::lock::{Lock, moves};
 use nixdeploy::validate::fix::{self, Fixed};
 use nixdeploy::validate::{Base, Depth, Job, examine_jobs};
 use nixdeploy::verify::{observe, units};
@@ -45,6 +48,8 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "inventory", run: of_inventory },
     Target { name: "syntax", run: of_syntax },
     Target { name: "redaction", run: of_redaction },
+    Target { name: "flake_lock", run: of_flake_lock },
+    Target { name: "missing_paths", run: of_missing_paths },
 ];
 
 /// C0, C1, and what changes the direction of a text; written down here once more, so that a gap
@@ -266,6 +271,34 @@ fn of_syntax(text: &str) {
         let again = examine_jobs(Path::new("/"), &[job], depth);
         let broken = again.told().find(|(_, f)| f.fault.code == "syntax-error");
         assert_eq!(broken.map(|(_, f)| &f.fault.message), None, "{text:?}");
+    }
+}
+
+/// No name is a flag, no link is anything but one, and a lock does not differ from itself.
+fn of_flake_lock(text: &str) {
+    let Ok(lock) = Lock::parse(text.as_bytes()) else { return };
+    assert_eq!(moves(&lock, &lock), []);
+    let inputs: Vec<String> = lock.inputs().into_keys().map(str::to_owned).collect();
+    for input in &inputs {
+        let _ = (lock.locked(input), lock.follows(input));
+        if let Ok(Chosen::Some(names)) = chosen(&lock, &[], std::slice::from_ref(input)) {
+            assert!(names.iter().all(|n| !n.starts_with('-') && n.is_ascii() && n != input));
+        }
+    }
+    let recorded = include_str!("../fixtures/update/flake.lock");
+    let recorded = Lock::parse(recorded.as_bytes()).expect("a lock");
+    for moved in moves(&recorded, &lock) {
+        let link = moved.from.zip(moved.to).and_then(|(from, to)| from.compare(&to));
+        if let Some(link) = link {
+            assert!(link.starts_with("https://") && link.chars().all(|c| c.is_ascii_graphic()));
+        }
+    }
+}
+
+fn of_missing_paths(text: &str) {
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    if let Some(found) = fetching::parse(&lines) {
+        assert!(found.fetch > 0 || found.download == 0, "{found:?}");
     }
 }
 

@@ -29,7 +29,7 @@ use crate::update::candidate::{self, Candidate, CandidateError, candidate};
 use crate::update::chosen::{Mistake, chosen};
 use crate::update::decision::Who;
 use crate::update::keep::{Fate, Id, Keep};
-use crate::update::lock::{Lock, moves};
+use crate::update::lock::{Lock, Locked, moves};
 use crate::world::signals::Signals;
 use crate::world::{Environment, World};
 
@@ -46,6 +46,13 @@ pub(super) struct Found {
     pub(super) candidate: Candidate,
     /// What differs.
     pub(super) moves: Vec<Moved>,
+}
+
+impl Found {
+    /// What an input is locked to, and is to be locked to.
+    pub(super) fn both(&self, input: &str) -> (Option<&Locked>, Option<&Locked>) {
+        (self.lock.locked(input), self.candidate.lock.locked(input))
+    }
 }
 
 /// Updates.
