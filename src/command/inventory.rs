@@ -145,7 +145,7 @@ fn unknown(fleet: &Fleet, error: &SelectError, bare: Option<&str>) -> Error {
 }
 
 /// The first of many names.
-fn some(names: &[String]) -> String {
+pub(super) fn some(names: &[String]) -> String {
     const SHOWN: usize = 12;
     let mut text = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN {

@@ -1,6 +1,7 @@
 //! `resume [RUN]` and `abort [RUN]`: after an interruption, ask the hosts and end what was begun.
 
-use super::{deploy, inventory, launch, report, retry, update};
+use super::retry::{self, Again};
+use super::{deploy, inventory, launch, report, update};
 use crate::activate::journal;
 use crate::cli::{DeployFlags, Format, Global, Part, RunArgs};
 use crate::error::Error;
@@ -8,6 +9,7 @@ use crate::event::Outcome;
 use crate::event::state::{Beyond, HostState, RunState};
 use crate::exit::{self, Exit};
 use crate::fleet::{Fleet, HostName};
+use crate::pipeline::ending::forsaken;
 use crate::plan::{Goal, Request};
 use crate::report::json::document;
 use crate::report::store;
@@ -33,7 +35,8 @@ pub async fn resume(
     let document = document(&found);
     let again = again(&run, &open, &found);
     let wanted = retry::as_typed(world, &run).filter(|again| again.changes_hosts());
-    let Some(before) = wanted.filter(|_| !again.is_empty()) else {
+    let goes_on = |_: &Again| !again.is_empty() && found.interrupted.is_none();
+    let Some(before) = wanted.filter(goes_on) else {
         if typed.global.format() == Format::Json {
             report::show(&document)?;
         }
@@ -44,13 +47,25 @@ pub async fn resume(
         }
         return Ok(worst);
     };
-    let names: Vec<&str> = again.iter().map(HostName::as_str).collect();
-    let goes_on = format!("nothing of it was begun on {}: going on\n", names.join(", "));
-    crate::report::err(&goes_on);
+    going_on(&run, &again);
     let last = Global { part: Part::Last(document), ..before.global(typed.global) };
     let next = deploy::on(world, &last, fleet, &again, &before.wanted).await?;
     // What was found unchanged is now deployed: only the others' findings still count.
-    Ok(if again.len() == open.len() { next } else { exit::worst([worst, next]) })
+    let others = found.hosts.iter().filter(|host| !again.contains(&host.name));
+    Ok(exit::worst(others.map(exit::of_host).chain([next])))
+}
+
+fn going_on(run: &RunState, again: &[HostName]) {
+    let begun = |name: &&HostName| run.host(name).is_some_and(|host| host.armed.is_some());
+    let (taken_back, fresh): (Vec<&HostName>, Vec<&HostName>) = again.iter().partition(begun);
+    for (hosts, why) in
+        [(fresh, "nothing of it was begun on"), (taken_back, "it was taken back on")]
+    {
+        let names: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+        if !names.is_empty() {
+            crate::report::err(&format!("{why} {}: going on\n", inventory::some(&names)));
+        }
+    }
 }
 
 /// Takes back whatever a run still holds.
@@ -144,12 +159,57 @@ async fn recover(
     launch::launch_without_source(world, typed.global, fleet.clone(), hosts, request).await
 }
 
-/// Hosts that the run never got to: it had said `go` to none of them, and nothing of it is there.
+/// Hosts that are begun once more: those that the run never got to (it had said `go` to none of
+/// them, and nothing of it is there), and those of a fleet that were taken back for no fault of
+/// theirs. One host alone is told of, and left to who deployed it.
 fn again(run: &RunState, open: &[HostName], found: &RunState) -> Vec<HostName> {
-    let unchanged = |name: &&HostName| {
+    let several = run.hosts.len() > 1;
+    let begun = |name: &HostName| run.host(name).is_some_and(|h| h.armed.is_some());
+    let wanted = |name: &&HostName| {
         let report = found.host(name).and_then(|h| h.report.as_ref());
-        report.is_some_and(|r| matches!(r.outcome, Outcome::Unchanged { .. }))
+        report.is_some_and(|report| match report.outcome {
+            Outcome::Unchanged { .. } => !begun(name),
+            _ => several && forsaken(report),
+        })
     };
-    let begun = |name: &&HostName| run.host(name).is_some_and(|h| h.armed.is_some());
-    open.iter().filter(unchanged).filter(|name| !begun(name)).cloned().collect()
+    open.iter().filter(wanted).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Stamped;
+
+    fn finished(host: &str, report: &str) -> Stamped {
+        let line = format!(
+            r#"{{"index":0,"at_ms":0,"elapsed_ms":0,"event":"host_finished","host":"{host}",
+            "phase":"rollback","causes":[],"before":null,"after":null,"next":[],{report}}}"#
+        );
+        serde_json::from_str(&line).expect("a line of a log")
+    }
+
+    #[test]
+    fn a_fleet_goes_on_with_hosts_that_were_taken_back_for_no_fault_of_theirs() {
+        let back = |by: &str, note: &str| {
+            format!(r#""outcome":"rolled_back","decided_by":"{by}","note":"{note}""#)
+        };
+        let found = RunState::of(&[
+            finished("late", &back("guard", "no commit before the deadline")),
+            finished("off", &back("reboot", "rebooted into the old system")),
+            finished("bad", &back("guard", "app-broken.service failed")),
+            finished("hung", &back("guard", "the activation took too long")),
+            finished(
+                "same",
+                r#""outcome":"unchanged","verified":false,"decided_by":"nobody","note":"""#,
+            ),
+        ]);
+        let open: Vec<HostName> = found.hosts.iter().map(|h| h.name.clone()).collect();
+        let told = |run: &RunState, open: &[HostName]| {
+            let again = again(run, open, &found);
+            again.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(told(&found, &open), "late off same");
+        let alone = RunState::of(&[finished("late", &back("reboot", ""))]);
+        assert_eq!(told(&alone, &open[..1]), "", "what became of one host is told");
+    }
 }

@@ -115,6 +115,13 @@ fn restored(said: &mut HostReport, host: &HostName, status: &Status, interrupted
 /// What the guard gives as its reason when nobody asked it for a commit in time.
 const OVERDUE: &str = "no commit before the deadline";
 
+/// Whether a host was taken back for want of its deployer, or of its power: nothing speaks against
+/// what it was given.
+pub fn forsaken(report: &HostReport) -> bool {
+    let alone = report.decided_by == Decider::Reboot || report.note == OVERDUE;
+    report.outcome == Outcome::RolledBack && alone
+}
+
 /// Whether the activation ended well, and the guard went back only because there was no contact.
 pub fn unheard(status: &Status, way_back: &WayBack) -> bool {
     let ended = matches!(status.act, Some(ActEnd::Exited(0 | 4)));
