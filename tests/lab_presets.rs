@@ -7,7 +7,7 @@ mod lab {
 
     use crate::support::desk::Desk;
     use crate::support::machines::{Said, State};
-    use crate::support::rows::{Then, differences, has_row, unique};
+    use crate::support::rows::{Then, differences, flat, has_row, unique};
 
     /// p510 and razer; one order for all who hold more than one machine.
     fn two() -> Option<(Desk, Desk)> {
@@ -142,6 +142,40 @@ mod lab {
         assert!(after[1].list("units_active").iter().any(|u| u.contains("7793")), "{after:?}");
         let said = desk.run(&["retry"]);
         assert!(said.code == 0 && said.stderr.contains("no host of it failed"), "{}", said.stderr);
+    }
+
+    #[test]
+    fn a_host_that_was_asleep_is_remembered_until_it_is_done() {
+        let Some((desk, other)) = two() else { return };
+        let before = [desk.good(), other.good()];
+        desk.inventory("[hosts.razer]\nssh.control = \"none\"\noptional = \"defer\"");
+        for (path, knob) in [app("p510", 7794), app("razer", 7794)] {
+            desk.write(&path, &knob);
+        }
+        other.lab().cut("razer");
+        let said = desk.run(&["quick-deploy", "all"]);
+        done(&said, 0);
+        assert!(has_row(&said, "razer", "deferred"), "{}", said.stdout);
+        assert!(said.stdout.contains("2 hosts: 1 changed, 1 deferred"), "{}", said.stdout);
+        assert!(flat(&said).contains("razer deferred: it is deployed with"), "{}", said.stdout);
+        let still = "razer: still to be deployed: it was asleep";
+        let said = desk.run(&["quick-deploy", "p510"]);
+        done(&said, 0);
+        assert!(said.stderr.contains(still), "one host alone is not kept waiting: {said:?}");
+        assert!(!has_row(&said, "razer", "deferred"), "{}", said.stdout);
+        let said = desk.run(&["status"]);
+        let told = "asleep when it was to be deployed";
+        assert!(flat(&said).contains(told), "{}{}", said.stdout, said.stderr);
+        other.lab().heal("razer");
+        let said = desk.run(&["retry"]);
+        done(&said, 0);
+        assert!(has_row(&said, "razer", "changed"), "{}", said.stdout);
+        assert!(!has_row(&said, "p510", "unchanged"), "{}", said.stdout);
+        let after = [desk.unguarded(), other.unguarded()];
+        all_new(&before[0], &after[0]);
+        all_new(&before[1], &after[1]);
+        let said = desk.run(&["quick-deploy", "p510"]);
+        assert!(said.code == 0 && !said.stderr.contains("asleep"), "it is done: {said:?}");
     }
 
     #[test]

@@ -221,3 +221,27 @@ fn an_emergency_wants_the_hosts_name_once_more() {
     let told = document(&desk, &["emergency", "p620", "--confirm", "p620"], 5);
     assert_eq!(results(&told), [("p620", "unreachable")]);
 }
+
+/// What was asleep goes along with the next deploy of several hosts, unless that leaves it out.
+#[test]
+fn a_deferred_host_goes_along_with_several() {
+    let fleet = THREE.replace("['laptop']", "['laptop']\noptional = 'defer'");
+    let desk = Desk::with_fleet(&fleet);
+    desk.fake("ssh", "exit 255\n");
+    desk.fake("nix", "exec sleep 60 # until its host is known to be asleep\n");
+    let rows = |args: &[&str]| {
+        let hosts = document(&desk, args, 5)["hosts"].clone();
+        let hosts = hosts.as_array().cloned().unwrap_or_default();
+        let row = |host: &Value| {
+            let word = |key: &str| host[key].as_str().unwrap_or_default().to_owned();
+            format!("{} {}", word("host"), word("result"))
+        };
+        hosts.iter().map(row).collect::<Vec<_>>().join(", ")
+    };
+    let two = "p620 unreachable, p510 unreachable";
+    assert_eq!(rows(&["quick-deploy", "p620", "p510"]), two);
+    assert_eq!(rows(&["quick-deploy", "all"]), format!("{two}, razer deferred"));
+    assert_eq!(rows(&["quick-deploy", "@server"]), format!("{two}, razer deferred"));
+    assert_eq!(rows(&["quick-deploy", "@server", "--exclude", "@laptop"]), two);
+    assert_eq!(rows(&["quick-deploy", "p620"]), "p620 unreachable");
+}

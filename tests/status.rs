@@ -142,6 +142,7 @@ fn board(hosts: Vec<Invented>, ping: bool) -> Board {
             host,
             answer: &answer,
             wanted: Some(&wanted).filter(|_| !ping),
+            deferred: None,
             record: it.record.as_ref(),
             goes_on: it.goes_on,
             last_deploy: it.last.map(|(result, hours)| LastDeploy {

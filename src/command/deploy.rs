@@ -6,9 +6,12 @@ use crate::cli::{
     Selection,
 };
 use crate::error::Error;
+use crate::event::stream::Stopwatch;
 use crate::exit::Exit;
 use crate::fleet::{BuildOn, Fleet, HostName, Mode};
+use crate::pipeline::deferred::{self, Deferred};
 use crate::plan::{Goal, Request};
+use crate::report::table::ago;
 use crate::world::World;
 
 /// What a command's name means, before the flags.
@@ -158,7 +161,41 @@ pub async fn run(world: &World, typed: &Typed<'_>, wanted: &Wanted) -> Result<Ex
     let Selection { hosts, exclude } = &wanted.selection;
     let hosts = inventory::hosts(&fleet, hosts, exclude, typed.bare)?;
     let hosts: Vec<HostName> = hosts.into_iter().map(|h| h.name.clone()).collect();
+    let hosts = along(world, &fleet, wanted, hosts)?;
     on(world, typed.global, fleet, &hosts, wanted).await
+}
+
+/// Hosts that were asleep in an earlier run go along with several others; with one alone, which
+/// somebody waits for, they are told of.
+fn along(
+    world: &World,
+    fleet: &Fleet,
+    wanted: &Wanted,
+    mut hosts: Vec<HostName>,
+) -> Result<Vec<HostName>, Error> {
+    if wanted.preset.goal != Goal::Deploy || wanted.flags.dry_run {
+        return Ok(hosts);
+    }
+    let mut deferred = deferred::list(&world.environment.state, fleet);
+    if !wanted.selection.exclude.is_empty() {
+        let out = inventory::hosts(fleet, &wanted.selection.exclude, &[], None)?;
+        deferred.retain(|d| !out.iter().any(|host| host.name == d.host));
+    }
+    let several = hosts.len() > 1;
+    for Deferred { host, run, since_ms, .. } in deferred {
+        let ago = ago(world.clock.epoch_ms(), since_ms);
+        let because = format!("it was asleep {ago} ago in run {run}");
+        if hosts.contains(&host) {
+            crate::report::err(&format!("{host}: deferred until now: {because}\n"));
+        } else if several {
+            crate::report::err(&format!("{host}: deployed along with these: {because}\n"));
+            hosts.push(host);
+        } else {
+            let next = "nixdeploy retry";
+            crate::report::err(&format!("{host}: still to be deployed: {because}: {next}\n"));
+        }
+    }
+    Ok(hosts)
 }
 
 /// The same on hosts that are known already.

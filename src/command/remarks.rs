@@ -3,6 +3,7 @@
 use super::standing::{Known, at_work, staged};
 use crate::activate::journal::Record;
 use crate::fleet::StorePath;
+use crate::pipeline::deferred::Deferred;
 use crate::preflight::cut_off::cut_off;
 use crate::preflight::facts::{self, Facts};
 use crate::preflight::{self, admit_early};
@@ -23,12 +24,19 @@ pub(super) fn notes(known: &Known<'_>, row: &Row, facts: Option<&Facts>) -> Vec<
     } else {
         notes.extend(known.record.filter(|r| r.is_armed()).map(left_there));
     }
+    notes.extend(known.deferred.map(|deferred| put_off(known, deferred)));
     notes.extend(row.evaluation.iter().map(evaluation));
     notes
 }
 
 fn note(code: &str, text: impl Into<String>) -> Note {
     Note { code: code.to_owned(), text: text.into(), next: Vec::new() }
+}
+
+fn put_off(known: &Known<'_>, deferred: &Deferred) -> Note {
+    let (ago, run) = (ago(known.now_ms, deferred.since_ms), &deferred.run);
+    let text = format!("asleep when it was to be deployed, {ago} ago in run {run}");
+    Note { next: vec!["nixdeploy retry".to_owned()], ..note("deferred", text) }
 }
 
 fn unreachable(known: &Known<'_>, row: &Row, trouble: &Trouble) -> Note {

@@ -12,6 +12,7 @@ use crate::event::Outcome;
 use crate::event::state::{HostState, RunState};
 use crate::exit::Exit;
 use crate::fleet::HostName;
+use crate::pipeline::deferred;
 use crate::plan::Goal;
 use crate::report::store;
 use crate::world::{Environment, World};
@@ -73,7 +74,14 @@ pub(super) async fn run(
     let wanted = run.hosts.iter().filter(|host| failed(host, again.wanted.preset.goal));
     let wanted: Vec<&HostName> = wanted.map(|host| &host.name).collect();
     let known = |name: &&&HostName| fleet.host(name.as_str()).is_some();
-    let hosts: Vec<HostName> = wanted.iter().filter(known).map(|n| (*n).clone()).collect();
+    let mut hosts: Vec<HostName> = wanted.iter().filter(known).map(|n| (*n).clone()).collect();
+    // Who names no run means all that is left to do.
+    if args.run.is_none() && again.wanted.preset.goal == Goal::Deploy {
+        let deferred = deferred::list(&world.environment.state, &fleet).into_iter();
+        let others: Vec<HostName> =
+            deferred.map(|d| d.host).filter(|host| !hosts.contains(host)).collect();
+        hosts.extend(others);
+    }
     for gone in wanted.iter().filter(|name| !known(name)) {
         crate::report::err(&format!("{gone} is no longer in {}\n", fleet.source.display()));
     }

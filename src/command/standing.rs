@@ -7,6 +7,7 @@ use crate::activate::journal::Record;
 use crate::build::{BuildError, Evaluated};
 use crate::exit::Exit;
 use crate::fleet::{Host, Limits, Optional, StorePath};
+use crate::pipeline::deferred::Deferred;
 use crate::preflight::facts::Facts;
 use crate::preflight::read::Answered;
 use crate::preflight::{self, Refused};
@@ -23,6 +24,8 @@ pub struct Known<'a> {
     pub wanted: Option<&'a Result<Evaluated, Trouble>>,
     /// Our own record of the last transaction there.
     pub record: Option<&'a Record>,
+    /// It was asleep in a run that was to deploy it, and in all since.
+    pub deferred: Option<&'a Deferred>,
     /// Whether the run of that record lives, in another process of this machine.
     pub goes_on: bool,
     /// The last run that changed it, or tried to.

@@ -24,6 +24,7 @@ use crate::event::harmless;
 use crate::event::stream::{Emitter, Stopwatch, channel};
 use crate::exit::{self, Exit};
 use crate::fleet::{Fleet, Host, HostName};
+use crate::pipeline::deferred;
 use crate::preflight::Refused;
 use crate::preflight::read::{Answered, Effort};
 use crate::report::board::{Board, SCHEMA, Trouble, document, lines};
@@ -225,6 +226,7 @@ impl<'a> Looking<'a> {
     ) -> Board {
         let now_ms = self.world.clock.epoch_ms();
         let (mut exit, mut rows) = (Exit::Done, Vec::new());
+        let deferred = deferred::list(&self.world.environment.state, self.fleet);
         for (at, (host, answer)) in self.hosts.iter().zip(answers).enumerate() {
             let record = journal::read(&self.world.environment.state, &host.name);
             let known = Known {
@@ -233,6 +235,7 @@ impl<'a> Looking<'a> {
                 wanted: wanted.and_then(|w| w.get(at)),
                 goes_on: record.as_ref().is_some_and(|r| self.lives(r)),
                 record: record.as_ref(),
+                deferred: deferred.iter().find(|d| d.host == host.name),
                 last_deploy: deploys.get(&host.name).cloned(),
                 last_seen: seen.get(&host.name).cloned(),
                 now_ms,

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::deferred;
 use crate::event::Outcome;
 use crate::exit::{self, Exit};
 use crate::fleet::HostName;
@@ -133,7 +134,9 @@ fn fate(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::RolledBack => "failed and was taken back",
         Outcome::NotBuilt => "does not build",
-        Outcome::Refused { code, .. } if code == "unreachable" => "did not answer",
+        Outcome::Refused { code, .. } if ["unreachable", deferred::CODE].contains(&&**code) => {
+            "did not answer"
+        }
         Outcome::Refused { .. } => "was refused",
         Outcome::Blocked => "is blocked by findings",
         Outcome::Declined => "was declined",

@@ -11,6 +11,7 @@ pub mod back;
 pub mod budget;
 mod builder;
 pub mod cancel;
+pub mod deferred;
 pub mod early;
 pub mod ending;
 pub mod external;
@@ -166,6 +167,7 @@ fn last_word(run: &Run, step: &HostPlan, report: HostReport) {
 }
 
 fn say(run: &Run, step: &HostPlan, report: HostReport) {
+    let report = deferred::settle(run, step, report);
     run.budget.word(&step.host, &report.outcome);
     run.emitter.emit(Event::HostFinished { host: step.host.clone(), report });
 }

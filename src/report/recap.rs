@@ -21,6 +21,7 @@ pub fn text(state: &RunState, look: &Look) -> String {
     }
     let unwell = state.hosts.iter().filter(|h| matches!(words::tone(h), Tone::Good | Tone::Quiet));
     lines.extend(unwell.flat_map(|host| unwell_lines(host, look)));
+    lines.extend(state.hosts.iter().flat_map(|host| deferred_lines(state, host, look)));
     for host in failed(state) {
         lines.push(String::new());
         lines.extend(failure(state, host, look));
@@ -36,6 +37,15 @@ pub fn failed(state: &RunState) -> impl Iterator<Item = &HostState> {
         Tone::Open => h.began_ms.is_some() || h.armed.is_some(),
         Tone::Good | Tone::Quiet => false,
     })
+}
+
+/// A host that is still to be deployed when it is back.
+fn deferred_lines(state: &RunState, host: &HostState, look: &Look) -> Vec<String> {
+    if words::result(host, words::goal(state)) != "deferred" {
+        return Vec::new();
+    }
+    let truth = words::truth(host, words::goal(state), &|ms| look.clock(ms));
+    look.wrap(&format!("{} {}  ", look.mark(Mark::Skip), host.name), "     ", &truth)
 }
 
 /// What does not work on a host that ended well all the same (it did not before, or it was only to

@@ -93,6 +93,7 @@ fn result_of(outcome: &Outcome, goal: Option<Goal>) -> &'static str {
         Outcome::Staged => "staged",
         Outcome::Blocked => "blocked",
         Outcome::NotBuilt => "not-built",
+        Outcome::Refused { code, skipped: true } if code == "deferred" => "deferred",
         Outcome::Refused { skipped: true, .. } => "skipped",
         Outcome::Refused { code, .. } if code == "unreachable" => "unreachable",
         Outcome::Refused { .. } => "refused",
@@ -145,6 +146,10 @@ fn truth_of(outcome: &Outcome, goal: Option<Goal>, clock: &dyn Fn(i64) -> String
         Outcome::Staged => "staged for the next boot; not running yet",
         Outcome::Blocked => "findings block the deploy; the host is unchanged",
         Outcome::NotBuilt => "evaluation or build failed; the host is unchanged",
+        Outcome::Refused { code, skipped: true } if code == "deferred" => {
+            "deferred: it is deployed with the next deploy of several hosts, or by `nixdeploy \
+             retry`; unchanged"
+        }
         Outcome::Refused { skipped: true, .. } => "left out, for it is optional; unchanged",
         Outcome::Refused { code, .. } => return format!("refused ({code}); the host is unchanged"),
         Outcome::NotBegun => "not begun, for others failed before it; the host is unchanged",
