@@ -71,6 +71,11 @@ mod lab {
         assert_eq!(differences(Then::Undone, &before, &desk.unguarded()), [""; 0]);
         let told = told(&desk);
         assert!(told.contains("--fast") && !told.contains("--no-reexec"), "{told}");
+        // Once more, and the name that was typed then counts for nothing now.
+        let said = desk.run(&["retry"]);
+        assert_eq!(said.code, 2, "{}{}", said.stdout, said.stderr);
+        let next = format!("nixdeploy emergency {0} --confirm {0}", desk.host());
+        assert!(said.stderr.contains(&next), "{}", said.stderr);
         let _ = desk.deployer(r#"rm "/root/desks/$1/engine""#, &[desk.host()]);
     }
 

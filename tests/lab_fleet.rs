@@ -7,9 +7,15 @@ mod lab {
     use serde_json::Value;
 
     use crate::support::machines::Said;
-    use crate::support::rows::{Then, flat, has_row};
+    use crate::support::rows::{Then, flat, has_row, unique};
     use crate::support::squad::Squad;
 
+    const SHARED: &str = r#"environment.systemPackages = [
+        (derivation {
+          name = "NAME"; system = "x86_64-linux"; builder = "/bin/sh";
+          args = [ "-c" "echo >> /tmp/NAME; /bin/sleep 1; /bin/mkdir $out" ];
+        })
+      ];"#;
     const BROKEN: &str = "lab.brokenService = true;";
 
     /// F43: one fails, one is cut off by its own change, one is asleep and optional, one is good;
@@ -167,9 +173,17 @@ mod lab {
         let text = flat(&said);
         assert!(text.contains("want of memory; once more, alone"), "{}", said.stderr);
 
-        squad.change("side-by-side");
+        // What both need is built once: its builder leaves a line each time it runs.
+        let shared = format!("shared-{}", unique());
+        for host in ["p510", "razer"] {
+            let knob = SHARED.replace("NAME", &shared);
+            squad.knob(host, &knob);
+        }
         let said = squad.desk().run(&["build", "all", "--format", "jsonl"]);
         assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+        assert!(said.stdout.contains(r#""event":"builds_counted""#), "{}", said.stdout);
+        let times = squad.desk().deployer("wc -l < /tmp/$1; rm /tmp/$1", &[&shared]);
+        assert_eq!(times.stdout.trim(), "1", "{}", said.stdout);
         // Whether one program did it depends on who was ready when; that each has its own does not.
         for host in ["p510", "razer"] {
             let kept = format!("ls /root/desks/p510/state/nixdeploy/roots/{host}");

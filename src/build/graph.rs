@@ -15,11 +15,11 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::failure::{self, BuildError, Stage};
-use super::output::{Heard, Log};
+use super::output::{Heard, Log, Tally};
 use super::relay::Relay;
 use super::{BUILD, Evaluated, Options, nix};
-use crate::event::Phase;
 use crate::event::stream::Emitter;
+use crate::event::{Event, Phase};
 use crate::fleet::{HostName, StorePath};
 use crate::world::{Conversation, Ended, Invocation, Stream, World};
 
@@ -37,6 +37,8 @@ const PACE: Duration = Duration::from_millis(100);
 /// Builds of a run.
 pub struct Graph {
     queue: Mutex<Queue>,
+    /// How far each program is, by the order in which they began.
+    tallies: Mutex<Vec<Tally>>,
     coming: watch::Sender<BTreeSet<HostName>>,
     slots: Semaphore,
 }
@@ -70,6 +72,7 @@ impl Default for Graph {
     fn default() -> Self {
         Self {
             queue: Mutex::default(),
+            tallies: Mutex::default(),
             coming: watch::Sender::new(BTreeSet::new()),
             slots: Semaphore::new(AT_ONCE),
         }
@@ -89,6 +92,10 @@ impl Graph {
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tallied<T>(&self, change: impl FnOnce(&mut Vec<Tally>) -> T) -> T {
+        change(&mut self.tallies.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits until a closure is there, or cannot be. Where nobody can tell it is as good as there:
@@ -133,7 +140,11 @@ impl Graph {
         };
         let wishes: Vec<Wish> = wishes.into_iter().filter(Wish::is_awaited).collect();
         if !wishes.is_empty() {
-            Batch { world, emitter, wishes }.run(&options).await;
+            let number = self.tallied(|tallies| {
+                tallies.push(Tally::default());
+                tallies.len() - 1
+            });
+            Batch { graph: self.clone(), number, world, emitter, wishes }.run(&options).await;
         }
         drop(slot);
     }
@@ -158,6 +169,8 @@ impl Wish {
 
 /// One program, and the hosts it builds for.
 struct Batch {
+    graph: Arc<Graph>,
+    number: usize,
     world: World,
     emitter: Emitter,
     wishes: Vec<Wish>,
@@ -174,6 +187,7 @@ impl Batch {
             }
         };
         let Some((log, ended)) = self.follow(conversation).await else { return };
+        self.count(&log);
         let together = self.together(&log);
         for at in 0..self.wishes.len() {
             let answer = match ended.ok() || !self.wishes[at].is_awaited() {
@@ -219,7 +233,7 @@ impl Batch {
     }
 
     fn relays(&self) -> impl Iterator<Item = Relay<'_>> {
-        let Self { world, emitter, wishes } = self;
+        let Self { world, emitter, wishes, .. } = self;
         let awaited = wishes.iter().filter(|w| w.is_awaited());
         awaited.map(move |w| Relay { world, emitter, host: &w.host, phase: Phase::Build })
     }
@@ -230,7 +244,20 @@ impl Batch {
         let pace = PACE * u32::try_from(self.wishes.len().div_ceil(8)).unwrap_or(u32::MAX);
         if now.saturating_sub(*told) >= pace {
             *told = now;
+            self.count(log);
             self.relays().for_each(|relay| relay.show(log));
+        }
+    }
+
+    /// How much all programs have built, of how much.
+    fn count(&self, log: &Log) {
+        let (done, total) = self.graph.tallied(|tallies| {
+            tallies[self.number] = log.builds;
+            let sum = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum();
+            (sum(|tally| tally.done), sum(|tally| tally.expected))
+        });
+        if total > 0 {
+            self.emitter.emit(Event::BuildsCounted { done, total });
         }
     }
 

@@ -86,6 +86,10 @@ async fn consent(world: &World, host: &HostName, given: Option<&str>) -> Result<
 /// What this process was told is told to the unit too that deploys the machine we are on.
 fn confirmed(world: &World, host: &HostName, args: &EmergencyArgs) -> World {
     let mut arguments = world.environment.arguments.clone();
+    // One name for it in what is kept, whichever was typed.
+    if let Some(word) = arguments.iter_mut().find(|word| *word == "emergency-deploy") {
+        "emergency".clone_into(word);
+    }
     if args.confirm.is_none() {
         arguments.extend(["--confirm".to_owned(), host.to_string()]);
     }

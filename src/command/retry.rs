@@ -1,12 +1,12 @@
 //! `retry [RUN]`: a run once more, with its flags, for the hosts that failed in it or were left
-//! out; and what was typed in a run that was kept.
+//! out, and for those that were deferred; and what was typed in a run that was kept.
 
 use std::ffi::OsString;
 use std::sync::Arc;
 
 use super::deploy::{self, Preset, Wanted};
-use super::{inventory, report};
-use crate::cli::{self, Command, Global, RunArgs};
+use super::{emergency, inventory, report};
+use crate::cli::{self, Cli, Command, EmergencyArgs, Global, RunArgs};
 use crate::error::Error;
 use crate::event::Outcome;
 use crate::event::state::{HostState, RunState};
@@ -33,13 +33,18 @@ impl Again {
         self.wanted.preset.goal == Goal::Deploy && !self.wanted.flags.dry_run
     }
 
-    /// The flags of now, on the flake and the hosts of then unless others are named.
+    /// The flags of now, on the flake and the hosts of then.
     pub(super) fn global(&self, now: &Global) -> Global {
-        Global {
-            flake: now.flake.clone().or_else(|| self.global.flake.clone()),
-            inventory: now.inventory.clone().or_else(|| self.global.inventory.clone()),
-            ..now.clone()
-        }
+        once_more(now, &self.global)
+    }
+}
+
+/// The flags of now, on the flake and the hosts of then unless others are named.
+fn once_more(now: &Global, then: &Global) -> Global {
+    Global {
+        flake: now.flake.clone().or_else(|| then.flake.clone()),
+        inventory: now.inventory.clone().or_else(|| then.inventory.clone()),
+        ..now.clone()
     }
 }
 
@@ -68,7 +73,12 @@ pub(super) async fn run(
     typed: &deploy::Typed<'_>,
     args: &RunArgs,
 ) -> Result<Exit, Error> {
-    let (run, again) = find(world, args)?;
+    let (run, again) = match find(world, args)? {
+        (run, Kept::Family(again)) => (run, *again),
+        (run, Kept::Emergency(before)) => {
+            return emergency_again(world, typed, &run, &before).await;
+        }
+    };
     let global = again.global(typed.global);
     let fleet = inventory::load(&world.environment, &global)?;
     let wanted = run.hosts.iter().filter(|host| failed(host, again.wanted.preset.goal));
@@ -86,9 +96,7 @@ pub(super) async fn run(
         crate::report::err(&format!("{gone} is no longer in {}\n", fleet.source.display()));
     }
     if hosts.is_empty() {
-        let text = format!("run {}: no host of it failed or was left out\n", run.run);
-        crate::report::err(&text);
-        return Ok(Exit::Done);
+        return Ok(nothing(&run));
     }
     // The run says which one it repeats, also when nobody named it.
     let mut arguments = world.environment.arguments.clone();
@@ -102,8 +110,58 @@ pub(super) async fn run(
     deploy::on(&world, &global, fleet, &hosts, &wanted).await
 }
 
+fn nothing(run: &RunState) -> Exit {
+    let text = format!("run {}: no host of it failed or was left out\n", run.run);
+    crate::report::err(&text);
+    Exit::Done
+}
+
+/// A run that can be done again.
+enum Kept {
+    /// Of the deploy family.
+    Family(Box<Again>),
+    /// An emergency.
+    Emergency(Box<Cli>),
+}
+
+impl Kept {
+    fn of(world: &World, run: &RunState) -> Option<Self> {
+        let words = std::iter::once("nixdeploy").chain(run.command.iter().map(String::as_str));
+        let parsed = cli::parse(words.map(OsString::from)).ok();
+        match parsed.filter(|parsed| matches!(parsed.command, Command::Emergency(_))) {
+            Some(parsed) => Some(Self::Emergency(Box::new(parsed))),
+            None => as_typed(world, run).filter(repeats).map(|again| Self::Family(Box::new(again))),
+        }
+    }
+}
+
+/// An emergency is one of its own each time: the host's name is asked for again.
+async fn emergency_again(
+    world: &World,
+    typed: &deploy::Typed<'_>,
+    run: &RunState,
+    before: &Cli,
+) -> Result<Exit, Error> {
+    let Command::Emergency(args) = &before.command else { return Ok(Exit::Internal) };
+    if !run.hosts.iter().any(|host| failed(host, Goal::Deploy)) {
+        return Ok(nothing(run));
+    }
+    let global = once_more(typed.global, &before.global);
+    // It is kept under what it is, and so can be done again as well.
+    let mut arguments = run.command.clone();
+    if let Some(at) = arguments.iter().position(|word| word == "--confirm") {
+        arguments.drain(at..arguments.len().min(at + 2));
+    }
+    arguments.retain(|word| !word.starts_with("--confirm="));
+    let environment = Arc::new(Environment { arguments, ..(*world.environment).clone() });
+    let world = World { environment, ..world.clone() };
+    let typed = deploy::Typed { global: &global, bare: None };
+    let args = EmergencyArgs { confirm: None, ..args.clone() };
+    emergency::run(&world, &typed, &args).await
+}
+
 /// The run that is meant: the one named, else the last that deployed or built.
-fn find(world: &World, args: &RunArgs) -> Result<(RunState, Again), Error> {
+fn find(world: &World, args: &RunArgs) -> Result<(RunState, Kept), Error> {
     let state = &world.environment.state;
     let load = |run: &str| {
         let loaded = store::load_run(state, run).map_err(|e| report::unreadable(run, &e))?;
@@ -117,13 +175,13 @@ fn find(world: &World, args: &RunArgs) -> Result<(RunState, Again), Error> {
         let run = load(&report::find(state, args.run.as_deref(), "retry ")?)?;
         let typed = run.command.join(" ");
         let error = Error::usage(format!("run {} was no deploy and no build: {typed}", run.run));
-        let again = as_typed(world, &run).filter(repeats).ok_or(error.hint("nixdeploy history"))?;
-        return Ok((run, again));
+        let kept = Kept::of(world, &run).ok_or(error.hint("nixdeploy history"))?;
+        return Ok((run, kept));
     }
     for entry in store::list(state) {
         let of_family = RunState { command: entry.command, ..RunState::default() };
-        if let Some(again) = as_typed(world, &of_family).filter(repeats) {
-            return Ok((load(&entry.run)?, again));
+        if let Some(kept) = Kept::of(world, &of_family) {
+            return Ok((load(&entry.run)?, kept));
         }
     }
     Err(Error::usage("no run was kept that deployed or built").hint("nixdeploy history"))

@@ -2,10 +2,10 @@
 //!
 //! Promises to every reader: the first event is [`Event::RunStarted`], the second
 //! [`Event::Planned`]; each host of the plan gets exactly one [`Event::HostFinished`]; the last
-//! event is [`Event::RunFinished`]. [`Event::Progress`] and [`Event::Line`] may be thinned out,
-//! nothing else may. Unknown events of a later version are kept as [`Event::Unknown`], so an old
-//! program can still read a newer log. Exit code, summary and metrics come from the fold
-//! ([`state::RunState`]) alone: what is no event did not happen.
+//! event is [`Event::RunFinished`]. [`Event::Progress`], [`Event::BuildsCounted`] and
+//! [`Event::Line`] may be thinned out, nothing else may. Unknown events of a later version are
+//! kept as [`Event::Unknown`], so an old program can still read a newer log. Exit code, summary
+//! and metrics come from the fold ([`state::RunState`]) alone: what is no event did not happen.
 
 pub mod facts;
 pub mod harmless;
@@ -337,6 +337,14 @@ pub enum Event {
         host: HostName,
         /// Sentence.
         text: String,
+    },
+    /// Derivations that are built on this machine, for all hosts together; how many there are can
+    /// go down again.
+    BuildsCounted {
+        /// Built so far.
+        done: u64,
+        /// In all.
+        total: u64,
     },
     /// A person was asked, and the run stood still for the answer.
     Answered {

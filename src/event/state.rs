@@ -35,6 +35,8 @@ pub struct RunState {
     pub elapsed_ms: u64,
     /// When the run stood still for an answer: milliseconds since its start, from and to.
     pub waits: Vec<(u64, u64)>,
+    /// Derivations that are built on this machine for all hosts together: done, in all.
+    pub builds: (u64, u64),
     /// What was to be done.
     pub plan: Option<Plan>,
     /// Hosts in the order of the plan.
@@ -190,6 +192,7 @@ impl RunState {
             }
             Event::Found { host: None, finding, .. } => self.tree_findings.push(finding.clone()),
             Event::StepEnded { host: None, step } => self.tree_steps.push(step.clone()),
+            Event::BuildsCounted { done, total } => self.builds = (*done, *total),
             Event::InterruptReceived { signal } => self.interrupted = Some(signal.clone()),
             Event::Answered { waited_ms } => {
                 let from = stamped.elapsed_ms.saturating_sub(*waited_ms);
@@ -338,6 +341,7 @@ impl Event {
             Self::RunStarted { .. }
             | Self::Planned { .. }
             | Self::Cleared { .. }
+            | Self::BuildsCounted { .. }
             | Self::Answered { .. }
             | Self::InterruptReceived { .. }
             | Self::RunFinished { .. }

@@ -71,6 +71,7 @@ pub fn line_of(stamped: &Stamped, state: &RunState, look: &Look, verbose: bool) 
         Event::Line { .. }
         | Event::Found { .. }
         | Event::Progress { .. }
+        | Event::BuildsCounted { .. }
         | Event::FactsRead { .. }
         | Event::Measured { .. }
         | Event::ClosureKnown { .. }

@@ -185,7 +185,11 @@ fn fleet_head(state: &RunState, look: &Look, now_ms: u64) -> String {
     // What matters most comes first: the rest is said where there is room for it.
     let mut parts = vec![format!("{} running", of(|rank| rank < 2))];
     parts.extend(Some(of(|rank| rank == 2)).filter(|n| *n > 0).map(|n| format!("{n} failed")));
-    parts.push(format!("built {}/{all}", ended(Phase::Build)));
+    // How much is still to be built says more than for how many hosts it is.
+    parts.push(match state.builds {
+        (_, 0) => format!("built {}/{all}", ended(Phase::Build)),
+        (done, total) => format!("build {done}/{total}"),
+    });
     parts.push(format!("eval {}/{all}", ended(Phase::Evaluate)));
     let room = look.width.saturating_sub(columns_of(&right) + 2);
     let mut head = format!("{verb} {hosts}");
@@ -231,5 +235,20 @@ fn waits_for(state: &RunState, host: &HostState) -> String {
         [] => String::new(),
         [one] => format!("{one} first"),
         [one, rest @ ..] => format!("{one} and {} more first", rest.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_counts_what_is_built_for_all_hosts() {
+        let look = Look::plain();
+        let mut state = RunState { command: vec!["deploy-all".to_owned()], ..RunState::default() };
+        assert!(fleet_head(&state, &look, 1).contains("built 0/0"), "hosts: nothing is counted");
+        state.builds = (31, 44);
+        let head = fleet_head(&state, &look, 1);
+        assert!(head.contains("build 31/44"), "{head}");
     }
 }

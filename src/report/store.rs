@@ -337,7 +337,7 @@ pub struct Writer {
     log: Option<BufWriter<File>>,
     /// A host was, or may have been, changed: from there on the log must survive a power loss.
     armed: bool,
-    progress: HashMap<(HostName, Phase), u64>,
+    progress: HashMap<Option<(HostName, Phase)>, u64>,
 }
 
 impl Writer {
@@ -372,9 +372,13 @@ impl Writer {
     }
 
     fn thinned(&mut self, stamped: &Stamped) -> bool {
-        let Event::Progress { host, phase, .. } = &stamped.event else { return false };
+        let of = match &stamped.event {
+            Event::Progress { host, phase, .. } => Some((host.clone(), *phase)),
+            Event::BuildsCounted { .. } => None,
+            _ => return false,
+        };
         let now = stamped.elapsed_ms;
-        let last = self.progress.entry((host.clone(), *phase));
+        let last = self.progress.entry(of);
         let mut fresh = false;
         let last = last.or_insert_with(|| {
             fresh = true;
@@ -398,7 +402,8 @@ impl Sink for Writer {
         }
         let Some(log) = &mut self.log else { return Ok(()) };
         log.write_all(json::line(stamped)?.as_bytes())?;
-        if matches!(stamped.event, Event::Line { .. } | Event::Progress { .. }) {
+        use Event::{BuildsCounted, Line, Progress};
+        if matches!(stamped.event, Line { .. } | Progress { .. } | BuildsCounted { .. }) {
             return Ok(());
         }
         log.flush()?;

@@ -170,6 +170,7 @@ impl Sink for Terminal {
             | Event::PhaseEnded { .. }
             | Event::StepEnded { .. }
             | Event::Progress { .. }
+            | Event::BuildsCounted { .. }
             | Event::Cleared { .. }
             | Event::FactsRead { .. }
             | Event::Measured { .. }
