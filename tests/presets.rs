@@ -53,7 +53,9 @@ fn each_word_means_what_it_says() {
     assert_eq!(typed("deploy-all --exclude @laptop,p*").selection.exclude, ["@laptop", "p*"]);
 }
 
-const THREE: &str = "[hosts.p620]\ntags = ['server']\n[hosts.p510]\ntags = ['server']\n\
+/// Two at once are a matter of machines: what is built for three is built for three together.
+const THREE: &str = "[defaults]\nmax_parallel = 2\n\
+    [hosts.p620]\ntags = ['server']\n[hosts.p510]\ntags = ['server']\n\
     [hosts.razer]\ntags = ['laptop']\n";
 
 /// A fleet of three whose nix tells when it builds, does `between`, and builds all but `broken`.

@@ -15,7 +15,7 @@ use super::ending::{self, Halt};
 use super::host::{self, Begun, Journey, journey};
 use super::preview::Answer;
 use super::schedule::not_begun;
-use super::{Run, at_once, early, say, unknown_host};
+use super::{Run, built_at_once, early, say, unknown_host};
 use crate::event::facts::Step;
 use crate::event::{Event, HostReport, Outcome, Phase};
 use crate::fleet::{Host, HostName};
@@ -70,7 +70,7 @@ pub(super) async fn run(run: &Run) {
     // How many build at once is limited; waiting is not.
     let steps: Vec<&HostPlan> = run.plan.hosts().filter(|s| asleep.contains(&s.host)).collect();
     let built = steps.iter().map(|step| prepared(run, step));
-    let built = futures_util::stream::iter(built).buffer_unordered(at_once(run));
+    let built = futures_util::stream::iter(built).buffer_unordered(built_at_once(run));
     let built: Vec<(&HostPlan, Option<Halt>)> = built.collect().await;
     let last_words = built.into_iter().map(|(step, ended)| async move {
         let report = match (ended, run.host(step)) {
@@ -90,7 +90,9 @@ async fn prepared<'a>(run: &Run, step: &'a HostPlan) -> (&'a HostPlan, Option<Ha
         return (step, Answer::No.of(&step.host).err());
     }
     let journey = Journey { run, step, host };
-    (step, early::prepare(&journey).await.err())
+    let ended = early::prepare(&journey).await.err();
+    run.graph.came(&step.host);
+    (step, ended)
 }
 
 /// Tries until it comes back, or the time is over.

@@ -11,7 +11,7 @@ use super::ending::{self, Halt};
 use super::host::Journey;
 use super::learn::{clearance, evaluate, unevaluated};
 use super::offer::built;
-use super::{Run, at_once, last_word, unknown_host};
+use super::{Run, built_at_once, last_word, unknown_host};
 use crate::build::{Built, Evaluated};
 use crate::event::{HostReport, Outcome, Phase};
 use crate::fleet::{BuildOn, HostName};
@@ -95,7 +95,7 @@ pub(super) async fn prepare(journey: &Journey<'_>) -> Result<(), Halt> {
 pub(super) async fn all_build(run: &Run) -> bool {
     let steps: Vec<&HostPlan> = run.plan.hosts().collect();
     let tried = steps.iter().map(|step| tried(run, step));
-    let tried = futures_util::stream::iter(tried).buffer_unordered(at_once(run));
+    let tried = futures_util::stream::iter(tried).buffer_unordered(built_at_once(run));
     let tried: Vec<(&HostPlan, Result<Built, HostReport>)> = tried.collect().await;
     let left_out =
         |report: &HostReport| matches!(report.outcome, Outcome::Refused { skipped: true, .. });
@@ -125,7 +125,10 @@ pub(super) async fn all_build(run: &Run) -> bool {
 async fn tried<'a>(run: &Run, step: &'a HostPlan) -> (&'a HostPlan, Result<Built, HostReport>) {
     let Some(host) = run.host(step) else { return (step, Err(unknown_host())) };
     let journey = Journey { run, step, host };
-    (step, build(&journey).await.map_err(|halt| *halt))
+    let built = build(&journey).await.map_err(|halt| *halt);
+    // Nobody who builds with others waits for it any more.
+    run.graph.came(&step.host);
+    (step, built)
 }
 
 /// A host whose closure is there, and that nobody touches because another's is not.

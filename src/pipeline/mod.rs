@@ -150,8 +150,23 @@ pub async fn run(run: &Run) {
     }
 }
 
+/// Hosts worked on at once; of those that are only built for, as many as share a build.
 fn at_once(run: &Run) -> usize {
-    run.plan.pace.at_once.max(1)
+    match run.plan.goal {
+        crate::plan::Goal::Build => built_at_once(run),
+        _ => run.plan.pace.at_once.max(1),
+    }
+}
+
+/// Hosts built for at once, unless they are to go one by one. Evaluations wait for memory and
+/// builds for each other, so that `max_parallel`, which is about machines, would only split what
+/// is built together. Each has a program of Nix at its end, which keeps what was built.
+fn built_at_once(run: &Run) -> usize {
+    const TOGETHER: usize = 32;
+    match run.plan.pace.at_once {
+        0 | 1 => 1,
+        most => most.max(TOGETHER),
+    }
 }
 
 fn unknown_host() -> HostReport {
