@@ -47,7 +47,7 @@ class Deployer:
         self.agent.stdin.flush()
         answer = json.loads(self.agent.stdout.readline())
         if answer["code"]:
-            raise SystemExit(f"bench: {steps[-1]} ended with {answer['code']}:\n{answer['said']}")
+            raise SystemExit(f"bench: {words(steps)} ended with {answer['code']}:\n{answer['said']}")
         return answer
 
     def shell(self, script):
@@ -158,7 +158,8 @@ def verdict(ok):
 
 def words(steps):
     text = " ; ".join(" ".join(step) if step[0] != "bash" else step[-1].strip().replace("\n", " && ") for step in steps)
-    return re.sub(r"\s+", " ", text)
+    text = re.sub(r"\s+", " ", text)
+    return text if len(text) < 600 else f"{text[:280]} ... {text[-280:]}"
 
 
 def compare(deployer, title, ours, theirs, before, n=N):
