@@ -61,7 +61,7 @@ fn exit_codes() -> String {
 }
 
 /// Pages of the documentation that `help` prints: name, what it tells, text.
-pub const PAGES: [(&str, &str, &str); 7] = [
+pub const PAGES: [(&str, &str, &str); 8] = [
     (
         "check",
         "what check finds, and how it is told what to leave alone",
@@ -81,6 +81,7 @@ pub const PAGES: [(&str, &str, &str); 7] = [
         "how inputs are updated, and how flake.lock is kept safe",
         include_str!("docs/updates.md"),
     ),
+    ("speed", "how long a run takes by the number of hosts", include_str!("docs/speed.md")),
 ];
 
 fn topics() -> String {

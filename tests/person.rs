@@ -57,8 +57,9 @@ fn the_pages_are_in_the_program() {
     let desk = desk();
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/docs");
     let files = folder.read_dir().expect("the pages").flatten();
+    let names = files.map(|f| f.file_name().to_string_lossy().into_owned());
     let mut names: Vec<String> =
-        files.map(|f| f.file_name().to_string_lossy().trim_end_matches(".md").to_owned()).collect();
+        names.filter_map(|n| n.strip_suffix(".md").map(str::to_owned)).collect();
     names.sort();
     assert_eq!(names, PAGES.map(|(name, ..)| name.to_owned()));
     for (name, _, text) in PAGES {
