@@ -62,6 +62,22 @@ fn only_what_is_new_blocks() {
 }
 
 #[test]
+fn a_health_script_that_is_not_there_is_told_by_a_check_of_the_tree() {
+    let desk = committed(&[("a.nix", GOOD), ("health/there.sh", "exit 0\n")]);
+    let hosts = "[hosts.a]\naddress = \"a\"\n[[hosts.a.health]]\nscript = \
+                 \"health/there.sh\"\n[[hosts.a.health]]\nscript = \"health/gone.sh\"\n";
+    desk.write("hosts.toml", hosts);
+    let (code, told) = found(&desk, &[]);
+    assert_eq!((code, told), (3, vec!["new block hosts.toml:6:1 health-script".to_owned()]));
+    let said = desk.run(&["validate-quick"]);
+    assert!(said.stdout.contains("health script health/gone.sh is not in the flake"), "{said:?}");
+    assert_eq!(found(&desk, &["a.nix"]), (0, Vec::new()));
+    assert_eq!(desk.run(&["check-syntax"]).code, 0);
+    desk.write("health/gone.sh", "exit 0\n");
+    assert_eq!(found(&desk, &[]), (0, Vec::new()));
+}
+
+#[test]
 fn syntax_and_secrets_block_however_old() {
     let secret = "{ a = builtins.readFile ./secrets/a; }\n";
     let desk = committed(&[("a.nix", "{ a = 1 }\n"), ("b.nix", secret)]);

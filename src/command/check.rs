@@ -6,6 +6,7 @@
 pub mod github;
 mod json;
 mod sarif;
+pub mod scripts;
 mod text;
 
 use std::path::{Path, PathBuf};
@@ -51,6 +52,8 @@ pub struct Check {
     pub fix: bool,
     /// Everything that is found is written to the baseline.
     pub write_baseline: bool,
+    /// Health scripts that hosts.toml names and nobody can read.
+    pub scripts: Vec<scripts::Lacking>,
 }
 
 /// Which files are checked.
@@ -141,6 +144,9 @@ pub async fn run(world: &World, check: &Check, settings: &fleet::Checks) -> Resu
         })?;
     }
     examined.weigh(&levels);
+    if whole {
+        check.scripts.iter().for_each(|script| script.told(&chosen.root, &mut examined));
+    }
     let file = baseline_file(settings);
     if check.write_baseline {
         let text = Baseline::of(&examined);

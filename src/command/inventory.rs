@@ -36,16 +36,16 @@ pub fn load(environment: &Environment, global: &Global) -> Result<Fleet, Error> 
     })
 }
 
-/// What hosts.toml says of checks; nothing without one.
+/// What hosts.toml says; `None` without one.
 ///
 /// # Errors
 /// As [`load`], but for one that is not there and was not asked for.
-pub fn checks(environment: &Environment, global: &Global) -> Result<fleet::Checks, Error> {
+pub fn if_there(environment: &Environment, global: &Global) -> Result<Option<Fleet>, Error> {
     let found = find(&environment.folder, Path::exists);
     if global.inventory.is_none() && found.is_none() {
-        return Ok(fleet::Checks::default());
+        return Ok(None);
     }
-    load(environment, global).map(|fleet| fleet.checks)
+    load(environment, global).map(Some)
 }
 
 /// What hosts.toml says of known issues. Where no host is meant none is needed.

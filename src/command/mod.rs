@@ -29,6 +29,8 @@ pub mod status;
 pub mod trust;
 mod update;
 
+use std::path::Path;
+
 use crate::cli::{Cli, Command, Format};
 use crate::error::Error;
 use crate::exit::Exit;
@@ -147,7 +149,12 @@ async fn checked(world: &World, cli: &Cli) -> Result<Exit, Error> {
         Command::Validate => check.nix = true,
         _ => {}
     }
-    let settings = inventory::checks(&world.environment, &cli.global)?;
+    let fleet = inventory::if_there(&world.environment, &cli.global)?;
+    let settings = fleet.as_ref().map(|f| f.checks.clone()).unwrap_or_default();
+    if let Some(fleet) = &fleet {
+        let flake = inventory::flake(&world.environment, &cli.global, fleet);
+        check.scripts = check::scripts::lacking(fleet, Path::new(&flake));
+    }
     let answer = check::run(world, &check, &settings).await?;
     report::show(&answer.text)?;
     if let (Some(path), Some(summary)) = (&world.environment.step_summary, &answer.summary) {

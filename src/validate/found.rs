@@ -83,6 +83,19 @@ impl Examined {
         }
     }
 
+    /// Adds a fault of a line of a file that is no Nix.
+    pub fn add_at(&mut self, path: &std::path::Path, line: usize, fault: Fault) {
+        self.add(path, fault, true);
+        let file = self.faulty.iter_mut().find(|f| f.path == path);
+        if let Some(found) = file.and_then(|f| f.faults.first_mut()) {
+            let place = Position { line, column: 1 };
+            (found.from, found.upto) = (place, place);
+        }
+        if let Some(file) = self.faulty.iter_mut().find(|f| f.path == path) {
+            file.faults.sort_by_key(|f| f.from.line);
+        }
+    }
+
     /// Gives each finding the severity it has here; those that are off are gone.
     pub fn weigh(&mut self, levels: &Levels) {
         for file in &mut self.faulty {
