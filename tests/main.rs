@@ -7,6 +7,7 @@ mod check_figures;
 mod check_flags;
 mod check_forms;
 mod check_nix;
+mod check_sarif;
 mod exit_codes;
 mod flags;
 mod fuzz;
