@@ -237,7 +237,7 @@ fn a_baseline_holds_what_is_known_and_says_what_is_gone() {
     desk.write("a.nix", BAD.replace("}\n", "  b = lib.mkIf c true;\n}\n"));
     assert_eq!(found(&desk, &[]).0, 3, "each counts as often as it was");
     desk.write("a.nix", GOOD);
-    let gone = "new warn .nixdeploy-baseline:1:1 unused-suppression";
+    let gone = "new warn .nixdeploy-baseline:3:1 unused-suppression";
     assert_eq!(found(&desk, &[]), (0, vec![gone.to_owned()]));
     desk.write(".nixdeploy-baseline", "what\n");
     assert_eq!(desk.run(&["check"]).code, 2);

@@ -90,9 +90,9 @@ impl Baseline {
                 idle.map(|((path, id, _), (_, line))| (line, path, id)).collect();
             idle.sort();
             for (line, path, id) in idle.into_iter().rev() {
-                let message = format!("line {line}: {path} has no such {id} any more");
+                let message = format!("{path} has no such {id} any more");
                 let fault = Fault::at("unused-suppression", Severity::Warn, 0..0, message);
-                examined.add(file, fault, true);
+                examined.add_at(file, line, fault);
             }
         }
     }

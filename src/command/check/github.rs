@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use super::Outcome;
+use super::text::count;
 use crate::error::Error;
 use crate::event::{Severity, harmless};
 use crate::report::github::command;
@@ -52,9 +53,9 @@ pub(super) fn annotations(outcome: &Outcome<'_>) -> String {
         let _ = writeln!(text, "::notice title=nixdeploy check::{left} more: see the summary");
     }
     let errors = found.iter().filter(|(_, f)| f.fault.severity == Severity::Block).count();
-    let warnings = found.len() - errors;
-    let _ =
-        writeln!(text, "{} files, {errors} errors, {warnings} warnings", outcome.examined.files);
+    let warnings = count(found.len() - errors, "warning");
+    let (files, errors) = (count(outcome.examined.files, "file"), count(errors, "error"));
+    let _ = writeln!(text, "{files}, {errors}, {warnings}");
     text
 }
 

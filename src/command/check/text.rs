@@ -47,9 +47,13 @@ pub(super) fn compact(outcome: &Outcome<'_>) -> String {
     text + &recap(outcome)
 }
 
+/// `1 file`, `2 files`.
+pub(super) fn count(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
 /// `494 files, 0 errors, 2 warnings, 31 ms`, and what was not shown.
 fn recap(outcome: &Outcome<'_>) -> String {
-    let count = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
     let examined = outcome.examined;
     let new = |severity: Severity| {
         examined.told().filter(|(_, f)| f.new && f.fault.severity == severity).count()
