@@ -3,6 +3,7 @@
 mod bad_input;
 mod check;
 mod check_command;
+mod check_corpus;
 mod check_figures;
 mod check_flags;
 mod check_forms;

@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 
 use rnix::ast;
-use rnix::{SyntaxKind, SyntaxNode, TextRange};
+use rnix::{NodeOrToken, SyntaxKind, SyntaxNode, TextRange, TextSize};
+use rowan::GreenNodeData;
 use rowan::ast::AstNode;
 
 use super::names;
@@ -67,7 +68,17 @@ impl Merge {
         let literal = Some(node.text_range());
         let recursive = names::recursive(node);
         let id = self.make(Set { recursive, literal, attributes: HashMap::new() });
-        for child in node.children() {
+        let mut at = node.text_range().start();
+        for child in node.green().children() {
+            let whole = TextRange::at(at, child.text_len());
+            at = whole.end();
+            let NodeOrToken::Node(child) = child else { continue };
+            if self.plain(id, child, whole).is_some() {
+                continue;
+            }
+            let Some(NodeOrToken::Node(child)) = node.child_or_token_at_range(whole) else {
+                continue;
+            };
             if let Some(value) = ast::AttrpathValue::cast(child.clone()) {
                 self.binding(id, &value);
             } else if let Some(inherit) = ast::Inherit::cast(child) {
@@ -91,6 +102,28 @@ impl Merge {
             let added = Added { definition, whole: inherit.syntax().text_range() };
             self.add(id, name, added);
         }
+    }
+
+    /// A binding of one plain word, as nearly all are; `None`: it is another, or none.
+    fn plain(&mut self, id: Id, binding: &GreenNodeData, whole: TextRange) -> Option<()> {
+        if names::kind(binding.kind()) != SyntaxKind::NODE_ATTRPATH_VALUE {
+            return None;
+        }
+        let mut nodes = placed(binding, whole.start());
+        let (path, at) = nodes.next().filter(|(n, _)| is(n, SyntaxKind::NODE_ATTRPATH))?;
+        let mut words = names::path_of(path);
+        let (name, more) = (words.next()??, words.next());
+        let (mut value, mut range) = nodes.next()?;
+        if more.is_some() {
+            return None;
+        }
+        while is(value, SyntaxKind::NODE_PAREN) {
+            (value, range) = placed(value, range.start()).next()?;
+        }
+        let set = is(value, SyntaxKind::NODE_ATTR_SET).then(|| self.built.get(&range).copied());
+        let definition = Definition { at, set: set.flatten() };
+        self.add(id, name.to_owned(), Added { definition, whole });
+        Some(())
     }
 
     fn binding(&mut self, mut id: Id, binding: &ast::AttrpathValue) -> Option<()> {
@@ -161,4 +194,21 @@ impl Merge {
         let fault = Fault::new("duplicate-attr", at, message);
         self.faults.push(fault.other(first, "first defined here"));
     }
+}
+
+fn is(node: &GreenNodeData, kind: SyntaxKind) -> bool {
+    names::kind(node.kind()) == kind
+}
+
+/// The nodes in a node that begins there, each with its place.
+fn placed(
+    node: &GreenNodeData,
+    mut at: TextSize,
+) -> impl Iterator<Item = (&GreenNodeData, TextRange)> {
+    let ranged = node.children().map(move |child| {
+        let range = TextRange::at(at, child.text_len());
+        at = range.end();
+        (child, range)
+    });
+    ranged.filter_map(|(child, range)| Some((child.into_node()?, range)))
 }

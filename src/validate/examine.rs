@@ -242,7 +242,7 @@ impl Look<'_> {
         let root = parsed.root.clone();
         let late = || self.clock.elapsed() > TIME_LIMIT;
         let resolver = Resolver::new();
-        let mut walk = rules::Walk::new(&resolver, &root, &late);
+        let mut walk = rules::Walk::new(&resolver, text, &root, &late);
         let (mut faults, unused) = parsed.judged(&mut |event| walk.meet(event));
         if faults.iter().any(|f| f.severity == Severity::Block) {
             return (Checked { faults, entry: None }, Vec::new());

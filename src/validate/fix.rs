@@ -40,7 +40,7 @@ pub fn mend(text: &str, skip: &[String]) -> Fixed {
     let read = syntax::read(text);
     let blocked = read.faults.iter().any(|f| f.severity == Severity::Block);
     let Some(root) = read.root.filter(|_| !blocked) else { return Fixed::Nothing };
-    let mut faults = rules::faults(&root, &read.unused, &|| false);
+    let mut faults = rules::faults(text, &root, &read.unused, &|| false);
     let mut allows = allow::read(text, &root);
     faults.retain(|fault| allow::reason(&mut allows, fault).is_none());
     faults.extend(allow::unused(text, &allows));

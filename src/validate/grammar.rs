@@ -20,6 +20,43 @@ pub(super) fn of_node(node: &SyntaxNode) -> Option<Fault> {
     }
 }
 
+/// Whether [`of_token`] has nothing to say of any token of a text, told from its characters alone;
+/// false may mean that it has.
+pub(super) fn is_plain(text: &str) -> bool {
+    let strange = |c: char| !c.is_ascii() && c.is_whitespace();
+    let mut last = [b' '; 3];
+    let mut digits = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let odd = match byte {
+            0 | 0x0b | 0x0c => true,
+            b'>' => matches!(last[2], b'|' | b'/'),
+            b'|' => last[2] == b'<',
+            b'e' | b'E' if matches!(last[2], b'0'..=b'9' | b'.') => large_exponent(&text[at + 1..]),
+            _ => false,
+        };
+        let odd = odd || (begins_with_zero(last) && !byte.is_ascii_digit());
+        digits = if byte.is_ascii_digit() { digits + 1 } else { 0 };
+        if odd || digits >= LONG {
+            return false;
+        }
+        last = [last[1], last[2], byte];
+    }
+    !begins_with_zero(last) && (text.is_ascii() || !text.contains(strange))
+}
+
+/// Whether `0.` is no part of a longer word or number.
+fn begins_with_zero(last: [u8; 3]) -> bool {
+    last[1..] == *b"0." && !last[0].is_ascii_alphanumeric() && last[0] != b'_'
+}
+
+/// Shorter runs of digits fit into 64 bits.
+const LONG: usize = 19;
+
+fn large_exponent(rest: &str) -> bool {
+    let digits = rest.strip_prefix(['+', '-']).unwrap_or(rest).bytes();
+    digits.take_while(u8::is_ascii_digit).count() > 2
+}
+
 /// What is wrong with a token.
 pub(super) fn of_token(kind: SyntaxKind, text: &str) -> Option<&'static str> {
     match kind {
@@ -110,4 +147,76 @@ fn duplicate_formal(node: &SyntaxNode) -> Option<Fault> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_text_has_no_token_at_fault() {
+        let blanks = ["\u{a0}", "\u{b}", "\u{c}", "\u{2028}", "\u{85}"];
+        let faulty = [
+            "0.",
+            "[ 0. .0 ]",
+            "0.e5",
+            "1.0e999",
+            "1.5E+400",
+            "99999999999999999999",
+            "<nixpkgs/>",
+            "a |> f",
+            "f <| a",
+            "\"\0\"",
+            "-0. ",
+            "x 0.",
+        ];
+        for text in faulty.into_iter().chain(blanks) {
+            let wrong = rnix::tokenize(text).any(|(kind, word)| of_token(kind, word).is_some());
+            assert!(wrong || text.starts_with("0.e"), "{text:?}");
+            assert!(!is_plain(text), "{text:?}");
+        }
+        for text in ["{ a = 1.0 + 0.5; b10.c = x0.d; }", "# ä – ö\n\"10.0.0.1\"", "\"5e3d\""] {
+            assert!(is_plain(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn any_text_that_is_plain_has_no_token_at_fault() {
+        let parts = [
+            "0",
+            ".",
+            "e",
+            "E",
+            "9",
+            "99999999999999999",
+            "+",
+            "|",
+            ">",
+            "<",
+            "/",
+            "a",
+            "\"",
+            " ",
+            "\u{a0}",
+            "\0",
+            "_",
+            "'",
+            "-",
+            "${",
+            "}",
+            "ä",
+            "\u{c}",
+            "1",
+        ];
+        let mut seed = 7_u64;
+        for _ in 0..20_000 {
+            let mut text = String::new();
+            for _ in 0..8 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                text.push_str(parts[(seed >> 33) as usize % parts.len()]);
+            }
+            let wrong = rnix::tokenize(&text).any(|(kind, word)| of_token(kind, word).is_some());
+            assert!(!(wrong && is_plain(&text)), "{text:?}");
+        }
+    }
 }

@@ -1,14 +1,15 @@
 //! Names of attributes and the shapes that several passes ask about. Pure.
 
 use rnix::ast::{self, InterpolPart};
-use rnix::{SyntaxKind, SyntaxNode};
+use rnix::{NixLanguage, NodeOrToken, SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode;
+use rowan::{GreenNodeData, GreenTokenData, Language};
 
 /// The name of one part of an attribute path, as Nix's parser sees it; `None`: only known when
 /// evaluated.
 pub(super) fn of_attribute(attr: &ast::Attr) -> Option<String> {
     match attr {
-        ast::Attr::Ident(ident) => Some(ident.ident_token()?.text().to_owned()),
+        ast::Attr::Ident(ident) => Some(word(ident.syntax())?.to_owned()),
         ast::Attr::Str(text) => of_string(text),
         ast::Attr::Dynamic(dynamic) => match unwrap(dynamic.expr()?) {
             ast::Expr::Str(text) => of_string(&text),
@@ -20,7 +21,7 @@ pub(super) fn of_attribute(attr: &ast::Attr) -> Option<String> {
 /// Whether a part of an attribute path is that name.
 pub(super) fn is(attr: &ast::Attr, name: &str) -> bool {
     match attr {
-        ast::Attr::Ident(ident) => ident.ident_token().is_some_and(|t| t.text() == name),
+        ast::Attr::Ident(ident) => word(ident.syntax()) == Some(name),
         other => of_attribute(other).is_some_and(|n| n == name),
     }
 }
@@ -46,6 +47,55 @@ pub(super) fn unwrap(mut expr: ast::Expr) -> ast::Expr {
     expr
 }
 
+/// The kind of what stands in a tree below a node, which is looked at without going there: that
+/// costs nothing, and most of what is looked at is none of what is looked for.
+pub(super) fn kind(raw: rowan::SyntaxKind) -> SyntaxKind {
+    NixLanguage::kind_from_raw(raw)
+}
+
+/// The text of the token that a node begins with: a name, for an identifier.
+pub(super) fn word(node: &SyntaxNode) -> Option<&str> {
+    first_word(node.green())
+}
+
+fn first_word(node: &GreenNodeData) -> Option<&str> {
+    match node.children().next()? {
+        NodeOrToken::Token(token) => Some(token.text()),
+        NodeOrToken::Node(_) => None,
+    }
+}
+
+/// The parts of a path, as far as they are plain words; `None`: it must be asked
+/// [`of_attribute`].
+pub(super) fn path_of(path: &GreenNodeData) -> impl DoubleEndedIterator<Item = Option<&str>> {
+    path.children().filter_map(NodeOrToken::into_node).map(plain_part)
+}
+
+/// The same of a binding's path.
+pub(super) fn path_in(binding: &SyntaxNode) -> impl DoubleEndedIterator<Item = Option<&str>> {
+    let mut nodes = binding.green().children().filter_map(NodeOrToken::into_node);
+    let path = nodes.next().filter(|n| kind(n.kind()) == SyntaxKind::NODE_ATTRPATH);
+    path.into_iter().flat_map(path_of)
+}
+
+/// What a binding binds its path to.
+pub(super) fn value_in(binding: &SyntaxNode) -> Option<ast::Expr> {
+    ast::Expr::cast(binding.last_child()?)
+}
+
+fn plain_part(part: &GreenNodeData) -> Option<&str> {
+    match kind(part.kind()) {
+        SyntaxKind::NODE_IDENT => first_word(part),
+        SyntaxKind::NODE_STRING => {
+            let mut tokens = part.children().map(NodeOrToken::into_token);
+            let parts = [tokens.next()??, tokens.next()??, tokens.next()??];
+            let text = GreenTokenData::text(parts[1]);
+            (tokens.next().is_none() && !text.contains(['\\', '$'])).then_some(text)
+        }
+        _ => None,
+    }
+}
+
 /// Names that a `let` or a set binds at its top, in order.
 pub(super) fn bound(set: &SyntaxNode) -> Vec<String> {
     let mut names = Vec::new();
@@ -66,8 +116,8 @@ pub(super) fn recursive(set: &SyntaxNode) -> bool {
         SyntaxKind::NODE_LET_IN | SyntaxKind::NODE_LEGACY_LET => true,
         // It can only stand first; to look among all of what a set holds would take long.
         SyntaxKind::NODE_ATTR_SET => {
-            let first = set.children_with_tokens().find(|c| !c.kind().is_trivia());
-            first.is_some_and(|c| c.kind() == SyntaxKind::TOKEN_REC)
+            let mut kinds = set.green().children().map(|c| kind(c.kind()));
+            kinds.find(|k| !k.is_trivia()) == Some(SyntaxKind::TOKEN_REC)
         }
         _ => false,
     }

@@ -27,6 +27,24 @@ enum Level {
     Names,
 }
 
+/// Whether a text has so few tokens that it cannot be too deep, by a look at its characters.
+pub(super) fn is_shallow(text: &str) -> bool {
+    let (mut most, mut within) = (0_usize, false);
+    for byte in text.bytes() {
+        let word = byte.is_ascii_alphanumeric() || byte == b'_';
+        most += match byte {
+            b' ' | b'\n' | b'\t' | b'\r' => 0,
+            _ if word && within => 0,
+            // `1a` are two tokens; a bracket counts as one and opens a level; between two quotes
+            // may be blanks alone, which are a token too.
+            b'0'..=b'9' | b'[' | b'(' | b'{' | b'"' => 2,
+            _ => 1,
+        };
+        within = word;
+    }
+    most <= LIMIT
+}
+
 /// How deep a text is, told token by token.
 pub(super) struct Scan {
     /// Open brackets, and what stands chained in each; both add up to the depth.
@@ -121,7 +139,7 @@ impl Scan {
 
 #[cfg(test)]
 mod tests {
-    use super::{LIMIT, Scan};
+    use super::{LIMIT, Scan, is_shallow};
 
     fn too_deep(text: &str) -> bool {
         let mut scan = Scan::default();
@@ -161,6 +179,17 @@ mod tests {
             "\"${".repeat(many),
         ] {
             assert!(too_deep(&text), "{}", &text[..40]);
+            assert!(!is_shallow(&text), "{}", &text[..40]);
+        }
+    }
+
+    #[test]
+    fn a_shallow_text_has_no_deep_place() {
+        for part in ["[", "(", "{a=", "1a", "1+", "-", "!", "a.b or ", "x ", "\" \"", "\"${"] {
+            for count in [LIMIT / 5, LIMIT / 3, LIMIT / 2, LIMIT, LIMIT * 2] {
+                let text = part.repeat(count);
+                assert!(!is_shallow(&text) || !too_deep(&text), "{part} {count}");
+            }
         }
     }
 }

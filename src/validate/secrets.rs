@@ -21,6 +21,16 @@ const PREFIXES: [(&str, &str, &str); 13] = [
     ("tskey-", "-", "Tailscale key"),
     ("xox", "-", "Slack token"),
 ];
+/// What a text must hold one of to hold a token or a key.
+pub(super) const SIGNS: [&str; PREFIXES.len() + 1] = {
+    let mut signs = ["PRIVATE KEY"; PREFIXES.len() + 1];
+    let mut at = 0;
+    while at < PREFIXES.len() {
+        signs[at] = PREFIXES[at].0;
+        at += 1;
+    }
+    signs
+};
 /// Shorter runs are names, not tokens.
 const SHORTEST: usize = 16;
 /// Fewer different characters are a placeholder.
@@ -58,10 +68,12 @@ fn escaped(bytes: &[u8], at: usize) -> bool {
     at >= 2 && bytes[at - 2] == b'\\' && matches!(bytes[at - 1], b'n' | b't' | b'r')
 }
 
-/// `xoxb-`, `xoxp-` and so on.
+/// `xoxb-`, `xoxp-` and so on, with numbers after it.
 fn slack(body: &str) -> bool {
     let mut chars = body.chars();
-    chars.next().is_some_and(|c| c.is_ascii_lowercase()) && chars.next() == Some('-')
+    let kind = chars.next().is_some_and(|c| "abcdeprs".contains(c));
+    let mut token = chars.as_str().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-');
+    kind && token.next() == Some('-') && token.any(|c| c.is_ascii_digit())
 }
 
 /// Whether a run of characters looks drawn by lot, and no placeholder or example.

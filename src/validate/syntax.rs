@@ -141,7 +141,9 @@ pub(super) fn parse(text: &str) -> Result<Parsed, Box<Fault>> {
     let unmarked = unmarked.as_deref().unwrap_or(text);
     let mut faults = Vec::new();
     let (mut scan, mut start) = (nesting::Scan::default(), 0);
-    for (kind, word) in rnix::tokenize(unmarked) {
+    // Most texts need no look at their tokens; to parse them goes through these once more.
+    let plain = nesting::is_shallow(unmarked) && grammar::is_plain(unmarked);
+    for (kind, word) in (!plain).then(|| rnix::tokenize(unmarked)).into_iter().flatten() {
         if scan.too_deep(kind) {
             let message = "nested too deep to be checked here; Nix itself decides".to_owned();
             return Err(Box::new(Fault::doubt("too-deep", start..start + 1, message)));
@@ -195,7 +197,10 @@ impl Parsed {
 }
 
 fn first_error(text: &str, errors: &[ParseError]) -> Option<Fault> {
-    if let Some(at) = dotted_path(text).filter(|_| !errors.is_empty()) {
+    if errors.is_empty() {
+        return None;
+    }
+    if let Some(at) = dotted_path(text) {
         let message = "a path that begins with three dots is not understood here; Nix decides";
         return Some(Fault::doubt("check-failed", at..at + 3, message.to_owned()));
     }

@@ -144,14 +144,12 @@ pub(super) fn arguments(lambda: &SyntaxNode) -> HashSet<String> {
         }
         None => Vec::new(),
     };
-    let name = |i: ast::Ident| i.ident_token().map(|t| t.text().to_owned());
+    let name = |i: ast::Ident| names::word(i.syntax()).map(str::to_owned);
     idents.into_iter().flatten().filter_map(name).collect()
 }
 
 fn undefined(node: &SyntaxNode, scopes: &mut [Scope]) -> Option<Fault> {
-    let ident = ast::Ident::cast(node.clone())?;
-    let token = ident.ident_token()?;
-    let name = token.text();
+    let name = names::word(node)?;
     let parent = node.parent()?;
     let scopes = match parent.kind() {
         SyntaxKind::NODE_ATTRPATH | SyntaxKind::NODE_IDENT_PARAM | SyntaxKind::NODE_PAT_BIND => {

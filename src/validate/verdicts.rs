@@ -161,9 +161,19 @@ impl Verdicts {
         used.sort_by_key(|u| match u {
             Used::Known(name) | Used::Fresh(name, _) => *name,
         });
-        let mut body = String::with_capacity(self.text.len());
-        for used in &used {
-            let (name, line) = match used {
+        // A tree may have a great many: the text is made once, in the room that it takes, with
+        // the sum put in when all of it is there, and what is in it is let go.
+        let line = |used: &Used| match used {
+            Used::Known(name) => self.known.get(name).map_or(0, Range::len),
+            Used::Fresh(_, line) => line.len(),
+        };
+        let room: usize = used.iter().map(|u| line(u) + 33).sum();
+        let mut text = String::with_capacity(self.head.len() + 66 + room);
+        text.push_str(&self.head);
+        let sum = text.len() + 1..text.len() + 65;
+        text.push_str(&format!(" {:064}\n", 0));
+        for used in used {
+            let (name, line) = match &used {
                 Used::Known(name) => {
                     (name, self.known.get(name).and_then(|r| self.text.get(r.clone())))
                 }
@@ -171,10 +181,10 @@ impl Verdicts {
             };
             let line = line.unwrap_or_default().trim_end();
             // Writing to a string cannot fail.
-            let _ = writeln!(body, "{name:032x}{line}");
+            let _ = writeln!(text, "{name:032x}{line}");
         }
-        let sum = blake3::hash(body.as_bytes()).to_hex();
-        let text = format!("{} {sum}\n{body}", self.head);
+        let told = blake3::hash(&text.as_bytes()[sum.end + 1..]).to_hex();
+        text.replace_range(sum, &told);
         if let Err(error) = files::put(&self.file, text.as_bytes()) {
             tracing::debug!(%error, "no verdict is kept");
         }

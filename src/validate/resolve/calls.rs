@@ -64,8 +64,8 @@ impl Resolver {
         let mut function = names::unwrap(expr.clone());
         for _ in 0..HOPS {
             while let Expr::Apply(apply) = &function {
-                args.push(apply.argument()?);
-                function = names::unwrap(apply.lambda()?);
+                args.push(Expr::cast(apply.syntax().last_child()?)?);
+                function = names::unwrap(Expr::cast(apply.syntax().first_child()?)?);
             }
             match self.followed(&function) {
                 Some(next) => function = names::unwrap(next),

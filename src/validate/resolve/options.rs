@@ -107,6 +107,7 @@ impl<'a> Options<'a> {
             Expr::BinOp(e) if e.operator() == Some(ast::BinOpKind::Update) => {
                 return self.update(e, at, show);
             }
+            Expr::List(list) => return self.list(list, at, show),
             Expr::Apply(_) => return self.call(expr, at, show),
             Expr::Ident(_) | Expr::Select(_) => return self.name(expr, at, show),
             _ => None,
@@ -147,22 +148,54 @@ impl<'a> Options<'a> {
         }
     }
 
+    /// A list, and below it what its elements say.
+    fn list(&mut self, list: &ast::List, at: &SyntaxNode, show: &mut dyn FnMut(&Definition<'_>)) {
+        self.end(&Expr::List(list.clone()), at, show);
+        if self.path.is_empty() {
+            return;
+        }
+        self.path.push(Key::Computed("*".to_owned()));
+        let sets = list.syntax().children().filter(|n| n.kind() == SyntaxKind::NODE_ATTR_SET);
+        for set in sets.filter_map(ast::AttrSet::cast) {
+            self.depth += 1;
+            if self.depth < DEPTH && self.resolver.step() {
+                self.set(&set, show);
+            }
+            self.depth -= 1;
+        }
+        self.path.pop();
+    }
+
     fn binding(&mut self, node: &SyntaxNode, show: &mut dyn FnMut(&Definition<'_>)) -> Option<()> {
-        let binding = ast::AttrpathValue::cast(node.clone())?;
         let (before, weak) = (self.path.len(), self.weak);
-        for attr in binding.attrpath()?.attrs() {
-            self.path.push(match names::of_attribute(&attr) {
-                Some(name) => Key::Name(name),
-                None => Key::Computed(attr.syntax().text().to_string()),
-            });
+        if names::path_in(node).all(|word| word.is_some()) {
+            let words = names::path_in(node).flatten();
+            self.path.extend(words.map(|word| Key::Name(word.to_owned())));
+        } else {
+            let path = ast::AttrpathValue::cast(node.clone())?.attrpath()?;
+            let keys: Vec<Key> = path.attrs().map(|a| self.key(a)).collect();
+            self.path.extend(keys);
         }
         let declares = matches!(self.path.first(), Some(Key::Name(first)) if first == "options");
-        if let Some(value) = binding.value().filter(|_| !declares) {
+        if let Some(value) = names::value_in(node).filter(|_| !declares) {
             self.value(&value, node, show);
         }
         self.path.truncate(before);
         self.weak = weak;
         Some(())
+    }
+
+    /// A word of a path; one that is computed from what the text writes out is known too.
+    fn key(&self, attr: ast::Attr) -> Key {
+        let known = || match &attr {
+            ast::Attr::Dynamic(dynamic) => self.resolver.string(&dynamic.expr()?),
+            ast::Attr::Str(text) => self.resolver.string(&Expr::Str(text.clone())),
+            ast::Attr::Ident(_) => None,
+        };
+        match names::of_attribute(&attr).or_else(known) {
+            Some(name) => Key::Name(name),
+            None => Key::Computed(attr.syntax().text().to_string()),
+        }
     }
 
     fn branches(
@@ -306,33 +339,26 @@ pub(super) fn wrapped(call: &Call) -> Option<usize> {
 
 /// Expressions that are modules of their own wherever they stand: what is listed under `imports`
 /// or `modules`, and what a flake offers as `nixosModules`.
-pub(crate) fn modules(resolver: &Resolver, binding: &ast::AttrpathValue) -> Vec<Expr> {
-    let words: Vec<Option<String>> = binding
-        .attrpath()
-        .into_iter()
-        .flat_map(|p| p.attrs())
-        .map(|a| names::of_attribute(&a))
-        .collect();
-    let named =
-        |word: &Option<String>, names: &[&str]| word.as_deref().is_some_and(|w| names.contains(&w));
-    let Some(value) = binding.value() else { return Vec::new() };
-    let last = words.last();
-    if last.is_some_and(|w| named(w, &["imports", "modules", "sharedModules", "extraModules"])) {
-        let items = resolver.elements(&value).into_iter().map(names::unwrap);
-        return items.filter(|e| matches!(e, Expr::AttrSet(_) | Expr::Lambda(_))).collect();
+pub(crate) fn modules(resolver: &Resolver, binding: &SyntaxNode) -> Vec<Expr> {
+    let mut words = names::path_in(binding).rev();
+    let (last, parent) = (words.next().flatten(), words.next().flatten());
+    let value = || names::value_in(binding);
+    match (parent, last) {
+        (_, Some("imports" | "modules" | "sharedModules" | "extraModules")) => {
+            let items = value().map(|v| resolver.elements(&v)).unwrap_or_default();
+            let items = items.into_iter().map(names::unwrap);
+            items.filter(|e| matches!(e, Expr::AttrSet(_) | Expr::Lambda(_))).collect()
+        }
+        (Some("nixosModules" | "nixosModule"), _) | (_, Some("nixosModule")) => {
+            value().into_iter().collect()
+        }
+        (_, Some("nixosModules")) => {
+            let Some(Expr::AttrSet(set)) = value().map(names::unwrap) else { return Vec::new() };
+            let bindings = set.syntax().children().filter_map(ast::AttrpathValue::cast);
+            bindings.filter_map(|b| b.value()).collect()
+        }
+        _ => Vec::new(),
     }
-    let offered = ["nixosModules", "nixosModule"];
-    let parent = words.len().checked_sub(2).and_then(|n| words.get(n));
-    if parent.is_some_and(|w| named(w, &offered)) || last.is_some_and(|w| named(w, &offered[1..])) {
-        return vec![value];
-    }
-    if last.is_some_and(|w| named(w, &offered[..1]))
-        && let Expr::AttrSet(set) = names::unwrap(value)
-    {
-        let bindings = set.syntax().children().filter_map(ast::AttrpathValue::cast);
-        return bindings.filter_map(|b| b.value()).collect();
-    }
-    Vec::new()
 }
 
 /// Whether a set or expression stands at the top of its text: only functions, `let` and the like

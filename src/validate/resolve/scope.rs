@@ -32,16 +32,16 @@ pub(super) type Bound = HashMap<String, Option<Expr>>;
 impl Resolver {
     /// What a name means.
     pub(crate) fn meaning(&self, ident: &ast::Ident) -> Meaning {
-        let Some(token) = ident.ident_token() else { return Meaning::Free };
+        let Some(name) = names::word(ident.syntax()) else { return Meaning::Free };
         let mut at = ident.syntax().clone();
         // `inherit a;` in a set means the `a` outside of it, over and over.
         loop {
             let Some(inherit) = at.parent().and_then(ast::Inherit::cast) else { break };
             if let Some(set) = inherit.from().and_then(|f| f.expr()) {
-                return Meaning::Member(set, token.text().to_owned());
+                return Meaning::Member(set, name.to_owned());
             }
             let Some(set) = inherit.syntax().parent() else { return Meaning::Free };
-            match self.looked_up(token.text(), &set) {
+            match self.looked_up(name, &set) {
                 Meaning::Value(Expr::Ident(next)) if inherited(&next) => {
                     at = next.syntax().clone();
                 }
@@ -51,7 +51,7 @@ impl Resolver {
                 return Meaning::Pieces;
             }
         }
-        match self.looked_up(token.text(), &at) {
+        match self.looked_up(name, &at) {
             Meaning::Value(Expr::Ident(next)) if inherited(&next) => self.meaning(&next),
             other => other,
         }

@@ -12,6 +12,7 @@ pub(super) const RULE: Rule = Rule {
     why: "It is a policy, not a fault. `allowUnfreePredicate` names the packages that are meant, \
           so that a new one is a decision.",
     fixable: false,
+    needs: &["allowUnfree"],
     check: Check::Option(found),
     bad: &[
         "{ nixpkgs.config.allowUnfree = true; }",

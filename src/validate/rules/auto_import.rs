@@ -19,6 +19,7 @@ pub(super) const RULE: Rule = Rule {
     why: "Whatever is put into that folder becomes part of the system, a copy or a half-done file \
           too, and nobody can see from the text what a host consists of. List the modules.",
     fixable: false,
+    needs: &["readDir", "listFilesRecursive"],
     check: Check::Node(&[SyntaxKind::NODE_ATTRPATH_VALUE], found),
     bad: &[
         "{ imports = map (f: ./modules + \"/${f}\") (builtins.attrNames (builtins.readDir \
@@ -37,6 +38,7 @@ pub(super) const RULE: Rule = Rule {
         "{ imports = [ { environment.etc.a.text = toString (builtins.attrNames (builtins.readDir \
           ./etc)); } ]; }",
         "let readDir = x: [ ]; in { imports = readDir ./x; }",
+        "let modules = builtins.readDir ./x; in { environment.etc = modules; }",
         "let vms = builtins.readDir ./vms; in { imports = [ ./a.nix ]; microvm.vms = vms; }",
         "{ imports = [ ./a.nix ]; /* builtins.readDir ./x */ }",
     ],
@@ -46,11 +48,12 @@ pub(super) const RULE: Rule = Rule {
 const LIMIT: usize = 2_000;
 
 fn found(file: &File<'_>, node: &SyntaxNode) -> Option<Fault> {
-    let binding = ast::AttrpathValue::cast(node.clone())?;
-    let last = binding.attrpath()?.attrs().last()?;
-    if !names::is(&last, "imports") && !names::is(&last, "modules") {
-        return None;
+    let local = || node.parent().is_some_and(|p| p.kind() == SyntaxKind::NODE_LET_IN);
+    match names::path_in(node).next_back()?? {
+        "imports" | "modules" if !local() => {}
+        _ => return None,
     }
+    let binding = ast::AttrpathValue::cast(node.clone())?;
     let flows = from_folder(file.resolver, binding.value()?);
     let hint = "list the modules by name".to_owned();
     flows.then(|| RULE.fault(node, "modules come from whatever lies in a folder").hint(Some(hint)))

@@ -20,6 +20,7 @@ pub(super) const RULE: Rule = Rule {
           own *File variant, or LoadCredential, so that the secret is read when the service \
           starts.",
     fixable: false,
+    needs: &READERS,
     check: Check::Node(&[SyntaxKind::NODE_APPLY], found),
     bad: &[
         "{ config, ... }: { a.password = builtins.readFile config.age.secrets.a.path; }",

@@ -13,6 +13,7 @@ pub(super) const RULE: Rule = Rule {
           the ports that are meant; where another firewall stands before the machine, say so with \
           an allow comment.",
     fixable: false,
+    needs: &["firewall"],
     check: Check::Option(found),
     bad: &[
         "{ networking.firewall.enable = false; }",

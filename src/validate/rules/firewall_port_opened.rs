@@ -17,6 +17,7 @@ pub(super) const RULE: Rule = Rule {
           stand. `networking.firewall.interfaces.NAME` opens a port to one network and is no \
           finding.",
     fixable: false,
+    needs: &["openFirewall", "allowedTCPPort", "allowedUDPPort"],
     check: Check::Option(found),
     bad: &[
         "{ networking.firewall.allowedTCPPorts = [ 80 443 ]; }",

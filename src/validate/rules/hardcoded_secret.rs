@@ -4,7 +4,7 @@ use rnix::{NodeOrToken, SyntaxKind, SyntaxNode, TextRange, TextSize};
 
 use super::{Check, File, Rule};
 use crate::event::Severity;
-use crate::validate::secrets::{key_in, token_in};
+use crate::validate::secrets::{self, key_in, token_in};
 use crate::validate::syntax::Fault;
 
 pub(super) const RULE: Rule = Rule {
@@ -16,6 +16,7 @@ pub(super) const RULE: Rule = Rule {
           first, then keep the new one with agenix or sops-nix. Only four characters of it are \
           ever printed.",
     fixable: false,
+    needs: &secrets::SIGNS,
     check: Check::Node(&[SyntaxKind::NODE_STRING], found),
     bad: &[
         concat!("{ a = \"gh", "p_16C7e42F292c6912E7710c838347Ae178B4a\"; }"),
@@ -35,6 +36,7 @@ pub(super) const RULE: Rule = Rule {
     ],
     good: &[
         "{ a = \"ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"; }",
+        "{ a = \"xoxo-kisses-and-hugs-forever\"; b = \"xoxb-kisses-and-hugs-forever\"; }",
         "{ a = \"ghp_YOUR_TOKEN_GOES_IN_HERE\"; b = \"ghp_\"; }",
         concat!("{ a = \"AK", "IAIOSFODNN7EXAMPLE\"; }"),
         concat!("{ a = \"nogh", "p_16C7e42F292c6912E7710c838347Ae178B4a\"; }"),

@@ -17,6 +17,7 @@ pub(super) const RULE: Rule = Rule {
           evaluated one after the other, and another platform's derivation cannot be evaluated at \
           all without a builder. Fetch it as a flake input, or keep the generated file.",
     fixable: false,
+    needs: &["import", "readFile", "readDir", "fileContents"],
     check: Check::Node(&[SyntaxKind::NODE_APPLY], found),
     bad: &[
         "{ pkgs }: import (pkgs.runCommand \"a\" { } \"\")",

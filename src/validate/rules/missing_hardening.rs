@@ -16,6 +16,7 @@ pub(super) const RULE: Rule = Rule {
           directory needs ReadWritePaths. DynamicUser implies all four (systemd.exec(5)). A \
           oneshot service is only a note.",
     fixable: false,
+    needs: &["systemd"],
     check: Check::Service(found),
     bad: &[
         "{ systemd.services.a.serviceConfig = { ExecStart = \"/x\"; User = \"a\"; }; }",

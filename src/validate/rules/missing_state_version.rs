@@ -23,6 +23,7 @@ pub(super) const RULE: Rule = Rule {
           hosts whose imports are all written out are judged, from their configuration.nix on, and \
           none while a file that no host imports sets one: it may be a module for all.",
     fixable: false,
+    needs: &[],
     check: Check::Elsewhere,
     bad: &["{ imports = [ ]; networking.hostName = \"a\"; boot.loader.grub.enable = true; }"],
     good: &["{ imports = [ ./b.nix ]; system.stateVersion = \"24.05\"; }"],

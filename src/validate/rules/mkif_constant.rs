@@ -16,6 +16,7 @@ pub(super) const RULE: Rule = Rule {
     flags: "`mkIf` with a condition that is written out as true or false",
     why: "The condition decides nothing: with true it can go, with false all of it is dead.",
     fixable: false,
+    needs: &["mkIf"],
     check: Check::Node(&[SyntaxKind::NODE_APPLY], found),
     bad: &[
         "{ lib, ... }: { a = lib.mkIf true { b = 1; }; }",

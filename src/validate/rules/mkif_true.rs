@@ -22,6 +22,7 @@ pub(super) const RULE: Rule = Rule {
           itself: assign the condition, or keep the mkIf, say why with an allow comment, and go \
           on. `mkIf c false` is no finding.",
     fixable: false,
+    needs: &["mkIf"],
     check: Check::Node(&[SyntaxKind::NODE_APPLY], found),
     bad: &[
         "{ lib, config, ... }: { services.a.enable = lib.mkIf config.b true; }",

@@ -58,6 +58,8 @@ pub struct Rule {
     pub why: &'static str,
     /// Whether `--fix` can put it right.
     pub fixable: bool,
+    /// It can say nothing of a text that holds none of these; none: of any text.
+    pub(super) needs: &'static [&'static str],
     pub(super) check: Check,
     pub(super) bad: &'static [&'static str],
     pub(super) good: &'static [&'static str],
@@ -92,6 +94,11 @@ impl Rule {
     /// Whether a finding blocks however old it is.
     pub fn always_blocks(&self) -> bool {
         self.is_syntax() || ["eval-time-secret", "hardcoded-secret"].contains(&self.id)
+    }
+
+    /// Whether it is about what `nixpkgs.config` sets, which an import of nixpkgs sets too.
+    fn needs_nixpkgs(&self) -> bool {
+        ["allow-unfree-blanket", "permitted-insecure-packages"].contains(&self.id)
     }
 
     fn fault(&self, at: &SyntaxNode, message: impl Into<String>) -> Fault {

@@ -16,6 +16,7 @@ pub(super) const RULE: Rule = Rule {
     why: "`rec` makes every name of the set shadow the ones outside, and turns a slip of the pen \
           into infinite recursion. Drop it where nothing needs it.",
     fixable: true,
+    needs: &[],
     check: Check::Recursion,
     bad: &[
         "rec { a = 1; b = 2; }",

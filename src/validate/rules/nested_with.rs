@@ -16,6 +16,7 @@ pub(super) const RULE: Rule = Rule {
     why: "A name may then come from either set, the inner one first, and which it is changes when \
           either gains a name. `inherit (lib) mkIf;` says where a name is from.",
     fixable: false,
+    needs: &[],
     check: Check::Anywhere(&[SyntaxKind::NODE_WITH], found),
     bad: &[
         "{ lib, pkgs }: with lib; { a = with pkgs; [ hello ]; }",

@@ -13,6 +13,7 @@ pub(super) const RULE: Rule = Rule {
     why: "What a script installs by hand is in no configuration: it is not updated, not rolled \
           back and not on the next machine. Declare the package, or use `nix run` and `nix shell`.",
     fixable: false,
+    needs: &["nix-env", "nix profile"],
     check: Check::Node(&[SyntaxKind::NODE_STRING], found),
     bad: &[
         "{ a = ''\n  nix-env -iA nixpkgs.hello\n''; }",

@@ -12,6 +12,7 @@ pub(super) const RULE: Rule = Rule {
     why: "`DynamicUser = true;` gives a service a user that exists only while it runs, and implies \
           much hardening. It does not fit where a fixed id owns files, or a device is needed.",
     fixable: false,
+    needs: &["systemd"],
     check: Check::Service(found),
     bad: &[
         "{ systemd.services.a.script = \"x\"; }",

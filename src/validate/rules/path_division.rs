@@ -13,6 +13,7 @@ pub(super) const RULE: Rule = Rule {
     why: "Without blanks around it the slash makes a path: `6/3` is the file 3 in the folder 6. \
           Write `6 / 3`.",
     fixable: true,
+    needs: &[],
     check: Check::Anywhere(&[SyntaxKind::NODE_PATH_REL], found),
     bad: &["{ a = 6/3; }", "{ a = [ 1024/2 ]; }"],
     good: &[

@@ -13,6 +13,7 @@ pub(super) const RULE: Rule = Rule {
           comment why it is needed and until when; an exception nobody remembers is never taken \
           back.",
     fixable: false,
+    needs: &["permittedInsecurePackages", "allowBroken", "allowInsecure"],
     check: Check::Option(found),
     bad: &[
         "{ nixpkgs.config.permittedInsecurePackages = [ \"a-1.0\" ]; }",

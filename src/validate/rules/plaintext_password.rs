@@ -13,6 +13,7 @@ pub(super) const RULE: Rule = Rule {
     why: "It lies in the repository and in the world-readable store of every machine. Use the \
           option's *File variant with agenix or sops-nix, or a hashed password for a login.",
     fixable: false,
+    needs: &[],
     check: Check::Option(found),
     bad: &[
         "{ users.users.me.initialPassword = \"hunter2\"; }",
@@ -23,8 +24,11 @@ pub(super) const RULE: Rule = Rule {
         "{ services.a.settings.\"client-secret\" = \"abcdef123\"; }",
         "{ services.a.smtpPassword = \"hunter2\"; }",
         "{ services.a.authToken = \"abcdef123\"; }",
+        "{ services.k3s.token = \"K10a1b2c3d4e5f60718293a4b5c6d7e8f9\"; }",
+        "{ services.a.listeners = [ { port = 1; users.b.password = \"hunter2\"; } ]; }",
     ],
     good: &[
+        "{ services.a.token = \"bearer\"; services.b.token = \"a text of some words, 1 and 2\"; }",
         "{ services.a.passwordFile = \"/run/secrets/a\"; }",
         "{ users.users.me.hashedPassword = \"$6$abc$def\"; }",
         "{ users.users.me.initialHashedPassword = \"\"; }",
@@ -62,11 +66,15 @@ const GUESTS: [&str; 5] =
 
 fn found(file: &File<'_>, definition: &Definition<'_>) -> Option<Fault> {
     let last = definition.path.last()?.shown();
+    if !ends_like_a_secret(last) {
+        return None;
+    }
     let words = wording::words(last);
     let (end, before) = words.split_last()?;
     let pair = before.last().map(|b| format!("{b}{end}"));
     let named = LAST.contains(&end.as_str())
         || pair.as_deref().is_some_and(|p| LAST.contains(&p))
+        || (end == "token" && definition.below(&["services"]))
         || definition.is(&["users", "users", "*", "initialPassword"]);
     let hashed = before.iter().any(|w| matches!(w.as_str(), "hashed" | "hash" | "encrypted"));
     if !named || hashed || definition.path.len() < 2 {
@@ -76,7 +84,8 @@ fn found(file: &File<'_>, definition: &Definition<'_>) -> Option<Fault> {
         GUESTS.contains(&key.shown()) || key.shown() == "description"
     };
     let Literal::Text(text) = file.resolver.literal(definition.value)? else { return None };
-    if definition.path.iter().any(guest) || !plain(&text) {
+    let drawn = end == "token" && !pair.as_deref().is_some_and(|p| LAST.contains(&p));
+    if definition.path.iter().any(guest) || !plain(&text) || (drawn && !by_lot(&text)) {
         return None;
     }
     let hint = "use the option's *File variant with agenix or sops-nix".to_owned();
@@ -86,6 +95,24 @@ fn found(file: &File<'_>, definition: &Definition<'_>) -> Option<Fault> {
     fault.secret = Some(rowan::ast::AstNode::syntax(&literal).text_range().into());
     fault.keys = vec![format!("{} {}", definition.shown(), blake3::hash(text.as_bytes()).to_hex())];
     Some(fault)
+}
+
+/// Whether a text looks drawn by lot: what is called a token is not always a secret.
+fn by_lot(text: &str) -> bool {
+    let one = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:+/=".contains(&b));
+    let both = text.contains(|c: char| c.is_ascii_digit())
+        && text.contains(|c: char| c.is_ascii_alphabetic());
+    one && both && text.len() >= 16
+}
+
+/// Whether a name ends with the end of one of [`LAST`]: nearly none does.
+fn ends_like_a_secret(name: &str) -> bool {
+    const ENDS: [&str; 7] = ["word", "pass", "wd", "phrase", "key", "token", "secret"];
+    let ends = |end: &&str| {
+        let from = name.len().checked_sub(end.len());
+        from.and_then(|n| name.get(n..)).is_some_and(|n| n.eq_ignore_ascii_case(end))
+    };
+    ENDS.iter().any(ends)
 }
 
 /// Whether a text is a secret itself, and no placeholder, hash, place or switch.

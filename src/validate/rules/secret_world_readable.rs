@@ -12,6 +12,7 @@ pub(super) const RULE: Rule = Rule {
     why: "The secret is decrypted for one service; a last digit of 4 or more gives it to every \
           user of the machine. 0400 with an owner, or 0440 with a group, is enough.",
     fixable: false,
+    needs: &["secrets"],
     check: Check::Option(found),
     bad: &[
         "{ age.secrets.a.mode = \"0644\"; }",

@@ -17,6 +17,7 @@ pub(super) const RULE: Rule = Rule {
           an outer x: it never ends. Functions, sets and lists may mention themselves, for they \
           are not looked into until later. Give the new value a name of its own.",
     fixable: false,
+    needs: &[],
     check: Check::Anywhere(&[SyntaxKind::NODE_ATTRPATH_VALUE], found),
     bad: &[
         "x: let x = x; in x",
@@ -54,10 +55,12 @@ fn found(_: &File<'_>, node: &SyntaxNode) -> Option<Fault> {
     if !names::recursive(&scope) {
         return None;
     }
+    if names::path_in(node).nth(1).is_some() {
+        return None;
+    }
     let binding = ast::AttrpathValue::cast(node.clone())?;
-    let mut attrs = binding.attrpath()?.attrs();
-    let name = names::of_attribute(&attrs.next()?)?;
-    if attrs.next().is_some() || !needs(binding.value()?, &name) {
+    let name = names::of_attribute(&binding.attrpath()?.attrs().next()?)?;
+    if !needs(binding.value()?, &name) {
         return None;
     }
     let hint = format!("within it, '{name}' is this very binding; give one of them another name");

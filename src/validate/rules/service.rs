@@ -25,7 +25,7 @@ pub(in crate::validate) struct Service {
 
 /// A setting in `serviceConfig`.
 pub(super) struct Setting {
-    /// Its value; `None`: not written out.
+    /// Its value; `None`: not written out, or of no interest.
     pub(super) value: Option<Literal>,
     /// Something else may replace it.
     pub(super) weak: bool,
@@ -85,6 +85,8 @@ pub(super) struct Services {
     open: bool,
 }
 
+/// Settings whose values are asked for; of the others it counts that they are there.
+const WEIGHED: [&str; 3] = ["DynamicUser", "Type", "User"];
 const SERVICES: [&str; 2] = ["systemd", "services"];
 
 impl Services {
@@ -151,7 +153,10 @@ impl Service {
         };
         self.command |= name == "ExecStart";
         let setting = Setting {
-            value: resolver.literal(definition.value),
+            value: WEIGHED
+                .contains(&name.as_str())
+                .then(|| resolver.literal(definition.value))
+                .flatten(),
             weak: definition.weak,
             at: definition.at.clone(),
         };

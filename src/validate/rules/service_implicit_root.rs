@@ -14,6 +14,7 @@ pub(super) const RULE: Rule = Rule {
           define (they have no command here), nor where a part of the service comes from \
           elsewhere.",
     fixable: false,
+    needs: &["systemd"],
     check: Check::Service(found),
     bad: &[
         "{ systemd.services.a.serviceConfig.ExecStart = \"/x\"; }",

@@ -16,6 +16,7 @@ pub(super) const RULE: Rule = Rule {
           AmbientCapabilities, LoadCredential). A oneshot service is a warning: maintenance often \
           does need root.",
     fixable: false,
+    needs: &["systemd"],
     check: Check::Service(found),
     bad: &[
         "{ systemd.services.a.serviceConfig.User = \"root\"; }",

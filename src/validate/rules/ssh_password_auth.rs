@@ -13,6 +13,7 @@ pub(super) const RULE: Rule = Rule {
     why: "Passwords can be guessed, and every scanner of the net tries. Keys cannot; make sure \
           that one is in `users.users.NAME.openssh.authorizedKeys` before passwords go.",
     fixable: false,
+    needs: &["asswordAuthentication"],
     check: Check::Option(found),
     bad: &[
         "{ services.openssh.settings.PasswordAuthentication = true; }",

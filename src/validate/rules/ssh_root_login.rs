@@ -12,6 +12,7 @@ pub(super) const RULE: Rule = Rule {
     why: "It lets root in by password, which every scanner of the net tries. `prohibit-password` \
           still lets keys in, which is all that a deploy needs.",
     fixable: false,
+    needs: &["ermitRootLogin"],
     check: Check::Option(found),
     bad: &[
         "{ services.openssh.settings.PermitRootLogin = \"yes\"; }",

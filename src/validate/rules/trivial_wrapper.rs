@@ -1,7 +1,7 @@
 //! A function that only calls another.
 
 use rnix::ast::{self, Expr, Param};
-use rnix::{SyntaxKind, SyntaxNode};
+use rnix::{NodeOrToken, SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode;
 
 use super::{Check, File, Rule};
@@ -16,6 +16,7 @@ pub(super) const RULE: Rule = Rule {
     why: "It is `f = g`. Keep it where the arguments' names tell something, or shorten a long path \
           on purpose.",
     fixable: false,
+    needs: &[],
     check: Check::Node(&[SyntaxKind::NODE_ATTRPATH_VALUE], found),
     bad: &["{ lib }: { f = a: b: lib.g a b; }", "{ lib }: let f = x: lib.g x; in f"],
     good: &[
@@ -30,6 +31,10 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn found(_: &File<'_>, node: &SyntaxNode) -> Option<Fault> {
+    let value = node.green().children().filter_map(NodeOrToken::into_node).next_back()?;
+    if !matches!(names::kind(value.kind()), SyntaxKind::NODE_LAMBDA | SyntaxKind::NODE_PAREN) {
+        return None;
+    }
     let binding = ast::AttrpathValue::cast(node.clone())?;
     let mut names_in = Vec::new();
     let mut body = names::unwrap(binding.value()?);

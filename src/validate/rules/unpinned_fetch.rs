@@ -17,6 +17,7 @@ pub(super) const RULE: Rule = Rule {
           another system tomorrow; pure evaluation refuses it. Give it a hash or a revision, or \
           make it a flake input.",
     fixable: false,
+    needs: &["fetchTarball", "fetchurl", "fetchGit"],
     check: Check::Node(&[SyntaxKind::NODE_APPLY], found),
     bad: &[
         "builtins.fetchTarball \"https://example.org/a.tar.gz\"",

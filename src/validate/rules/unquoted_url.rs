@@ -12,6 +12,7 @@ pub(super) const RULE: Rule = Rule {
     flags: "a URL that is written without quotes",
     why: "Nix has deprecated it (RFC 45), and it hides mistakes: `x:x` is a URL and no function.",
     fixable: true,
+    needs: &[],
     check: Check::Anywhere(&[SyntaxKind::NODE_LITERAL], found),
     bad: &["{ a = https://example.org/a; }", "x:x"],
     good: &[

@@ -10,6 +10,7 @@ pub(super) const RULE: Rule = Rule {
     why: "It would hide the next finding of that kind without anybody having looked at it. An \
           allow comment also counts as unused when it gives no reason or names no rule.",
     fixable: true,
+    needs: &[],
     check: Check::Elsewhere,
     bad: &["# nixdeploy: allow(firewall-disabled) -- behind the router\n{ a = 1; }"],
     good: &["{\n  # nixdeploy: allow(firewall-disabled) -- behind the router\n  \

@@ -4,40 +4,70 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use rnix::ast::{self, Expr};
 use rnix::{SyntaxKind, SyntaxNode, TextRange, WalkEvent};
 use rowan::ast::AstNode;
 
 use super::service::Services;
-use super::{Check, File, OfNode, RULES, needless_rec};
+use super::{Check, File, OfNode, RULES, Rule, needless_rec};
 use crate::event::Severity;
 use crate::validate::names;
 use crate::validate::resolve::{Definition, Key, Options, Resolver, at_top, modules};
 use crate::validate::syntax::Fault;
 
 /// Rules over nodes by the kind of node; the flag says whether documentation counts too.
-static BY_KIND: LazyLock<Vec<Vec<(bool, OfNode)>>> = LazyLock::new(|| {
+static BY_KIND: LazyLock<Vec<Vec<(usize, bool, OfNode)>>> = LazyLock::new(|| {
     let mut table = vec![Vec::new(); SyntaxKind::NODE_WITH as usize + 1];
-    for rule in RULES {
+    for (at, rule) in RULES.iter().enumerate() {
         let (kinds, anywhere, check) = match &rule.check {
             Check::Node(kinds, check) => (kinds, false, check),
             Check::Anywhere(kinds, check) => (kinds, true, check),
             _ => continue,
         };
-        kinds.iter().for_each(|kind| table[*kind as usize].push((anywhere, *check)));
+        kinds.iter().for_each(|kind| table[*kind as usize].push((at, anywhere, *check)));
     }
     table
 });
 
+/// What each rule needs to find in a text before it can say anything of it.
+static NEEDED: LazyLock<Vec<Vec<Finder<'static>>>> = LazyLock::new(|| {
+    RULES.iter().map(|rule| rule.needs.iter().map(Finder::new).collect()).collect()
+});
+
+/// The rules that can say something of a text, by their place in [`RULES`].
+#[derive(Clone, Copy)]
+struct Possible(u64);
+
+impl Possible {
+    fn of(text: &str) -> Self {
+        let holds = |needs: &Vec<Finder<'_>>| {
+            needs.is_empty() || needs.iter().any(|n| n.find(text.as_bytes()).is_some())
+        };
+        let bits = NEEDED.iter().enumerate().map(|(at, needs)| u64::from(holds(needs)) << at);
+        Self(bits.fold(0, |all, bit| all | bit))
+    }
+
+    fn has(self, rule: usize) -> bool {
+        (self.0 >> rule) & 1 == 1
+    }
+
+    /// Whether one of the rules that look at such things is among them.
+    fn any(self, looks: impl Fn(&Rule) -> bool) -> bool {
+        RULES.iter().enumerate().any(|(at, rule)| self.has(at) && looks(rule))
+    }
+}
+
 /// What the rules find in a file without syntax faults; `unused` are the sets whose `rec` nothing
 /// uses. Stops where `late` says so.
 pub(in crate::validate) fn faults(
+    text: &str,
     root: &SyntaxNode,
     unused: &[TextRange],
     late: &dyn Fn() -> bool,
 ) -> Vec<Fault> {
     let resolver = Resolver::new();
-    let mut walk = Walk::new(&resolver, root, late);
+    let mut walk = Walk::new(&resolver, text, root, late);
     root.preorder().for_each(|event| walk.meet(&event));
     walk.end(unused)
 }
@@ -45,6 +75,11 @@ pub(in crate::validate) fn faults(
 /// All rules on one walk over a file.
 pub(in crate::validate) struct Walk<'a> {
     file: File<'a>,
+    possible: Possible,
+    /// Some rule may have something to say of how packages are imported.
+    imports: bool,
+    /// Some rule may have something to say of options or services.
+    options: bool,
     late: &'a dyn Fn() -> bool,
     faults: Vec<Fault>,
     /// Expressions that are modules.
@@ -61,12 +96,25 @@ pub(in crate::validate) struct Walk<'a> {
 impl<'a> Walk<'a> {
     pub(in crate::validate) fn new(
         resolver: &'a Resolver,
+        text: &str,
         root: &SyntaxNode,
         late: &'a dyn Fn() -> bool,
     ) -> Self {
-        let tops = ast::Root::cast(root.clone()).and_then(|r| r.expr()).into_iter().collect();
-        let (file, faults, recursive) = (File { resolver }, Vec::new(), Vec::new());
-        Self { file, late, faults, tops, exempt: 0, recursive, count: 0, stopped: false }
+        let possible = Possible::of(text);
+        let options = possible.any(|r| matches!(r.check, Check::Option(_) | Check::Service(_)));
+        Self {
+            file: File { resolver },
+            possible,
+            imports: possible.any(|r| r.needs_nixpkgs()),
+            options,
+            late,
+            faults: Vec::new(),
+            tops: ast::Root::cast(root.clone()).and_then(|r| r.expr()).into_iter().collect(),
+            exempt: 0,
+            recursive: Vec::new(),
+            count: 0,
+            stopped: false,
+        }
     }
 
     /// The next step of the walk.
@@ -90,7 +138,7 @@ impl<'a> Walk<'a> {
             }
         }
         for top in std::mem::take(&mut self.tops) {
-            if (self.late)() {
+            if !self.options || (self.late)() {
                 break;
             }
             self.module(&top);
@@ -103,32 +151,28 @@ impl<'a> Walk<'a> {
 
     fn enter(&mut self, node: &SyntaxNode) {
         let kind = node.kind();
-        if kind == SyntaxKind::NODE_ATTRPATH_VALUE
-            && let Some(binding) = ast::AttrpathValue::cast(node.clone())
-        {
-            self.exempt += usize::from(documents(&binding));
+        if kind == SyntaxKind::NODE_ATTRPATH_VALUE {
+            self.exempt += usize::from(documents(node));
             if self.exempt == 0 {
-                self.tops.extend(modules(self.file.resolver, &binding));
+                self.tops.extend(modules(self.file.resolver, node));
             }
         }
-        for (anywhere, check) in &BY_KIND[kind as usize] {
-            if *anywhere || self.exempt == 0 {
+        for (rule, anywhere, check) in &BY_KIND[kind as usize] {
+            if (*anywhere || self.exempt == 0) && self.possible.has(*rule) {
                 self.faults.extend(check(&self.file, node));
             }
         }
         if kind == SyntaxKind::NODE_ATTR_SET && names::recursive(node) {
             self.recursive.push(node.clone());
         }
-        if kind == SyntaxKind::NODE_APPLY && self.exempt == 0 {
+        if kind == SyntaxKind::NODE_APPLY && self.exempt == 0 && self.imports {
             self.imported(node);
         }
     }
 
     fn leave(&mut self, node: &SyntaxNode) {
-        if self.exempt > 0
-            && let Some(binding) = ast::AttrpathValue::cast(node.clone())
-        {
-            self.exempt -= usize::from(documents(&binding));
+        if self.exempt > 0 && node.kind() == SyntaxKind::NODE_ATTRPATH_VALUE {
+            self.exempt -= usize::from(documents(node));
         }
     }
 
@@ -169,8 +213,9 @@ impl<'a> Walk<'a> {
     }
 
     fn defined(&self, definition: &Definition<'_>, found: &mut Vec<(Vec<Key>, Fault)>) {
-        for rule in RULES {
+        for (at, rule) in RULES.iter().enumerate() {
             if let Check::Option(check) = rule.check
+                && self.possible.has(at)
                 && let Some(fault) = check(&self.file, definition)
             {
                 found.push((definition.path.to_vec(), fault));
@@ -209,28 +254,18 @@ fn package_set(walk: &Walk<'_>, apply: &ast::Apply) -> Option<Expr> {
 }
 
 /// Whether a binding documents or declares: nothing below it is a configuration.
-fn documents(binding: &ast::AttrpathValue) -> bool {
-    let words: Vec<Option<String>> = binding
-        .attrpath()
-        .into_iter()
-        .flat_map(|p| p.attrs())
-        .map(|a| names::of_attribute(&a))
-        .collect();
-    let (Some(Some(first)), Some(last)) = (words.first(), words.last()) else { return false };
-    match last.as_deref() {
+fn documents(binding: &SyntaxNode) -> bool {
+    let Some(Some(first)) = names::path_in(binding).next() else { return false };
+    match names::path_in(binding).next_back().flatten() {
         Some("example" | "description" | "defaultText" | "longDescription") => true,
         Some("default") => within_option(binding),
-        _ if first == "options" => {
-            let set = binding.syntax().parent();
-            set.is_some_and(|set| at_top(&set))
-        }
-        _ => false,
+        _ => first == "options" && binding.parent().is_some_and(|set| at_top(&set)),
     }
 }
 
 /// Whether a binding stands in the argument of `mkOption`.
-fn within_option(binding: &ast::AttrpathValue) -> bool {
-    let set = binding.syntax().parent();
+fn within_option(binding: &SyntaxNode) -> bool {
+    let set = binding.parent();
     let call = set.and_then(|s| s.parent()).and_then(ast::Apply::cast);
     let function = call.and_then(|c| c.lambda()).map(|f| f.syntax().text().to_string());
     function.is_some_and(|f| f.trim_end().ends_with("mkOption"))
