@@ -214,7 +214,7 @@ macro_rules! fuzzed {
 }
 fuzzed! {
     hosts_toml journal nix_log guard checks facts rehearsal closure_list store_path derivation
-    issues inventory syntax redaction flake_lock missing_paths
+    issues inventory syntax fix exposure redaction flake_lock missing_paths
 }
 
 #[test]

@@ -12,7 +12,7 @@ use nixdeploy::activate::returned;
 use nixdeploy::build::failure::Stage;
 use nixdeploy::build::output::{Heard, Log};
 use nixdeploy::build::{closure, derivation, failure};
-use nixdeploy::event::harmless;
+use nixdeploy::event::{Severity, harmless};
 use nixdeploy::fleet::{StorePath, hosts_toml};
 use nixdeploy::issues::{Rules, address, check, fetch, inventory_file, issue};
 use nixdeploy::preflight::{answer, exposure, rehearse};
@@ -47,6 +47,8 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "issues", run: of_issues },
     Target { name: "inventory", run: of_inventory },
     Target { name: "syntax", run: of_syntax },
+    Target { name: "fix", run: of_fix },
+    Target { name: "exposure", run: of_exposure },
     Target { name: "redaction", run: of_redaction },
     Target { name: "flake_lock", run: of_flake_lock },
     Target { name: "missing_paths", run: of_missing_paths },
@@ -271,6 +273,35 @@ fn of_syntax(text: &str) {
         let again = examine_jobs(Path::new("/"), &[job], depth);
         let broken = again.told().find(|(_, f)| f.fault.code == "syntax-error");
         assert_eq!(broken.map(|(_, f)| &f.fault.message), None, "{text:?}");
+    }
+}
+
+/// What is mended again and again comes to an end, and stays a text that Nix takes.
+fn of_fix(text: &str) {
+    let mut text = text.to_owned();
+    let mut rounds = 0;
+    while let Fixed::Text(new, count) = fix::mend(&text, &[]) {
+        assert!(count > 0 && new != text);
+        assert!(new.len() <= text.len() + 4 * count, "{text:?} {new:?}");
+        let depth = Depth { rules: false, drawn: 0, old: true };
+        let job = Job { path: "a.nix".into(), bytes: Some(new.clone().into()), base: Base::None };
+        let again = examine_jobs(Path::new("/"), &[job], depth);
+        assert!(again.worst() < Some(Severity::Block), "{text:?} {new:?}");
+        text = new;
+        rounds += 1;
+        assert!(rounds <= 1_000, "{text:?}");
+    }
+}
+
+fn of_exposure(text: &str) {
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let output = Output { ended: Ended::Exited(0), out: lines, err: Vec::new() };
+    let Some((old, new)) = exposure::both(&output) else { return };
+    for login in [None, Some("root"), Some("admin")] {
+        let found = exposure::findings(&old, &new, login);
+        found.iter().for_each(|f| assert_harmless(&f.message));
+        assert_eq!(exposure::findings(&new, &new, login), []);
+        assert_eq!(exposure::findings(&old, &old, login), []);
     }
 }
 
