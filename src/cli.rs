@@ -314,8 +314,8 @@ pub enum Command {
     ///
     /// Without RUN it is one that a host still has open, else the last. Every host without a last
     /// word is asked: what is decided is told, what is at work is waited for. Hosts that the run
-    /// had not begun with are deployed now, with the flags that were typed then; one that had
-    /// begun and was taken back is not.
+    /// had not begun with are deployed now, with the flags that were typed then; in a run of
+    /// several hosts also those that were taken back because nobody was there to commit them.
     #[command(before_long_help = "Examples:\n  nixdeploy resume\n  nixdeploy resume 3f2a")]
     Resume(RunArgs),
     /// Do a run again for the hosts that failed in it or were left out
