@@ -76,12 +76,12 @@ pub const PAGES: [(&str, &str, &str); 8] = [
     ),
     ("protocol", "how a deploy is done and undone", include_str!("docs/protocol.md")),
     ("security", "what is trusted, and what is not", include_str!("docs/security.md")),
+    ("speed", "how long a run takes by the number of hosts", include_str!("docs/speed.md")),
     (
         "updates",
         "how inputs are updated, and how flake.lock is kept safe",
         include_str!("docs/updates.md"),
     ),
-    ("speed", "how long a run takes by the number of hosts", include_str!("docs/speed.md")),
 ];
 
 fn topics() -> String {

@@ -40,7 +40,12 @@ pub fn parse(lines: &[String]) -> Option<Fetching> {
 /// `these 12 paths`, `this path`.
 fn number(head: &str, noun: &str) -> Option<u64> {
     match head.strip_prefix("these ") {
-        Some(rest) => rest.strip_suffix(&format!(" {noun}s"))?.replace(',', "").parse().ok(),
+        Some(rest) => {
+            let number: u64 =
+                rest.strip_suffix(&format!(" {noun}s"))?.replace(',', "").parse().ok()?;
+            // Of nothing Nix says nothing.
+            Some(number).filter(|n| *n > 0)
+        }
         None => (head == format!("this {noun}")).then_some(1),
     }
 }
@@ -77,6 +82,7 @@ mod tests {
             "some paths will be fetched (x)",
             "these x derivations will be built:",
             "this path will be fetched (much download, 1 B unpacked):",
+            "these 0 paths will be fetched (1 MiB download, 1 MiB unpacked):",
             "these -1 paths will be fetched (",
             "don't know how to build these paths:",
         ] {
