@@ -10,6 +10,7 @@ use crate::event::state::{Beyond, HostState, RunState};
 use crate::exit::{self, Exit};
 use crate::fleet::{Fleet, HostName};
 use crate::pipeline::ending::forsaken;
+use crate::pipeline::recover::NOTHING_HELD;
 use crate::plan::{Goal, Request};
 use crate::report::json::document;
 use crate::report::store;
@@ -104,7 +105,7 @@ fn open(
     let open = |h: &&HostState| match &h.beyond {
         Beyond::Found { report, .. } => match report.outcome {
             // Found before, and never begun since.
-            Outcome::Unchanged { .. } => h.armed.is_none(),
+            Outcome::Unchanged { .. } => h.armed.is_none() || report.note != NOTHING_HELD,
             ref found => unsettled(found),
         },
         Beyond::Nothing | Beyond::Going => h.report.as_ref().is_none_or(|r| unsettled(&r.outcome)),
@@ -159,16 +160,16 @@ async fn recover(
     launch::launch_without_source(world, typed.global, fleet.clone(), hosts, request).await
 }
 
-/// Hosts that are begun once more: those that the run never got to (it had said `go` to none of
-/// them, and nothing of it is there), and those of a fleet that were taken back for no fault of
-/// theirs. One host alone is told of, and left to who deployed it.
+/// Hosts that are begun once more: those that the run never changed, and those of a fleet that were
+/// taken back for no fault of theirs. One host alone is told of, and left to who deployed it.
 fn again(run: &RunState, open: &[HostName], found: &RunState) -> Vec<HostName> {
     let several = run.hosts.len() > 1;
-    let begun = |name: &HostName| run.host(name).is_some_and(|h| h.armed.is_some());
+    // It is written down before it is said: a host may have been about to hear `go`.
+    let about = |name: &HostName| run.host(name).is_some_and(|h| h.armed.is_some());
     let wanted = |name: &&HostName| {
         let report = found.host(name).and_then(|h| h.report.as_ref());
         report.is_some_and(|report| match report.outcome {
-            Outcome::Unchanged { .. } => !begun(name),
+            Outcome::Unchanged { .. } => !about(name) || report.note != NOTHING_HELD,
             _ => several && forsaken(report),
         })
     };
@@ -211,5 +212,28 @@ mod tests {
         assert_eq!(told(&found, &open), "late off same");
         let alone = RunState::of(&[finished("late", &back("reboot", ""))]);
         assert_eq!(told(&alone, &open[..1]), "", "what became of one host is told");
+    }
+
+    #[test]
+    fn a_host_that_was_about_to_hear_go_is_begun_and_one_that_heard_it_is_not() {
+        let same = |note: &str| {
+            format!(
+                r#""outcome":"unchanged","verified":false,"decided_by":"guard","note":"{note}""#
+            )
+        };
+        let armed = |host: &str| -> Stamped {
+            let line = format!(
+                r#"{{"index":0,"at_ms":0,"elapsed_ms":0,"event":"armed","host":"{host}",
+                "transaction":"t","decides_by_ms":1}}"#
+            );
+            serde_json::from_str(&line).expect("a line of a log")
+        };
+        let run = RunState::of(&[armed("held"), armed("gone")]);
+        let found = RunState::of(&[
+            finished("held", &same("transaction t of root@desk: released")),
+            finished("gone", &same(NOTHING_HELD)),
+        ]);
+        let open: Vec<HostName> = run.hosts.iter().map(|h| h.name.clone()).collect();
+        assert_eq!(again(&run, &open, &found), open[..1]);
     }
 }

@@ -21,6 +21,9 @@ use crate::preflight::read::Answered;
 use crate::rollback;
 use crate::world::ssh::Link;
 
+/// What is said of a host that has no transaction in this boot: if one was begun there, it is over,
+/// and how is not known any more.
+pub const NOTHING_HELD: &str = "nothing is held or armed on the host";
 /// A look at a transaction takes no longer.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -167,11 +170,8 @@ fn nothing_left(journey: &Journey<'_>, facts: &Facts) -> Result<HostReport, Halt
     let state = &journey.run.world.environment.state;
     let record = journal::read(state, &journey.host.name).filter(journal::Record::is_armed);
     let pointers = facts.early.pointers.clone();
-    let mut report = ending::report(
-        Outcome::Unchanged { verified: false },
-        Phase::Facts,
-        "nothing is held or armed on the host",
-    );
+    let mut report =
+        ending::report(Outcome::Unchanged { verified: false }, Phase::Facts, NOTHING_HELD);
     report.after = Some(pointers.clone());
     let record = match record {
         Some(record) if record.boot_id != facts.early.boot_id => record,
