@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use targets::{TARGETS, Target};
 
+#[expect(clippy::disallowed_methods)] // libFuzzer takes no arguments of ours
 static TARGET: LazyLock<&'static Target> = LazyLock::new(|| {
     let name = std::env::var("NIXDEPLOY_FUZZ_TARGET").expect("NIXDEPLOY_FUZZ_TARGET is set");
     TARGETS.iter().find(|t| t.name == name).expect("it names a target")
