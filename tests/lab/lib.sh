@@ -51,11 +51,17 @@ alive() { # a zombie is dead
   local s
   [ -n "${1:-}" ] && read -r _ _ s _ 2>/dev/null < "/proc/$1/stat" && [ "$s" != Z ]
 }
-launcher_pid() { cat "$MACHINES/$1/pid" 2>/dev/null || true; }
+# A number may be somebody else's by the time it is read: with it is kept when its process began (proc_pid_stat(5), field 22).
+began() { local s; { read -r -a s < "/proc/$1/stat"; } 2>/dev/null && echo "${s[21]}"; }
+write_pid() { echo "$1 $(began "$1" || true)" > "$2"; } # PID FILE
+written_pid() { # FILE: the process written there, while it lives
+  local p start
+  { read -r p start < "$1"; } 2>/dev/null && [ -n "$start" ] && [ "$(began "$p")" = "$start" ] && alive "$p" && echo "$p"
+}
+launcher_pid() { written_pid "$MACHINES/$1/pid" || true; }
 init_pid() { # the machine's PID 1 as seen here
   local n p
-  n=$(cat "$MACHINES/$1/nspawn.pid" 2>/dev/null) || return 1
-  alive "$n" || return 1
+  n=$(written_pid "$MACHINES/$1/nspawn.pid") || return 1
   for p in $(pgrep -P "$n"); do
     [ "$(awk '/^NSpid/ { print $NF }' "/proc/$p/status" 2>/dev/null)" = 1 ] && { echo "$p"; return; }
   done
@@ -103,7 +109,7 @@ power_on() {
   rm -f "$d/nspawn.pid" "$d/panic"
   setsid unshare --mount --propagation private \
     nsenter --net="/run/netns/$NET" -- "$LAB_HOME/machine" "$1" > "$d/launcher.log" 2>&1 < /dev/null &
-  echo $! > "$d/pid"
+  write_pid $! "$d/pid"
   disown
 }
 
@@ -115,22 +121,47 @@ attached() { # a loop device holds an image of this machine's directory
   return 1
 }
 
+# what keeps a machine that does not stop: NAME LAUNCHER
+left_of() {
+  local d=$MACHINES/$1 q
+  if alive "$2"; then echo "its launcher $2 lives"; fi
+  if attached "$d"; then echo "an image is attached"; fi
+  ip -n "$NET" link show "$(link_of "$1")" 2>/dev/null | head -n 1
+  for q in /proc/[0-9]*; do
+    if grep -qs " [^ ]*/m/$1/\|/$NET/$1" "$q/mountinfo" "$q/cgroup"; then
+      ps -o pid=,ppid=,stat=,wchan:24=,etime=,args= -p "${q#/proc/}" | cut -c1-200
+    fi
+  done
+}
+
+cgroups_of() { # whichever layout this kernel was booted with
+  local root
+  for root in /sys/fs/cgroup/unified /sys/fs/cgroup/systemd /sys/fs/cgroup; do
+    if [ -d "$root/$NET/$1" ]; then echo "$root/$NET/$1"; fi
+  done
+}
+# everybody in them, whoever its parent is; not by cgroup.kill, after which Linux 6.18 kills what is later forked into one
+kill_all() {
+  local c pids=()
+  for c in $(cgroups_of "$1"); do
+    mapfile -t pids < <(find "$c" -name cgroup.procs -exec cat {} + 2>/dev/null)
+    if [ "${#pids[@]}" -gt 0 ]; then kill -KILL "${pids[@]}" 2>/dev/null || true; fi
+  done
+}
+
 # pull the plug: no signal reaches the machine's processes but KILL
 power_off() {
-  local d=$MACHINES/$1 l n p end
+  local d=$MACHINES/$1 l end
   l=$(launcher_pid "$1")
-  [ -n "$l" ] || return 0
-  if alive "$l"; then kill -STOP "$l" 2>/dev/null || true; fi
-  n=$(cat "$d/nspawn.pid" 2>/dev/null || true)
-  if p=$(init_pid "$1"); then kill -KILL "$p" 2>/dev/null || true; fi
-  if alive "$n"; then kill -KILL "$n" 2>/dev/null || true; fi
-  if alive "$l"; then kill -KILL "$l" 2>/dev/null || true; fi
+  if [ -n "$l" ]; then kill -KILL "$l" 2>/dev/null || true; fi # it may not be in its cgroup yet
   end=$(($(date +%s) + 30))
+  kill_all "$1"
   # its mounts go after its processes: until then the kernel still writes to the images
   # (and the host end of its cable goes with its network namespace)
-  while alive "$l" || alive "$n" || attached "$d" || ip -n "$NET" link show "$(link_of "$1")" >/dev/null 2>&1; do
-    [ "$(date +%s)" -lt $end ] || die "$1 does not stop"
+  while alive "$l" || attached "$d" || ip -n "$NET" link show "$(link_of "$1")" >/dev/null 2>&1; do
+    [ "$(date +%s)" -lt $end ] || { left_of "$1" "$l" >&2; die "$1 does not stop"; }
     sleep 0.02
+    kill_all "$1"
   done
   rm -f "$d/pid" "$d/nspawn.pid"
 }
