@@ -7,6 +7,8 @@ put() { printf '%s=%s\n' "$1" "$2"; }
 real() { readlink -e "$1" || true; } # nothing when it dangles
 list() { paste -sd, -; }
 
+# first: when it is over, all that is read after it is what it left behind
+if [ "$power" = on ]; then guard=$(systemctl show -P LoadState -P ActiveState nixdeploy-guard.service | paste -sd' ' -); fi
 running=$(real /run/current-system)
 etc=$(real /etc/static)
 profile=$(real $profiles/system)
@@ -49,7 +51,6 @@ if [ "$power" = on ]; then
     | awk -F= '$1 == "Id" { id = $2 } $1 == "FragmentPath" { path = $2 } /^$/ { out() } END { out() }
       function out() { if (path ~ "^/etc/(static/)?systemd/system/") print id; id = path = "" }' | sort | list)"
   put units_failed "$(systemctl list-units --state=failed --plain --no-legend --full | awk '{ print $1 }' | sort | list)"
-  guard=$(systemctl show -P LoadState -P ActiveState nixdeploy-guard.service | paste -sd' ' -)
   case $guard in *not-found*) put guard absent ;; *) put guard "${guard#loaded }" ;; esac
   put system "$(systemctl is-system-running)"
   put boot_id "$(cat /proc/sys/kernel/random/boot_id)"
