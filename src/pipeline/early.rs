@@ -64,7 +64,7 @@ async fn building(journey: &Journey<'_>) -> Result<Built, Halt> {
 }
 
 async fn cleared(journey: &Journey<'_>) -> Result<Evaluated, Halt> {
-    let mut evaluated = match evaluate(journey).await {
+    let mut evaluated = match evaluate(journey, &|| ()).await {
         Ok(evaluated) => evaluated,
         Err(error) => return Err(unevaluated(journey, &error).await),
     };

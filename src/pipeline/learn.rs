@@ -19,7 +19,7 @@ use crate::plan::Goal;
 use crate::plan::policy::Policy;
 use crate::preflight::cut_off::cut_off;
 use crate::preflight::facts::{Early, Facts, Guard};
-use crate::preflight::read::{self, Answered, First};
+use crate::preflight::read::{self, Answered, First, Rest};
 use crate::preflight::{Refused, admit_facts, staged};
 use crate::world::ssh::{Link, Target};
 
@@ -77,11 +77,17 @@ async fn learning(journey: &Journey<'_>, ahead: &mut Ahead) -> Result<Learned, H
     let (early_in, early_out) = oneshot::channel();
     let targets = read::targets(journey.host, &run.world);
     let shared = mastered(&targets);
+    let (more, rest) = Rest::later();
+    if journey.step.policy.verify_unchanged {
+        more.ask();
+    }
     let mut facts = pin!(async {
         let _leave = run.gates.ask(journey.host).await;
-        read::read(&run.world, &targets, Link::Shared, early_in).await
+        read::read_if(&run.world, &targets, Link::Shared, early_in, &rest).await
     });
-    let mut evaluation = pin!(evaluate(journey));
+    // What Nix evaluates anew is rarely what the host runs.
+    let afresh = || more.ask();
+    let mut evaluation = pin!(evaluate(journey, &afresh));
     let mut early_out = pin!(early_out);
     let (mut first, mut answered, mut evaluated): (Option<First>, Option<Answered>, _) =
         (None, None, None);
@@ -113,15 +119,16 @@ async fn learning(journey: &Journey<'_>, ahead: &mut Ahead) -> Result<Learned, H
         {
             return Ok(Learned::NothingToDo(Box::new(report)));
         }
+        if both.is_some() || first.as_ref().is_some_and(|f| f.early.guard == Guard::Busy) {
+            more.ask();
+        }
         // With all facts here, or both halves of the answer, there is something to do.
         if !checking && (answered.is_some() || both.is_some()) {
             checking = true;
             drop(run.source.as_ref().map(|s| tokio::spawn(s.cleared.clone())));
         }
         if let Some((first, evaluated)) = both
-            && first.early.guard != Guard::Busy
-            && !evaluated.toplevel.as_ref().is_some_and(|t| first.early.pointers.all_are(t))
-            && right_host(journey, &first.early).is_ok()
+            && needs_building(journey, &first.early, evaluated)
         {
             ahead.begin(journey, evaluated, first, shared).await;
         }
@@ -129,16 +136,31 @@ async fn learning(journey: &Journey<'_>, ahead: &mut Ahead) -> Result<Learned, H
     let (Some(answered), Some(evaluated)) = (answered, evaluated) else {
         return Err(halt(Outcome::Internal, Phase::Facts, "facts and evaluation both ended"));
     };
+    Ok(Learned::Known(Box::new(known(journey, answered, evaluated, shared).await?)))
+}
+
+/// Whether the host is the right one, free, and not all on the new closure yet.
+fn needs_building(journey: &Journey<'_>, early: &Early, evaluated: &Evaluated) -> bool {
+    early.guard != Guard::Busy
+        && !evaluated.toplevel.as_ref().is_some_and(|t| early.pointers.all_are(t))
+        && right_host(journey, early).is_ok()
+}
+
+/// All that was learned, of a host that may be deployed.
+async fn known(
+    journey: &Journey<'_>,
+    answered: Answered,
+    evaluated: Evaluated,
+    shared: bool,
+) -> Result<Known, Halt> {
     right_host(journey, &answered.facts.early)?;
     let answered = leftover::cleared(journey, answered).await?;
     admit(journey, &answered, evaluated.toplevel.as_ref())?;
     clearance(journey, Some(&evaluated)).await?;
     let Answered { facts, target, .. } = answered;
     let toplevel = evaluated.toplevel.clone();
-    let evaluated = Some(evaluated);
-    let at_ms = run.emitter.elapsed_ms();
-    let known = Known { facts, target, evaluated, toplevel, at_ms, shared, ahead: None };
-    Ok(Learned::Known(Box::new(known)))
+    let (at_ms, evaluated) = (journey.run.emitter.elapsed_ms(), Some(evaluated));
+    Ok(Known { facts, target, evaluated, toplevel, at_ms, shared, ahead: None })
 }
 
 /// What is known of a host whose turn has come: facts that are old by now are read again.
@@ -177,11 +199,14 @@ pub(super) async fn read_again(
     Ok(answered)
 }
 
-/// Finds out what the host is to run.
+/// Finds out what the host is to run; `afresh` hears when Nix has no answer in its cache.
 ///
 /// # Errors
 /// When there is nothing to evaluate, or it does not evaluate.
-pub async fn evaluate(journey: &Journey<'_>) -> Result<Evaluated, BuildError> {
+pub async fn evaluate(
+    journey: &Journey<'_>,
+    afresh: &(dyn Fn() + Send + Sync),
+) -> Result<Evaluated, BuildError> {
     let run = journey.run;
     let options = options(journey);
     let name = &journey.host.name;
@@ -192,8 +217,11 @@ pub async fn evaluate(journey: &Journey<'_>) -> Result<Evaluated, BuildError> {
         return Err(BuildError::Nix("nothing to evaluate".to_owned()));
     };
     let Source { flake, tree, cleared } = source;
-    // What Nix has to evaluate is rarely what the host runs, and Nix takes one core.
-    let afresh = || drop(tokio::spawn(cleared.clone()));
+    // The tree is checked beside it: Nix takes one core.
+    let afresh = || {
+        drop(tokio::spawn(cleared.clone()));
+        afresh();
+    };
     let (attr, workers) = (&journey.host.attr, &run.workers);
     let wanted = Wanted { flake, tree, attr, workers, afresh: &afresh };
     run.graph.comes(name);

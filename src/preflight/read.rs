@@ -1,8 +1,12 @@
 //! Asking a host for its facts: several addresses, three rounds, one round trip each.
+//!
+//! What is behind the first part costs a host some forty programs. Who may need it or not
+//! ([`Rest`]) leaves the shell there waiting for the second half of its script.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::event::harmless;
 use crate::fleet::{Host, Sudo};
@@ -29,6 +33,8 @@ say end 0
 "#;
 /// Wait before the second round; doubled before the third.
 const BACK_OFF: Duration = Duration::from_secs(1);
+/// After this long the rest is asked for, wanted or not: whoever waits does not wait in vain.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// A host that needs longer has a sick disk or bus.
 const LIMIT: Duration = Duration::from_secs(90);
 /// What `sudo -n` says where it does not do (sudo 1.9, `sudo.c`).
@@ -66,18 +72,17 @@ impl Effort {
     /// After a way back: how the host is now, beside its pointers.
     pub const AFTERWARDS: Self = Self { whole: true, ..Self::POINTERS };
 
-    /// What is sent.
-    fn script(self) -> String {
+    /// What is sent at once, and what when the rest is wanted.
+    fn script(self) -> (String, String) {
         let script = lean(SCRIPT);
-        match script.find(FIRST_PART).filter(|_| !self.whole) {
-            Some(at) => script[..at + FIRST_PART.len()].to_owned() + NO_REST,
-            None => script,
-        }
+        let at = script.find(FIRST_PART).map_or(script.len(), |at| at + FIRST_PART.len());
+        let (first, rest) = script.split_at(at);
+        (first.to_owned(), if self.whole { rest } else { NO_REST }.to_owned())
     }
 
-    /// The whole command.
-    fn invocation(self, target: &Target, link: Link) -> Invocation {
-        let mut invocation = target.script(link, &self.script(), &[]).timeout(LIMIT);
+    /// The whole command, with as much of its input.
+    fn invocation(self, target: &Target, link: Link, input: &str) -> Invocation {
+        let mut invocation = target.script(link, input, &[]).timeout(LIMIT);
         if let Some(seconds) = self.connect_s.filter(|_| !target.here) {
             // ssh takes the first value it is given.
             let option = ["-o".to_owned(), format!("ConnectTimeout={seconds}")];
@@ -87,6 +92,38 @@ impl Effort {
             Some(limit) => invocation.silence(limit),
             None => invocation,
         }
+    }
+}
+
+/// Whether all facts of a host are wanted, or the first part may be enough.
+#[derive(Debug, Clone)]
+pub struct Rest(watch::Receiver<bool>);
+
+/// Asks for the rest: of the connection that is open, and of each that may follow it.
+#[derive(Debug)]
+pub struct AskRest(watch::Sender<bool>);
+
+impl Rest {
+    /// Not before somebody asks.
+    pub fn later() -> (AskRest, Self) {
+        let (ask, rest) = watch::channel(false);
+        (AskRest(ask), Self(rest))
+    }
+
+    /// Wanted, or nobody is left to say so.
+    async fn wanted(mut self) {
+        let _ = self.0.wait_for(|wanted| *wanted).await;
+    }
+
+    fn now(&self) -> bool {
+        *self.0.borrow()
+    }
+}
+
+impl AskRest {
+    /// Asks.
+    pub fn ask(&self) {
+        self.0.send_replace(true);
     }
 }
 
@@ -136,7 +173,23 @@ pub async fn read(
     link: Link,
     early: oneshot::Sender<First>,
 ) -> Result<Answered, Refused> {
-    rounds(world, targets, link, Effort::DEPLOY, &mut Some(early)).await
+    let (effort, rest) = (Effort::DEPLOY, None);
+    rounds(Ways { world, targets, link, effort, rest }, &mut Some(early)).await
+}
+
+/// The same, where the rest may not be wanted.
+///
+/// # Errors
+/// When no address answers as it should.
+pub async fn read_if(
+    world: &World,
+    targets: &[Target],
+    link: Link,
+    early: oneshot::Sender<First>,
+    rest: &Rest,
+) -> Result<Answered, Refused> {
+    let (effort, rest) = (Effort::DEPLOY, Some(rest));
+    rounds(Ways { world, targets, link, effort, rest }, &mut Some(early)).await
 }
 
 /// Reads with another effort, for whoever only looks.
@@ -150,23 +203,31 @@ pub async fn look(
     effort: Effort,
     early: oneshot::Sender<First>,
 ) -> Result<Answered, Refused> {
-    rounds(world, targets, link, effort, &mut Some(early)).await
+    rounds(Ways { world, targets, link, effort, rest: None }, &mut Some(early)).await
+}
+
+/// How a host is asked, over which addresses.
+#[derive(Clone, Copy)]
+struct Ways<'a> {
+    world: &'a World,
+    targets: &'a [Target],
+    link: Link,
+    effort: Effort,
+    rest: Option<&'a Rest>,
 }
 
 async fn rounds(
-    world: &World,
-    targets: &[Target],
-    link: Link,
-    effort: Effort,
+    ways: Ways<'_>,
     early: &mut Option<oneshot::Sender<First>>,
 ) -> Result<Answered, Refused> {
+    let Ways { world, targets, link, effort, rest } = ways;
     let mut attempts = Vec::new();
     for round in 0..effort.rounds {
         if round > 0 {
             world.clock.sleep(BACK_OFF * (1 << (round - 1))).await;
         }
         for target in targets {
-            let ask = Ask { world, target, link, effort };
+            let ask = Ask { world, target, link, effort, rest };
             match ask.as_root(early).await {
                 Ok(answered) => return Ok(Answered { attempts, ..answered }),
                 Err(Trouble::Again(what)) => attempts.push(format!("{}: {what}", target.address)),
@@ -192,6 +253,7 @@ struct Ask<'a> {
     target: &'a Target,
     link: Link,
     effort: Effort,
+    rest: Option<&'a Rest>,
 }
 
 impl Ask<'_> {
@@ -233,13 +295,39 @@ impl Ask<'_> {
     }
 
     async fn once(self, early: &mut Option<oneshot::Sender<First>>) -> Result<Answered, Trouble> {
-        let Self { world, target, link, effort } = self;
+        let Self { world, target, link, effort, rest } = self;
         let started = world.clock.elapsed();
-        let invocation = effort.invocation(target, link);
+        let (first, second) = effort.script();
+        let rest = rest.filter(|rest| !rest.now());
+        let invocation = match rest {
+            Some(_) => effort.invocation(target, link, &first).conversing(),
+            None => effort.invocation(target, link, &(first + &second)),
+        };
         let mut talk = world.start(invocation).await.map_err(|e| no_ssh(&e.to_string()))?;
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut latency = None;
-        while let Some(line) = talk.line().await {
+        let mut wanted = pin!(async {
+            match rest {
+                Some(rest) => tokio::select! {
+                    () = rest.clone().wanted() => {}
+                    () = world.clock.sleep(PATIENCE) => {}
+                },
+                None => std::future::pending().await,
+            }
+        });
+        let mut held = rest.is_some();
+        loop {
+            let line = tokio::select! {
+                biased;
+                line = talk.line() => line,
+                () = &mut wanted, if held => {
+                    held = false;
+                    talk.say(&second).await;
+                    talk.hush();
+                    continue;
+                }
+            };
+            let Some(line) = line else { break };
             match line.stream {
                 Stream::Err if err.len() < 200 => err.push(line.text),
                 Stream::Out if out.len() < MOST_LINES => {

@@ -48,16 +48,20 @@ type Tried = (Result<Answered, Refused>, Option<Early>, Vec<String>);
 
 async fn try_reading(targets: &[Target], answers: Vec<(String, &'static str, i32)>) -> Tried {
     let played = Arc::new(Played { answers: Mutex::new(answers), calls: Mutex::new(vec![]) });
-    let world = World {
-        runner: played.clone(),
-        clock: Clock::start(),
-        environment: Arc::new(Environment::read().expect("environment")),
-        prompt: Arc::new(Prompt::new(false)),
-    };
+    let world = world(played.clone());
     let (sender, mut receiver) = oneshot::channel();
     let answer = read(&world, targets, Link::Fresh, sender).await;
     let calls = played.calls.lock().expect("calls").clone();
     (answer, receiver.try_recv().ok().map(|first| first.early), calls)
+}
+
+fn world(runner: Arc<dyn Runner>) -> World {
+    World {
+        runner,
+        clock: Clock::start(),
+        environment: Arc::new(Environment::read().expect("environment")),
+        prompt: Arc::new(Prompt::new(false)),
+    }
 }
 
 fn full() -> (String, &'static str, i32) {
@@ -146,12 +150,83 @@ fn the_script_that_is_sent_is_lean_and_whole() {
 
 #[test]
 fn who_only_pings_sends_the_first_part_alone() {
-    let sent = Effort::PING.script();
+    let sent = Effort::PING.script().0 + &Effort::PING.script().1;
     assert!(sent.ends_with(&("\nearly \"$@\"\n".to_owned() + NO_REST)));
     let rest: Vec<&str> = NO_REST.lines().collect();
     assert_eq!((rest[0], rest[6]), ("say login \"${SUDO_USER:-${USER:-}}\"", "say end 0"));
     assert!(!sent.contains("\nrest"));
-    assert_eq!(Effort::GLANCE.script(), lean(SCRIPT));
-    let shown = Effort::PING.invocation(&target("p620"), Link::Fresh).to_string();
+    let glance = Effort::GLANCE.script();
+    assert_eq!(glance.0 + &glance.1, lean(SCRIPT));
+    let shown = Effort::PING.invocation(&target("p620"), Link::Fresh, "").to_string();
     assert!(shown.starts_with("ssh -o ConnectTimeout=5 -T "), "{shown}");
+}
+
+/// A host that says its first part, and the rest when it is given the rest of the script.
+struct Halved {
+    said: Arc<Mutex<Vec<String>>>,
+}
+
+impl Runner for Halved {
+    fn start(&self, invocation: Invocation) -> BoxFuture<'_, Result<Conversation, StartError>> {
+        let said = self.said.clone();
+        said.lock().expect("said").push(String::from_utf8(invocation.stdin).expect("a script"));
+        Box::pin(async move {
+            let (talk, Backstage { lines, ended, mut input, .. }) = Conversation::pair();
+            tokio::spawn(async move {
+                let (first, rest) = FACTS.split_at(FACTS.find("part=1").expect("a part") + 7);
+                let line = |text: &str| Line { stream: Stream::Out, text: text.to_owned() };
+                for text in first.lines() {
+                    let _ = lines.send(line(text)).await;
+                }
+                if let Some(second) = input.recv().await {
+                    said.lock().expect("said").push(String::from_utf8(second).expect("a script"));
+                    for text in rest.lines() {
+                        let _ = lines.send(line(text)).await;
+                    }
+                }
+                drop(lines);
+                let _ = ended.send(Ended::Exited(0));
+            });
+            Ok(talk)
+        })
+    }
+}
+
+/// Reads from such a host; `more` is called with the first part. What was sent, and how long
+/// it took.
+async fn halved(more: impl FnOnce(AskRest) -> Option<AskRest>) -> (Vec<String>, Duration) {
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let world = world(Arc::new(Halved { said: said.clone() }));
+    let (sender, receiver) = oneshot::channel();
+    let (ask, rest) = Rest::later();
+    let (began, targets) = (tokio::time::Instant::now(), [target("p620")]);
+    let reading = read_if(&world, &targets, Link::Fresh, sender, &rest);
+    let asking = async {
+        receiver.await.expect("the first part");
+        more(ask)
+    };
+    let (answer, _ask) = tokio::join!(reading, asking);
+    assert_eq!(answer.expect("answered").oddities, []);
+    let said = said.lock().expect("said").clone();
+    (said, began.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rest_is_sent_when_it_is_asked_for() {
+    let (said, took) = halved(|ask| {
+        ask.ask();
+        Some(ask)
+    })
+    .await;
+    assert_eq!(said.concat(), lean(SCRIPT));
+    assert!(said[0].ends_with(FIRST_PART) && said.len() == 2);
+    assert!(took < PATIENCE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rest_that_nobody_asks_for_is_waited_for_in_vain_only_so_long() {
+    let (said, took) = halved(Some).await;
+    assert_eq!((said.concat(), took), (lean(SCRIPT), PATIENCE));
+    // Whoever could have asked is gone.
+    assert!(halved(|_| None).await.1 < PATIENCE);
 }

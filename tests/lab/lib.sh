@@ -144,7 +144,8 @@ cgroups_of() { # whichever layout this kernel was booted with
 kill_all() {
   local c pids=()
   for c in $(cgroups_of "$1"); do
-    mapfile -t pids < <(find "$c" -name cgroup.procs -exec cat {} + 2>/dev/null)
+    # 0 is one that has just died; to kill(1) it is our own group
+    mapfile -t pids < <(find "$c" -name cgroup.procs -exec cat {} + 2>/dev/null | awk '$1 > 0')
     if [ "${#pids[@]}" -gt 0 ]; then kill -KILL "${pids[@]}" 2>/dev/null || true; fi
   done
 }
