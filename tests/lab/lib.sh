@@ -121,34 +121,24 @@ attached() { # a loop device holds an image of this machine's directory
   return 1
 }
 
-# what keeps a machine that does not stop: NAME LAUNCHER
-left_of() {
-  local d=$MACHINES/$1 q
-  if alive "$2"; then echo "its launcher $2 lives"; fi
-  if attached "$d"; then echo "an image is attached"; fi
-  ip -n "$NET" link show "$(link_of "$1")" 2>/dev/null | head -n 1
-  for q in /proc/[0-9]*; do
-    if grep -qs " [^ ]*/m/$1/\|/$NET/$1" "$q/mountinfo" "$q/cgroup"; then
-      ps -o pid=,ppid=,stat=,wchan:24=,etime=,args= -p "${q#/proc/}" | cut -c1-200
-    fi
-  done
-}
-
-cgroups_of() { # whichever layout this kernel was booted with
+# every process of a machine, whoever its parent is (0 is one that has just died; to kill(1) it is our own group)
+members() {
   local root
   for root in /sys/fs/cgroup/unified /sys/fs/cgroup/systemd /sys/fs/cgroup; do
-    if [ -d "$root/$NET/$1" ]; then echo "$root/$NET/$1"; fi
-  done
+    if [ -d "$root/$NET/$1" ]; then find "$root/$NET/$1" -name cgroup.procs -exec cat {} + 2>/dev/null; fi
+  done | awk '$1 > 0 && !seen[$1]++'
 }
-# everybody in them, whoever its parent is; not by cgroup.kill, after which Linux 6.18 kills what is later forked into one
-kill_all() {
-  local c pids=()
-  for c in $(cgroups_of "$1"); do
-    # 0 is one that has just died; to kill(1) it is our own group
-    mapfile -t pids < <(find "$c" -name cgroup.procs -exec cat {} + 2>/dev/null | awk '$1 > 0')
-    if [ "${#pids[@]}" -gt 0 ]; then kill -KILL "${pids[@]}" 2>/dev/null || true; fi
-  done
+
+# what keeps a machine that does not stop: NAME LAUNCHER
+left_of() {
+  if alive "$2"; then note "its launcher $2 lives"; fi
+  if attached "$MACHINES/$1"; then note "an image of it is attached"; fi
+  members "$1" | xargs -r ps -o pid=,ppid=,stat=,wchan:24=,etime=,args= -p | cut -c1-200 >&2
 }
+
+# A closed connection whose other end does not answer keeps a network namespace for minutes, and with it the
+# host end of the cable, beside which no other can be made. Not cgroup.kill: after it Linux 6.18 kills what is forked later.
+unplug() { ip -n "$NET" link del "$(link_of "$1")" 2>/dev/null || true; }
 
 # pull the plug: no signal reaches the machine's processes but KILL
 power_off() {
@@ -156,14 +146,12 @@ power_off() {
   l=$(launcher_pid "$1")
   if [ -n "$l" ]; then kill -KILL "$l" 2>/dev/null || true; fi # it may not be in its cgroup yet
   end=$(($(date +%s) + 30))
-  kill_all "$1"
   # its mounts go after its processes: until then the kernel still writes to the images
-  # (and the host end of its cable goes with its network namespace)
-  while alive "$l" || attached "$d" || ip -n "$NET" link show "$(link_of "$1")" >/dev/null 2>&1; do
-    [ "$(date +%s)" -lt $end ] || { left_of "$1" "$l" >&2; die "$1 does not stop"; }
+  while members "$1" | xargs -r kill -KILL 2>/dev/null || true; alive "$l" || attached "$d"; do
+    [ "$(date +%s)" -lt $end ] || { left_of "$1" "$l"; die "$1 does not stop"; }
     sleep 0.02
-    kill_all "$1"
   done
+  unplug "$1"
   rm -f "$d/pid" "$d/nspawn.pid"
 }
 
