@@ -225,6 +225,8 @@ pub enum Engine {
     Native,
     /// nixos-rebuild here, under the guard
     NixosRebuild,
+    /// nh here (`nh os switch`), under the guard
+    Nh,
 }
 
 /// Every command.

@@ -43,9 +43,9 @@ pub struct DeployFlags {
     /// Go on although the host's running system and boot default differ
     #[arg(long)]
     pub accept_drift: bool,
-    /// Choose what switches the host: our guard (native) or nixos-rebuild
+    /// Choose what switches the host: our guard (native), nixos-rebuild or nh
     ///
-    /// nixos-rebuild sets the profile and the boot default before anything is verified, so a power
+    /// The others set the profile and the boot default before anything is verified, so a power
     /// cut in that time boots what nobody has looked at. The guard takes it back all the same.
     #[arg(long, value_name = "ENGINE", default_value = "native", conflicts_with = "boot")]
     pub engine: Engine,

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum, value_parser};
 
-use super::Selection;
+use super::{Engine, Selection};
 
 /// `update`.
 #[derive(Debug, Clone, Args)]
@@ -24,6 +24,13 @@ pub enum UpdateAction {
         nixdeploy update flake nixpkgs --host '@server'\n  \
         nixdeploy update flake --except nixpkgs --no-deploy")]
     Flake(FlakeArgs),
+    /// Update every input and bring these hosts to it, as update flake does
+    ///
+    /// With --engine nh the switching is done by `nh os switch`, under the guard. nh is not told
+    /// to update: it would move inputs past what was built and checked.
+    #[command(before_long_help = "Examples:\n  nixdeploy update system p620\n  \
+        nixdeploy update system p620 --engine nh")]
+    System(SystemArgs),
     /// Show what an update would bring, against what hosts run; nothing on them is changed
     ///
     /// Told from names of derivations, before anything is built.
@@ -45,15 +52,40 @@ pub enum UpdateAction {
 #[derive(Debug, Clone, Default, Args)]
 pub struct FlakeArgs {
     /// Update these inputs; by default all
-    #[arg(value_name = "INPUT")]
+    #[arg(value_name = "INPUT", conflicts_with = "except")]
     pub inputs: Vec<String>,
-    /// Leave these inputs as they are
-    #[arg(long, value_name = "INPUT", value_delimiter = ',', conflicts_with = "inputs")]
-    pub except: Vec<String>,
     /// Deploy to these hosts: names, @TAG, globs such as 'p*'; by default all
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     pub host: Vec<String>,
-    /// Leave these out, selected in the same ways
+    /// How.
+    #[command(flatten)]
+    pub flags: UpdateFlags,
+}
+
+/// `update system`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SystemArgs {
+    /// Update these hosts: names, @TAG, globs such as 'p*', or all
+    #[arg(value_name = "HOST", required = true)]
+    pub hosts: Vec<String>,
+    /// Choose what switches the host: our guard (native), nixos-rebuild or nh
+    ///
+    /// The guard takes back what must not stay, whichever it is. One that is not there is told,
+    /// and our own activation takes its place.
+    #[arg(long, value_name = "ENGINE", default_value = "native")]
+    pub engine: Engine,
+    /// How.
+    #[command(flatten)]
+    pub flags: UpdateFlags,
+}
+
+/// Flags of every update that deploys.
+#[derive(Debug, Clone, Default, Args)]
+pub struct UpdateFlags {
+    /// Leave these inputs as they are
+    #[arg(long, value_name = "INPUT", value_delimiter = ',')]
+    pub except: Vec<String>,
+    /// Leave these hosts out: names, @TAG, globs such as 'p*'
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     pub exclude: Vec<String>,
     /// Build and replace flake.lock, and deploy nothing

@@ -45,6 +45,7 @@ fn of(command: &Command) -> (&'static str, &'static [Format]) {
         Command::Validate => ("validate", CHECK),
         Command::Update(a) => match &a.action {
             UpdateAction::Flake(_) => ("update flake", TEXT),
+            UpdateAction::System(_) => ("update system", TEXT),
             UpdateAction::Preview(a) if a.build => ("update preview --build", RUNS),
             UpdateAction::Preview(_) => ("update preview", DOCUMENT),
             UpdateAction::NewPackages(_) => ("update new-packages", DOCUMENT),

@@ -1,5 +1,6 @@
 //! `update ...`: the flake's inputs moved on, with flake.lock kept safe all the way.
 
+mod asked;
 mod deploying;
 mod flake;
 mod gate;
@@ -32,7 +33,8 @@ pub(super) async fn run(
     action: &UpdateAction,
 ) -> Result<Exit, Error> {
     match action {
-        UpdateAction::Flake(args) => flake::run(world, global, args).await,
+        UpdateAction::Flake(args) => flake::run(world, global, &args.into()).await,
+        UpdateAction::System(args) => flake::run(world, global, &args.into()).await,
         UpdateAction::Preview(args) => preview::run(world, global, args).await,
         UpdateAction::NewPackages(args) => new_packages::run(world, global, args).await,
         UpdateAction::Lock(args) => kept::run(world, global, &args.action),

@@ -1,14 +1,15 @@
-//! nixos-rebuild in place of our own activation, under the guard all the same.
+//! Another engine in place of our own activation, under the guard all the same.
 //!
 //! Everything up to `go` is ours: the closure is built, admitted, copied and rehearsed, so that
-//! nothing is left for nixos-rebuild but to switch. It sets the profile and the boot default before
-//! anything is verified: a power cut in that time boots what nobody has looked at, which is why
-//! this is not the way we go by ourselves. Its exit code decides nothing. It fails over a unit that
-//! had failed before, and succeeds over one that dies a second later; so the host is looked at, and
-//! the guard takes back what must not stay, profile and boot default first.
+//! nothing is left for nixos-rebuild, or nh, but to switch. It sets the profile and the boot
+//! default before anything is verified: a power cut in that time boots what nobody has looked at,
+//! which is why this is not the way we go by ourselves. Its exit code decides nothing. It fails
+//! over a unit that had failed before, and succeeds over one that dies a second later; so the host
+//! is looked at, and the guard takes back what must not stay, profile and boot default first.
 
 use super::arrive;
 use super::ending::Halt;
+use super::engines;
 use super::host::Journey;
 use super::learn::Known;
 use super::offer::record;
@@ -24,8 +25,6 @@ use crate::fleet::{BuildOn, StorePath};
 use crate::world::ssh::Link;
 use crate::world::{Ended, Invocation};
 
-/// The engine that nixpkgs calls so.
-const PROGRAM: &str = "nixos-rebuild";
 /// Its help may be a manual page.
 const HELP: std::time::Duration = std::time::Duration::from_secs(20);
 /// It is ended this many seconds before the guard stops waiting for it.
@@ -35,8 +34,7 @@ const TAIL: usize = 50;
 
 /// An engine that can be used, and how it is talked to.
 pub struct Engine {
-    flags: &'static [&'static str],
-    sudo: &'static str,
+    kind: engines::Engine,
     sshopts: String,
 }
 
@@ -54,29 +52,27 @@ pub async fn engine(journey: &Journey<'_>, known: &Known) -> Option<Engine> {
             Err(why) => why,
         }
     };
-    warn(journey, "engine", format!("our own activation instead of it: {why}"));
+    let (program, _) = engines::Engine::program(journey.step.policy.nh);
+    warn(journey, program, "engine", format!("our own activation instead of it: {why}"));
     None
 }
 
-/// What it knows is read from its help: nixos-rebuild-ng says `--no-reexec` and `--sudo`, what
-/// came before it `--fast` and `--use-remote-sudo` (nixpkgs, `pkgs/by-name/ni/nixos-rebuild-ng`).
+/// What it knows is read from its help.
 async fn find(journey: &Journey<'_>, known: &Known) -> Result<Engine, String> {
-    let world = &journey.run.world;
-    let help = world.run(Invocation::new(PROGRAM, ["--help"]).timeout(HELP)).await;
-    let help = help.map_err(|error| error.to_string())?;
+    let (world, nh) = (&journey.run.world, journey.step.policy.nh);
+    let (program, help) = engines::Engine::program(nh);
+    let help = Invocation::new(program, help.iter().copied()).timeout(HELP);
+    let help = world.run(help).await.map_err(|error| error.to_string())?;
     let sshopts = ssh_options(world, &known.target, Link::Shared).map_err(|e| e.to_string())?;
-    let new = help.out.iter().chain(&help.err).any(|l| l.contains("--no-reexec"));
-    Ok(match new {
-        true => Engine { flags: &["--no-reexec"], sudo: "--sudo", sshopts },
-        false => Engine { flags: &["--fast"], sudo: "--use-remote-sudo", sshopts },
-    })
+    let lines: Vec<String> = help.out.into_iter().chain(help.err).collect();
+    Ok(Engine { kind: engines::Engine::of(nh, &lines), sshopts })
 }
 
-fn warn(journey: &Journey<'_>, code: &str, message: String) {
+fn warn(journey: &Journey<'_>, program: &str, code: &str, message: String) {
     let finding = Finding {
         code: code.to_owned(),
         severity: Severity::Warn,
-        subject: PROGRAM.to_owned(),
+        subject: program.to_owned(),
         message,
         suggestion: None,
     };
@@ -85,28 +81,19 @@ fn warn(journey: &Journey<'_>, code: &str, message: String) {
 }
 
 fn invocation(journey: &Journey<'_>, known: &Known, engine: &Engine) -> Option<Invocation> {
-    let flake = &journey.run.source.as_ref()?.flake;
     let target = &known.target;
-    let mut words =
-        vec!["switch".to_owned(), "--flake".to_owned(), format!("{flake}#{}", journey.host.attr)];
-    if !target.here {
-        words.extend(["--target-host".to_owned(), target.destination()]);
-    }
-    // The options of ssh are the target's own: another host that built for it was asked by us.
-    if journey.step.build_on == BuildOn::Target && !target.here {
-        words.extend(["--build-host".to_owned(), target.destination()]);
-    }
-    if target.elevates() {
-        words.push(engine.sudo.to_owned());
-    }
-    words.push("--keep-going".to_owned());
-    if journey.host.accept_flake_config {
-        words.push("--accept-flake-config".to_owned());
-    }
-    words.extend(engine.flags.iter().map(|f| (*f).to_owned()));
+    let wanted = engines::Wanted {
+        flake: journey.run.source.as_ref()?.flake.to_string(),
+        attr: journey.host.attr.to_string(),
+        target: (!target.here).then(|| target.destination()),
+        builds_there: journey.step.build_on == BuildOn::Target,
+        elevates: target.elevates(),
+        accept_flake_config: journey.host.accept_flake_config,
+    };
     let limit_s = journey.step.policy.activate_timeout_s.saturating_sub(HEAD_START_S).max(1);
     let limit = std::time::Duration::from_secs(u64::from(limit_s));
-    let invocation = Invocation::new(PROGRAM, words).timeout(limit);
+    let words = engine.kind.words(&wanted);
+    let invocation = Invocation::new(engine.kind.name(), words).timeout(limit);
     Some(invocation.env("NIX_SSHOPTS", engine.sshopts.as_str()))
 }
 
@@ -122,6 +109,7 @@ pub async fn activate(
 ) -> Result<Activated, Halt> {
     record(journey, &way_back, Step::Go);
     let (policy, wanted) = (&journey.step.policy, way_back.new.clone());
+    let program = engine.kind.name();
     let open = journey.run.emitter.phase(&journey.host.name, Phase::Activate);
     let mut going = Going::begin(way_back, policy);
     if let Err(why) = going.arm(policy).await {
@@ -139,13 +127,19 @@ pub async fn activate(
     let code = match ran.ended {
         Ended::Exited(code) => code,
         other => {
-            let text = format!("{PROGRAM} {other}");
-            return Err(failed(journey, known, going.into_way_back(), &ran, open, text).await);
+            let text = format!("{program} {other}");
+            let left = (going.into_way_back(), &ran);
+            return Err(failed(journey, known, left, (open, program, text)).await);
         }
     };
     if code != 0 {
-        captured(journey, &ran, format!("exit {code}"));
-        warn(journey, "engine-exit", format!("exited {code}; the host is looked at all the same"));
+        captured(journey, program, &ran, format!("exit {code}"));
+        warn(
+            journey,
+            program,
+            "engine-exit",
+            format!("exited {code}; the host is looked at all the same"),
+        );
     }
     let status = match going.engine_ended(code, policy).await {
         Ok(status) => status,
@@ -154,17 +148,19 @@ pub async fn activate(
             return Err(not_activated(journey, known, way_back, why, open).await);
         }
     };
-    if let Some(text) = another(&wanted, going.way_back()) {
-        return Err(failed(journey, known, going.into_way_back(), &ran, open, text).await);
+    if let Some(text) = another(program, &wanted, going.way_back()) {
+        let left = (going.into_way_back(), &ran);
+        return Err(failed(journey, known, left, (open, program, text)).await);
     }
-    open.ok(if code == 0 { PROGRAM } else { "nixos-rebuild failed: looking closer" });
+    let failed = if code == 0 { "" } else { " failed: looking closer" };
+    open.ok(format!("{program}{failed}"));
     Ok(going.activated(*status))
 }
 
 /// What was validated is what is deployed: a tree that changed meanwhile makes another system.
-fn another(wanted: &StorePath, way_back: &WayBack) -> Option<String> {
+fn another(program: &str, wanted: &StorePath, way_back: &WayBack) -> Option<String> {
     let new = &way_back.new;
-    (new != wanted).then(|| format!("{PROGRAM} switched to another system than was built: {new}"))
+    (new != wanted).then(|| format!("{program} switched to another system than was built: {new}"))
 }
 
 async fn switch(journey: &Journey<'_>, known: &Known, engine: &Engine) -> Ran {
@@ -181,21 +177,19 @@ async fn switch(journey: &Journey<'_>, known: &Known, engine: &Engine) -> Ran {
 async fn failed(
     journey: &Journey<'_>,
     known: &Known,
-    way_back: WayBack,
-    ran: &Ran,
-    open: OpenPhase,
-    text: String,
+    (way_back, ran): (WayBack, &Ran),
+    (open, program, text): (OpenPhase, &str, String),
 ) -> Halt {
     open.failed(text.clone());
-    captured(journey, ran, ran.ended.to_string());
+    captured(journey, program, ran, ran.ended.to_string());
     let why = why(Phase::Activate, &text, Decider::Deployer);
     arrive::back(journey, known, way_back, why).await
 }
 
-fn captured(journey: &Journey<'_>, ran: &Ran, status: String) {
+fn captured(journey: &Journey<'_>, program: &str, ran: &Ran, status: String) {
     let from = ran.log.plain.len().saturating_sub(TAIL);
     let lines = ran.log.plain.iter().skip(from);
     let lines = lines.map(|l| crate::event::harmless::line(l)).collect();
-    let evidence = Evidence { source: PROGRAM.to_owned(), status, lines };
+    let evidence = Evidence { source: program.to_owned(), status, lines };
     journey.run.emitter.emit(Event::Captured { host: journey.host.name.clone(), evidence });
 }

@@ -14,6 +14,7 @@ pub mod cancel;
 pub mod deferred;
 pub mod early;
 pub mod ending;
+pub mod engines;
 pub mod external;
 pub mod gates;
 pub mod host;

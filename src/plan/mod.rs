@@ -79,8 +79,10 @@ pub struct Request {
     pub ask: bool,
     /// Go on although running system, profile and boot default disagree.
     pub accept_drift: bool,
-    /// nixos-rebuild switches.
+    /// Another engine switches: nixos-rebuild, unless [`Self::nh`] says otherwise.
     pub external: bool,
+    /// The other engine is nh.
+    pub nh: bool,
     /// Nothing that can be done without may stop it.
     pub emergency: bool,
     /// Start a system that needs a reboot once, before it becomes the boot default.

@@ -30,6 +30,9 @@ pub struct Policy {
     /// nixos-rebuild switches, under the guard, instead of the guard itself.
     #[serde(default)]
     pub external: bool,
+    /// Instead of nixos-rebuild it is nh.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nh: bool,
     /// The tree was cleared unseen; the sums forbid nothing, and nothing is rehearsed.
     #[serde(default)]
     pub emergency: bool,
@@ -58,6 +61,7 @@ pub fn of(request: &Request, host: &Host, mode: Mode) -> Policy {
         trial_boot: request.trial_boot,
         stage_on_inhibitor: host.on_inhibitor == OnInhibitor::Stage,
         external: request.external && request.goal == Goal::Deploy,
+        nh: request.nh,
         activate_timeout_s: host.activate_timeout_s,
         emergency: request.emergency,
         soak_s: if request.emergency { host.soak_s.min(EMERGENCY_SOAK_S) } else { host.soak_s },

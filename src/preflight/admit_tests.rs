@@ -19,6 +19,7 @@ pub(crate) fn policy() -> Policy {
         ask: false,
         accept_drift: false,
         external: false,
+        nh: false,
         emergency: false,
         reads_only: false,
         trial_boot: false,

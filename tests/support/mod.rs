@@ -9,6 +9,7 @@ pub(crate) mod rows;
 pub(crate) mod scripted;
 pub(crate) mod squad;
 pub(crate) mod stage;
+pub(crate) mod updates;
 
 use std::path::Path;
 use std::process::Command;

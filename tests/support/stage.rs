@@ -177,6 +177,7 @@ pub(crate) fn deploy() -> Request {
         ask: false,
         accept_drift: false,
         external: false,
+        nh: false,
         emergency: false,
         trial_boot: false,
         no_cache: false,

@@ -7,13 +7,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use clap::ValueEnum;
+
+use super::asked::{Asked, Which};
 use super::gate::{self, Gate, Question, gate};
 use super::kept::moved;
 use super::preview::stand_in;
 use super::{Place, deploying, ended, held, place, told, who};
 use crate::build::flake::LocalFlake;
 use crate::build::tree;
-use crate::cli::{DeployFlags, FlakeArgs, Global};
+use crate::cli::{DeployFlags, Engine, Global};
 use crate::command::launch::{self, Terms};
 use crate::command::report::show;
 use crate::command::{deploy, inventory};
@@ -59,17 +62,17 @@ impl Found {
 ///
 /// # Errors
 /// When it ended before any host was touched: flake.lock is as it was.
-pub(super) async fn run(world: &World, global: &Global, args: &FlakeArgs) -> Result<Exit, Error> {
+pub(super) async fn run(world: &World, global: &Global, asked: &Asked) -> Result<Exit, Error> {
     // From here on a signal ends nothing by itself: flake.lock is put right first.
     let mut signals = Signals::listen()
         .map_err(|e| Error::new(Exit::Internal, "cannot listen to signals").because(e))?;
     let Place { fleet, flake, keep } = place(world, global)?;
-    let hosts = inventory::hosts(&fleet, &args.host, &args.exclude, None)?;
+    let hosts = inventory::hosts(&fleet, &asked.hosts, &asked.flags.exclude, None)?;
     let hosts: Vec<HostName> = hosts.into_iter().map(|h| h.name.clone()).collect();
     let keep = held(world, keep)?;
-    own_work(world, global, &flake, args).await?;
+    own_work(world, global, &flake, asked.flags.allow_dirty_lock).await?;
     let found = tokio::select! {
-        found = find(world, &fleet, &flake, &keep, args) => found?,
+        found = find(world, &fleet, &flake, &keep, &asked.which) => found?,
         _ = signals.next() => return Ok(unchanged(Exit::Interrupted)),
     };
     let look = choice::look(&launch::setting(global), &world.environment);
@@ -79,12 +82,12 @@ pub(super) async fn run(world: &World, global: &Global, args: &FlakeArgs) -> Res
     }
     let of = found.candidate.lock.count();
     show(&(inputs::moves(&found.moves, of, &look).join("\n") + "\n"))?;
-    let (exit, toplevels) = build(world, global, &fleet, &hosts, (args, &found)).await?;
+    let (exit, toplevels) = build(world, global, &fleet, &hosts, (asked, &found)).await?;
     if exit != Exit::Done {
         return Ok(unchanged(exit));
     }
     let locks = [&found.lock, &found.candidate.lock];
-    let (fleet_of, risk) = (&fleet, &args.risk);
+    let (fleet_of, risk) = (&fleet, &asked.flags.risk);
     let question = Question { global, fleet: fleet_of, toplevels: &toplevels, locks, risk };
     let Some(gate) = gate(world, &question, &mut signals).await? else {
         return Ok(unchanged(Exit::Interrupted));
@@ -95,7 +98,7 @@ pub(super) async fn run(world: &World, global: &Global, args: &FlakeArgs) -> Res
     if gate.go.is_empty() {
         return Ok(unchanged(exit::worst(gate.held.iter().map(|(_, exit, _)| *exit))));
     }
-    apply(world, global, fleet, (&keep, &found), (gate, args.no_deploy), signals).await
+    apply(world, global, fleet, (&keep, &found), (gate, asked), signals).await
 }
 
 /// Whether we were asked to stop while nothing listened.
@@ -114,7 +117,7 @@ async fn own_work(
     world: &World,
     global: &Global,
     flake: &LocalFlake,
-    args: &FlakeArgs,
+    allow_dirty_lock: bool,
 ) -> Result<(), Error> {
     let file = flake.folder.join("flake.lock").display().to_string();
     let literal = format!(":(top,literal){file}");
@@ -128,7 +131,7 @@ async fn own_work(
     if differs.is_ok_and(|names| names.is_empty()) {
         return Ok(());
     }
-    if who(world, global) == Who::Nobody && !args.allow_dirty_lock {
+    if who(world, global) == Who::Nobody && !allow_dirty_lock {
         return Err(Error::usage("flake.lock differs from the last commit")
             .hint("git diff flake.lock")
             .hint("go on from it all the same: --allow-dirty-lock"));
@@ -146,13 +149,13 @@ pub(super) async fn find(
     fleet: &Fleet,
     flake: &LocalFlake,
     keep: &Keep,
-    args: &FlakeArgs,
+    which: &Which,
 ) -> Result<Found, Error> {
     let before = keep.current().map_err(|e| told(&e))?;
     let lock = Lock::parse(&before).map_err(|why| {
         Error::usage("flake.lock is no lock file").because(harmless::line(&why)).hint("git status")
     })?;
-    let chosen = chosen(&lock, &args.inputs, &args.except).map_err(mistaken)?;
+    let chosen = chosen(&lock, &which.inputs, &which.except).map_err(mistaken)?;
     // What was there is kept before anything else is done.
     keep.back_up(&before).map_err(|e| told(&e))?;
     let accept_flake_config = fleet.hosts.iter().any(|h| h.accept_flake_config);
@@ -199,7 +202,7 @@ async fn build(
     global: &Global,
     fleet: &Fleet,
     hosts: &[HostName],
-    (args, found): (&FlakeArgs, &Found),
+    (asked, found): (&Asked, &Found),
 ) -> Result<(Exit, BTreeMap<HostName, StorePath>), Error> {
     let preset = deploy::preset("build");
     let request = deploy::request(&preset, global, &DeployFlags::default(), fleet)?;
@@ -207,7 +210,7 @@ async fn build(
     let request = Request { command: "update".to_owned(), lock, ..request };
     let asking = gate::asking(fleet, global.no_cache)?;
     let issues = async {
-        if !args.risk.no_issue_check {
+        if !asked.flags.risk.no_issue_check {
             let locks = [&found.lock, &found.candidate.lock];
             drop(gate::ahead(world, &asking, locks).await);
         }
@@ -226,14 +229,14 @@ async fn apply(
     global: &Global,
     fleet: Fleet,
     (keep, found): (&Keep, &Found),
-    (gate, no_deploy): (Gate, bool),
+    (gate, asked): (Gate, &Asked),
     mut signals: Signals,
 ) -> Result<Exit, Error> {
     let Found { before, candidate, moves, .. } = found;
     keep.apply(before, &candidate.bytes, world.clock.epoch_ms()).map_err(|e| told(&e))?;
     let held = exit::worst(gate.held.iter().map(|(_, exit, _)| *exit));
     let undo = Id::of(before).short().to_owned();
-    if no_deploy {
+    if asked.flags.no_deploy {
         keep.finish().map_err(|e| told(&e))?;
         keep.prune();
         let back = format!("back: nixdeploy update lock restore {undo}");
@@ -243,7 +246,8 @@ async fn apply(
     let run = launch::name(world);
     let names: Vec<String> = gate.go.iter().map(HostName::to_string).collect();
     let (preset, message) = (deploy::preset("deploy"), message(moves));
-    let flags = DeployFlags { message: Some(message), ..DeployFlags::default() };
+    let flags =
+        DeployFlags { message: Some(message), engine: asked.engine, ..DeployFlags::default() };
     let deployed = async {
         keep.deploying(&run, &names).map_err(|e| told(&e))?;
         let request = deploy::request(&preset, global, &flags, &fleet)?;
@@ -278,6 +282,8 @@ fn typed(world: &World, global: &Global, hosts: &[String], flags: &DeployFlags) 
         arguments.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value]));
     };
     add("--message", flags.message.clone());
+    let engine = flags.engine.to_possible_value().filter(|_| flags.engine != Engine::Native);
+    add("--engine", engine.map(|value| value.get_name().to_owned()));
     add("--inventory", global.inventory.as_ref().map(|p| p.display().to_string()));
     add("--flake", global.flake.clone());
     let password = global.sudo_password_file.as_ref();

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use super::asked::Which;
 use super::flake::find;
 use super::{Place, held, place};
-use crate::cli::{FlakeArgs, Global, NewPackagesArgs};
+use crate::cli::{Global, NewPackagesArgs};
 use crate::command::launch;
 use crate::command::report::show;
 use crate::error::Error;
@@ -57,7 +58,7 @@ async fn look(world: &World, global: &Global, args: &NewPackagesArgs) -> Result<
     let Place { fleet, flake, keep } = place(world, global)?;
     let keep = held(world, keep)?;
     let input = args.input.clone();
-    let wanted = FlakeArgs { inputs: vec![input.clone()], ..FlakeArgs::default() };
+    let wanted = Which { inputs: vec![input.clone()], ..Which::default() };
     let found = find(world, &fleet, &flake, &keep, &wanted).await?;
     let input = harmless::line(&input);
     let empty = Packages { schema: 1, input: input.clone(), ..Packages::default() };

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
+use super::asked::Which;
 use super::flake::{Found, find};
 use super::{Place, held, place};
 use crate::build::closure::PathInfo;
 use crate::build::{self, FlakeRef, Options, Workers, nix};
-use crate::cli::{DeployFlags, FlakeArgs, Global, PreviewArgs};
+use crate::cli::{DeployFlags, Global, PreviewArgs};
 use crate::command::issues::running;
 use crate::command::launch::{self, Terms};
 use crate::command::report::show;
@@ -51,7 +52,7 @@ pub(super) async fn run(world: &World, global: &Global, args: &PreviewArgs) -> R
     let hosts = inventory::hosts(&fleet, &selection.hosts, &selection.exclude, None)?;
     let names: Vec<HostName> = hosts.iter().map(|h| h.name.clone()).collect();
     let keep = held(world, keep)?;
-    let wanted = FlakeArgs { except: args.except.clone(), ..FlakeArgs::default() };
+    let wanted = Which { except: args.except.clone(), ..Which::default() };
     let looked = async {
         let found = find(world, &fleet, &flake, &keep, &wanted).await?;
         let preview = match args.build || found.moves.is_empty() {

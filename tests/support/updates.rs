@@ -1,0 +1,163 @@
+//! A desk whose flake has a second input, in a repository of its own: a set of packages with two
+//! revisions, and a server on loopback that answers for GitHub.
+
+use super::desk::Desk;
+use super::machines::{Said, State};
+use super::rows::{Then, differences};
+
+/// A second input, in a repository of its own: packages whose versions are those of its
+/// revision, and what else the test wants of it.
+const FLAKE: &str = r#"
+        cd "/root/desks/$1/flake"
+        tools='inputs.tools.url = "git+file:///root/desks/'$1'/tools";'
+        sed -i 's|^  inputs.nixpkgs.url.*|&\n  '"$tools"'|
+          s|{ self, nixpkgs, ... }:|{ self, nixpkgs, tools, ... }:|
+          s|^          modules = \[|& tools.nixosModules.default|' flake.nix
+        nix flake lock 2> /dev/null; git add -A; git commit -qm "a package set""#;
+const REVISION: &str = r#"
+        mkdir -p "/root/desks/$1/tools"; cd "/root/desks/$1/tools"
+        [ -d .git ] || git init -q
+        echo "{ system, config ? { } }: { hello = throw system; lib = 1; pkgs$5 = throw 1; }" \
+          > default.nix
+        cat > flake.nix <<N
+{ outputs = _: { nixosModules.default = { make, ... }: {
+  environment.systemPackages = map make.package [
+    { pname = "hello"; version = "$2"; } { pname = "linux-firmware"; version = "$3"; } ];
+  $4
+}; }; }
+N
+        git add -A; git commit -qm "$2""#;
+const ISSUES: &str = r#"
+        d=/root/desks/$1/github; mkdir -p $d; printf %s "$3" > $d/issues; printf %s "$4" > $d/server
+        systemctl is-active -q "github-$1" ||
+          systemd-run -q --collect --unit "github-$1" python3 $d/server "$2" $d/issues
+        for n in $(seq 100); do
+          (exec 3<> /dev/tcp/127.0.0.1/$2) 2> /dev/null && exit; sleep 0.1
+        done
+        exit 1"#;
+
+const SERVER: &str = r#"
+import socket, sys
+door = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True:
+    caller, _ = door.accept()
+    asked = b""
+    while b"\r\n\r\n" not in asked:
+        some = caller.recv(65536)
+        if not some: break
+        asked += some
+    body = b'{"items": []}' if b"GET /search" in asked else open(sys.argv[2], "rb").read()
+    head = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+    caller.sendall(head + body)
+    caller.close()
+"#;
+
+pub(crate) struct Place {
+    /// The desk.
+    pub(crate) desk: Desk,
+    /// The machine with the first revision.
+    pub(crate) before: State,
+}
+
+impl Place {
+    /// A machine that runs the first revision.
+    pub(crate) fn new() -> Option<Self> {
+        let desk = Desk::any()?;
+        let _ = desk.good();
+        let mut place = Self { before: desk.state(), desk };
+        let _ = place.desk.deployer(
+            "rm -rf /root/desks/$1/{tools,github,cache}; mkdir /root/desks/$1/cache",
+            &[place.desk.host()],
+        );
+        place.revision("1.0", "20260810", "");
+        let _ = place.desk.deployer(FLAKE, &[place.desk.host()]);
+        place.desk.committed("");
+        place.before = place.desk.unguarded();
+        Some(place)
+    }
+
+    pub(crate) fn revision(&self, hello: &str, firmware: &str, more: &str) {
+        let _ = self.desk.deployer(
+            REVISION,
+            &[self.desk.host(), hello, firmware, more, &hello.replace('.', "-")],
+        );
+    }
+
+    /// What GitHub answers from now on, on loopback of the deployer.
+    pub(crate) fn issues(&self, title: &str) {
+        let port = 18_000 + self.desk.host().bytes().map(u32::from).sum::<u32>();
+        let text = format!(
+            r#"[{{"number": 562919, "state": "open", "created_at": "2026-11-20T00:00:00Z",
+                "updated_at": "2026-11-21T00:00:00Z", "labels": [{{"name": "0.kind: bug"}}],
+                "title": "{title}", "body": ""}}]"#
+        );
+        let _ = self.desk.deployer(ISSUES, &[self.desk.host(), &port.to_string(), &text, SERVER]);
+        let api = format!("[issues]\napi = \"http://127.0.0.1:{port}\"");
+        self.desk.inventory(&api);
+    }
+
+    pub(crate) fn lock(&self) -> String {
+        let script = "sha256sum < /root/desks/$1/flake/flake.lock";
+        self.desk.deployer(script, &[self.desk.host()]).stdout
+    }
+
+    /// Runs `update flake`, after which flake.lock is byte for byte what it was.
+    pub(crate) fn unharmed(&self, args: &[&str], code: i32) -> Said {
+        let before = self.lock();
+        let said = self.update(args, code);
+        assert_eq!(self.lock(), before, "{said:?}");
+        said
+    }
+
+    pub(crate) fn update(&self, args: &[&str], code: i32) -> Said {
+        let said = self.desk.run(&[&["update", "flake"], args].concat());
+        assert_eq!(said.code, code, "{}\n{}", said.stdout, said.stderr);
+        said
+    }
+
+    /// What is to come is told right to the version, and nothing is changed.
+    pub(crate) fn previewed(&self, new: &str) {
+        let (lock, host) = (self.lock(), self.desk.host());
+        let said = self.desk.run(&["update", "preview", host]);
+        assert_eq!(said.code, 0, "{said:?}");
+        let lines: Vec<String> = said.stdout.lines().map(str::to_owned).collect();
+        let has =
+            |start: &str, end: &str| lines.iter().any(|l| l.starts_with(start) && l.contains(end));
+        assert!(has("1 input of 2 moves", ""), "{lines:#?}");
+        assert!(has("boot ", "linux-firmware 20260810 → 20260910"), "{lines:#?}");
+        assert!(has("programs ", &format!("hello 1.0 → {new}")), "{lines:#?}");
+        assert!(has("download ", "0 B (0 paths), "), "{lines:#?}");
+        assert!(!has("download ", ", 0 to build"), "{lines:#?}");
+        let said = self.desk.run(&["update", "preview", host, "--json", "--detailed-exitcode"]);
+        let told: serde_json::Value = serde_json::from_str(&said.stdout).expect("a document");
+        let firmware = &told["hosts"][host]["boot"][0];
+        let wanted = ("linux-firmware", "20260810", "20260910");
+        let found = (&firmware["name"], &firmware["before"][0], &firmware["after"][0]);
+        assert_eq!(
+            (said.code, found),
+            (20, (&wanted.0.into(), &wanted.1.into(), &wanted.2.into()))
+        );
+        let said = self.desk.run(&["update", "preview", host, "--build"]);
+        assert_eq!(said.code, 0, "{said:?}");
+        let hello = format!("~ hello 1.0 → {new}\n");
+        let firmware = "~ linux-firmware 20260810 → 20260910\n";
+        assert!(said.stdout.contains(&hello) && said.stdout.contains(firmware), "{said:?}");
+        let said = self.desk.run(&["update", "new-packages", "--input", "tools"]);
+        let wanted =
+            format!("1 package new\n  pkgs{}\n1 package gone\n  pkgs1-0\n", new.replace('.', "-"));
+        assert_eq!((said.code, &said.stdout), (0, &wanted), "{said:?}");
+        assert_eq!(self.lock(), lock);
+        assert_eq!(differences(Then::AsBefore, &self.before, &self.desk.unguarded()), [""; 0]);
+    }
+
+    pub(crate) fn versions(&self) -> String {
+        self.desk.exec("/run/current-system/sw/bin/lab-hello")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let host = self.desk.host();
+        let _ = self.desk.lab().exec("deployer", &["systemctl", "stop", &format!("github-{host}")]);
+    }
+}
