@@ -292,3 +292,29 @@ fn hosts_toml_says_what_is_lived_with_and_how_long() {
     let said = ask(&desk, &server.url(), &[], &[]);
     assert!(said.code == 2 && said.stderr.contains("`until` is a day"), "{said:?}");
 }
+
+#[test]
+fn what_no_list_names_is_searched_for_and_never_more_than_eight_times() {
+    let server = Server::start(|request, _| {
+        let found = if request.contains("GET /search/") { r#"{"items": []}"# } else { "[]" };
+        reply(200, "etag: \"e\"\r\n", found)
+    });
+    let desk = desk(NOW);
+    let names = ["linux", "systemd", "grub", "zfs-user", "zfs-kernel", "linux-zen"];
+    let more = ["linux-hardened", "linux-firmware", "zfs", "linux-xanmod"];
+    let packages = names.iter().chain(&more).chain(&["hello"]);
+    let package =
+        |name: &&str| serde_json::json!({"pname": name, "installed": "1", "candidate": "2"});
+    let mut inventory: Value = serde_json::from_str(INVENTORY).expect("an inventory");
+    inventory["packages"] = packages.map(package).collect();
+    for now in [NOW, "2026-09-24T14:00:00Z"] {
+        inventory["now"] = now.into();
+        desk.write("packages.json", inventory.to_string());
+        let known = document(&ask(&desk, &server.url(), &["--json"], &[]));
+        let heard = server.heard();
+        let lists = heard.iter().filter(|r| !r.contains("get /search/")).count();
+        assert_eq!((lists, heard.len()), (4, 12), "{heard:#?}");
+        assert_eq!(known["check"]["state"], "complete", "{known}");
+        assert!(!heard.iter().any(|r| r.contains("hello")), "only what a machine starts with");
+    }
+}
