@@ -382,20 +382,26 @@ pub enum Command {
     Bare(Vec<OsString>),
 }
 
-/// Understands a command line; `HOST...` alone becomes `deploy HOST...`.
+/// Understands a command line; `HOST...` alone becomes `deploy HOST...`, and `update HOST...`
+/// becomes `update smart HOST...`.
 ///
 /// # Errors
 /// With clap's own error, which also carries `--help` and `--version` and says where it belongs.
 pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let mut argv: Vec<OsString> = argv.into_iter().collect();
     let cli = understand(&argv)?;
-    let Command::Bare(words) = &cli.command else { return Ok(cli) };
+    let (words, meant) = match &cli.command {
+        Command::Bare(words) => (words, "deploy"),
+        Command::Update(UpdateArgs { action: UpdateAction::Bare(words) }) => (words, "smart"),
+        _ => return Ok(cli),
+    };
     let word = words.first().map(|w| w.to_string_lossy().into_owned()).unwrap_or_default();
     // What follows the word is in `words` as it was typed, so the word's place is known.
-    argv.insert(argv.len() - words.len(), "deploy".into());
+    argv.insert(argv.len() - words.len(), meant.into());
     match understand(&argv) {
         Ok(cli) => Ok(Cli { bare: Some(word), ..cli }),
-        Err(error) => Err(misspelt(&word).unwrap_or(error)),
+        Err(error) if meant == "deploy" => Err(misspelt(&word).unwrap_or(error)),
+        Err(error) => Err(error),
     }
 }
 

@@ -71,10 +71,12 @@ mod lab {
         let (host, old) = (place.desk.host(), place.lock());
         place.revision("1.1", "20260810", "");
         place.issues("hello: 1.1 crashes with CVE-2026-12345");
-        let typed = |answers: &[&str]| {
-            let fixed = ["bash", "-c", TERMINAL, "-", host, "update flake tools --color never"];
+        let typed_as = |words: &str, answers: &[&str]| {
+            let words = format!("{words} --color never");
+            let fixed = ["bash", "-c", TERMINAL, "-", host, &words];
             place.desk.lab().exec("deployer", &[&fixed[..], answers].concat())
         };
+        let typed = |answers: &[&str]| typed_as("update flake tools", answers);
         let name = format!("To update {host} all the same, type its name");
         let said = typed(&[&name, "somebody"]);
         assert_eq!((said.code, place.lock()), (11, old.clone()), "{said:?}");
@@ -82,9 +84,21 @@ mod lab {
         // The gate is passed, flake.lock replaced, and then nobody wants the deploy.
         let said = typed(&[&name, host, "[Y/n]", "n"]);
         assert!(said.stdout.contains("hello 1.0"), "{said:?}");
-        assert_eq!((said.code, place.lock()), (11, old), "{said:?}");
+        assert_eq!((said.code, place.lock()), (11, old.clone()), "{said:?}");
         assert!(said.stdout.contains("flake.lock is as it was"), "{said:?}");
+        // Led from step to step: what would come stands before the first question.
+        let led = format!("update workflow {host}");
+        let said = typed_as(&led, &["Build it", "n"]);
+        assert!(said.stdout.contains("programs  hello 1.0"), "{said:?}");
+        assert!(said.stdout.contains("CVE-2026-12345"), "{said:?}");
+        assert_eq!((said.code, place.lock()), (11, old), "{said:?}");
         assert_eq!(differences(Then::AsBefore, &place.before, &place.desk.unguarded()), [""; 0]);
+        let steps = ["Build it", "y", &name, host, "Deploy to", "y", "Commit flake.lock as", "y"];
+        let said = typed_as(&led, &steps);
+        assert_eq!((said.code, place.versions()), (0, "hello 1.1".to_owned()), "{said:?}");
+        let log = "cd /root/desks/$1/flake; git log -1 --format=%s; git status --porcelain";
+        let log = place.desk.deployer(log, &[host]).stdout;
+        assert_eq!(log, "flake: update tools\n", "{said:?}");
     }
 
     #[test]

@@ -264,3 +264,42 @@ fn an_update_that_was_cut_off_is_put_right_by_the_next_and_two_never_go_on_at_on
     assert!(said.stderr.contains("flake.lock is as it was ("), "no log: never begun {said:?}");
     assert_eq!(bytes(&desk), old);
 }
+
+#[test]
+fn what_cannot_be_recorded_is_told_before_anything_is_done() {
+    let desk = desk();
+    let said = unharmed(&desk, &["update", "smart", "p620", "--pr"]);
+    assert!(said.code == 2 && said.stderr.contains("the repository has no remote"), "{said:?}");
+    desk.write(".git/MERGE_HEAD", "");
+    let said = unharmed(&desk, &["update", "flake", "--commit", "--issue", "12"]);
+    assert!(said.code == 2 && said.stderr.contains("a merge is under way"), "{said:?}");
+    let said = unharmed(&desk, &["update", "workflow", "p620"]);
+    assert!(said.code == 2 && said.stderr.contains("nixdeploy update smart p620"), "{said:?}");
+    assert_eq!(updates(&desk), [""; 0], "no candidate was made");
+    let said = desk.run(&["update", "p602"]);
+    assert!(said.code == 2 && said.stderr.contains("did you mean the host p620?"), "{said:?}");
+}
+
+#[test]
+fn a_package_is_held_by_a_patch_that_applies() {
+    let desk = desk();
+    let said = unharmed(&desk, &["update", "p620", "--hold", "linux-firmware"]);
+    assert!(said.code == 0 && said.stderr.contains("nothing was changed"), "{said:?}");
+    std::fs::write(desk.path("patch"), &said.stdout).expect("written");
+    let patch = desk.path("patch").display().to_string();
+    desk.git(&["apply", &patch]);
+    let held = std::fs::read_to_string(desk.work().join("holds.nix")).expect("a file");
+    assert!(held.contains("linux-firmware = (from \"1f0c2ab\" \"sha256-1f0c2ab\")"), "{held}");
+    let more = ["update", "smart", "p620", "--hold", "linux,hello", "--accept-issue", "7"];
+    let said = unharmed(&desk, &more);
+    std::fs::write(desk.path("patch"), &said.stdout).expect("written");
+    desk.git(&["apply", &patch]);
+    let held = std::fs::read_to_string(desk.work().join("holds.nix")).expect("a file");
+    for part in ["linux-firmware = ", "linuxPackages = ", "hello = ", "issue=7"] {
+        assert!(held.contains(part), "{part} {held}");
+    }
+    for (package, why) in [("glibc", "built upon it"), ("a;b", "no name"), ("mesa", "as a whole")] {
+        let said = unharmed(&desk, &["update", "smart", "p620", "--hold", package]);
+        assert!(said.code == 2 && said.stderr.contains(why), "{said:?}");
+    }
+}

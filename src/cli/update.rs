@@ -1,5 +1,7 @@
 //! What can be typed behind `update`.
 
+use std::ffi::OsString;
+
 use clap::{Args, Subcommand, ValueEnum, value_parser};
 
 use super::{Engine, Selection};
@@ -31,6 +33,17 @@ pub enum UpdateAction {
     #[command(before_long_help = "Examples:\n  nixdeploy update system p620\n  \
         nixdeploy update system p620 --engine nh")]
     System(SystemArgs),
+    /// Update hosts as far as nothing bad comes with it: leave out the input that brings it
+    ///
+    /// `update HOST...` is the same. Hosts that nothing is known against go on, the others are
+    /// held and named. An input that alone brings the trouble is left out, unless it is nixpkgs.
+    #[command(before_long_help = "Examples:\n  nixdeploy update smart p620\n  \
+        nixdeploy update smart @server --skip-blocked --commit --issue 123\n  \
+        nixdeploy update smart p620 --hold linux-firmware")]
+    Smart(SmartArgs),
+    /// Be led through an update: what comes, what is known of it, build, deploy, commit
+    #[command(before_long_help = "Example:\n  nixdeploy update workflow p620")]
+    Workflow(WorkflowArgs),
     /// Show what an update would bring, against what hosts run; nothing on them is changed
     ///
     /// Told from names of derivations, before anything is built.
@@ -46,6 +59,9 @@ pub enum UpdateAction {
     #[command(before_long_help = "Examples:\n  nixdeploy update lock list\n  \
         nixdeploy update lock restore 06816b64")]
     Lock(LockArgs),
+    /// `HOST` alone; replaced by `Smart` in `parse`.
+    #[command(external_subcommand)]
+    Bare(Vec<OsString>),
 }
 
 /// `update flake`.
@@ -79,6 +95,34 @@ pub struct SystemArgs {
     pub flags: UpdateFlags,
 }
 
+/// `update smart`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SmartArgs {
+    /// Update these hosts: names, @TAG, globs such as 'p*', or all
+    #[arg(value_name = "HOST", required = true)]
+    pub hosts: Vec<String>,
+    /// Print a patch that holds a package at the version of today, and do nothing else
+    #[arg(long, value_name = "PACKAGE", value_delimiter = ',')]
+    pub hold: Vec<String>,
+    /// Leave out nixpkgs too, where that brings the trouble
+    #[arg(long)]
+    pub skip_blocked: bool,
+    /// How.
+    #[command(flatten)]
+    pub flags: UpdateFlags,
+}
+
+/// `update workflow`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct WorkflowArgs {
+    /// Update these hosts: names, @TAG, globs such as 'p*', or all
+    #[arg(value_name = "HOST", required = true)]
+    pub hosts: Vec<String>,
+    /// How.
+    #[command(flatten)]
+    pub flags: UpdateFlags,
+}
+
 /// Flags of every update that deploys.
 #[derive(Debug, Clone, Default, Args)]
 pub struct UpdateFlags {
@@ -97,6 +141,25 @@ pub struct UpdateFlags {
     /// Go on without a terminal though flake.lock differs from the last commit
     #[arg(long)]
     pub allow_dirty_lock: bool,
+    /// What is recorded.
+    #[command(flatten)]
+    pub record: RecordFlags,
+}
+
+/// What is recorded of an update.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RecordFlags {
+    /// Put an issue's number into the report, and into a commit or pull request
+    #[arg(long, value_name = "N")]
+    pub issue: Option<u64>,
+    /// Commit flake.lock, and nothing else, when the hosts run it
+    #[arg(long)]
+    pub commit: bool,
+    /// Open a pull request before the deploy; merge it when the hosts are healthy, or close it
+    ///
+    /// The checkout is not touched. Without gh the branch is made, and the commands are told.
+    #[arg(long, conflicts_with = "commit")]
+    pub pr: bool,
 }
 
 /// `update preview`.
@@ -114,6 +177,9 @@ pub struct PreviewArgs {
     /// List every program and library
     #[arg(long, conflicts_with = "build")]
     pub all: bool,
+    /// Do not look for known issues
+    #[arg(long)]
+    pub no_issue_check: bool,
     /// Exit 20 instead of 0 when an input moves
     #[arg(long)]
     pub detailed_exitcode: bool,

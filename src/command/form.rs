@@ -46,6 +46,9 @@ fn of(command: &Command) -> (&'static str, &'static [Format]) {
         Command::Update(a) => match &a.action {
             UpdateAction::Flake(_) => ("update flake", TEXT),
             UpdateAction::System(_) => ("update system", TEXT),
+            UpdateAction::Smart(_) => ("update smart", TEXT),
+            UpdateAction::Workflow(_) => ("update workflow", TEXT),
+            UpdateAction::Bare(_) => ("update", TEXT),
             UpdateAction::Preview(a) if a.build => ("update preview --build", RUNS),
             UpdateAction::Preview(_) => ("update preview", DOCUMENT),
             UpdateAction::NewPackages(_) => ("update new-packages", DOCUMENT),

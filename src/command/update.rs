@@ -1,12 +1,18 @@
 //! `update ...`: the flake's inputs moved on, with flake.lock kept safe all the way.
 
+mod apply;
 mod asked;
 mod deploying;
+mod find;
 mod flake;
 mod gate;
+mod hold;
 mod kept;
+mod leave_out;
 mod new_packages;
 mod preview;
+mod publish;
+mod texts;
 
 use crate::build::flake::LocalFlake;
 use crate::build::tree;
@@ -35,6 +41,12 @@ pub(super) async fn run(
     match action {
         UpdateAction::Flake(args) => flake::run(world, global, &args.into()).await,
         UpdateAction::System(args) => flake::run(world, global, &args.into()).await,
+        UpdateAction::Smart(args) => flake::run(world, global, &args.into()).await,
+        UpdateAction::Workflow(args) => flake::run(world, global, &args.into()).await,
+        UpdateAction::Bare(_) => {
+            Err(Error::new(Exit::Internal, "update was not understood")
+                .hint("nixdeploy help update"))
+        }
         UpdateAction::Preview(args) => preview::run(world, global, args).await,
         UpdateAction::NewPackages(args) => new_packages::run(world, global, args).await,
         UpdateAction::Lock(args) => kept::run(world, global, &args.action),

@@ -2,6 +2,8 @@
 
 /// The repository whose issues are meant.
 pub const REPOSITORY: &str = "NixOS/nixpkgs";
+/// Where its issues are named without GitHub telling them so.
+pub const REDIRECT: &str = "https://redirect.github.com/NixOS/nixpkgs/issues";
 /// GitHub's own API.
 pub const GITHUB: &str = "https://api.github.com";
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::inputs::{self, Moved};
+use super::known::{self, Known};
 use super::look::{Ink, Look, bytes, columns_of, count};
 use super::recap;
 use crate::event::PackageChange;
@@ -30,6 +31,8 @@ pub struct Preview {
     pub of: usize,
     /// Each host.
     pub hosts: BTreeMap<String, HostPreview>,
+    /// What is known of it; `null`: nobody looked.
+    pub issues: Option<Known>,
 }
 
 /// What would come to a host.
@@ -66,7 +69,12 @@ pub fn document(preview: &Preview) -> String {
 
 /// The page; each program and library with `all`.
 pub fn page(preview: &Preview, all: bool, look: &Look) -> String {
-    let mut lines = inputs::moves(&preview.inputs, preview.of, look);
+    inputs::moves(&preview.inputs, preview.of, look).join("\n") + "\n" + &hosts(preview, all, look)
+}
+
+/// The hosts' part of it.
+pub fn hosts(preview: &Preview, all: bool, look: &Look) -> String {
+    let mut lines = Vec::new();
     for (host, coming) in &preview.hosts {
         let title = format!("Update preview for {host}");
         lines.push(String::new());
@@ -76,7 +84,9 @@ pub fn page(preview: &Preview, all: bool, look: &Look) -> String {
             None => lines.extend(of_host(coming, all, look)),
         }
     }
-    lines.join("\n") + "\n"
+    let issues =
+        preview.issues.as_ref().map(|known| format!("\n{}", known::page(known, all, look)));
+    lines.join("\n") + "\n" + &issues.unwrap_or_default()
 }
 
 fn of_host(coming: &HostPreview, all: bool, look: &Look) -> Vec<String> {
@@ -182,7 +192,7 @@ mod tests {
         };
         let gone = HostPreview { unread: Some("it does not answer".to_owned()), ..host.clone() };
         let hosts = BTreeMap::from([("ws".to_owned(), host.clone()), ("lap".to_owned(), gone)]);
-        let preview = Preview { schema: SCHEMA, inputs: Vec::new(), of: 3, hosts };
+        let preview = Preview { schema: SCHEMA, of: 3, hosts, ..Preview::default() };
         insta::assert_snapshot!(page(&preview, false, &Look::plain()), @r"
         0 inputs of 3 move
 

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::chosen::Chosen;
-use super::keep::Keep;
 use super::lock::Lock;
 use crate::build::flake::LocalFlake;
 use crate::build::{FlakeRef, nix, tree};
@@ -66,18 +65,16 @@ pub struct Wanted<'a> {
     pub chosen: &'a Chosen,
     /// Whether the flake's own `nixConfig` counts.
     pub accept_flake_config: bool,
+    /// The file that Nix is to write.
+    pub draft: &'a Path,
 }
 
 /// Has Nix write the lock.
 ///
 /// # Errors
 /// When it cannot: nothing was changed.
-pub async fn candidate(
-    world: &World,
-    keep: &Keep,
-    wanted: &Wanted<'_>,
-) -> Result<Candidate, CandidateError> {
-    let draft = keep.draft();
+pub async fn candidate(world: &World, wanted: &Wanted<'_>) -> Result<Candidate, CandidateError> {
+    let draft = wanted.draft.to_owned();
     let _ = std::fs::remove_file(&draft);
     let said = world.run(update(wanted, &draft)).await?;
     if unknown_flag(&said) {

@@ -81,6 +81,17 @@ fn versions<'a>(names: impl Iterator<Item = &'a str>) -> BTreeMap<String, BTreeS
     all
 }
 
+/// The names of a system that these changes make of another.
+pub fn after(installed: &[String], changes: &[PackageChange]) -> Vec<String> {
+    let moves = |name: &&String| {
+        let read = StoreName::parse(name);
+        read.is_some_and(|read| changes.iter().any(|c| c.name == read.full()))
+    };
+    let stay = installed.iter().filter(|name| !moves(name)).cloned();
+    let come = changes.iter().flat_map(|c| c.after.iter().map(|v| format!("{}-{v}", c.name)));
+    stay.chain(come).collect()
+}
+
 /// Puts changes in their order: boot-critical, services, programs, and what came with them. With
 /// nobody to tell roles, everything else is a program.
 pub fn sorted(changes: Vec<PackageChange>, roles: Option<&Roles>) -> Coming {
@@ -161,6 +172,13 @@ mod tests {
                 "pipewire 1.6.4>1.6.5",
             ]
         );
+        let runs = after(&names(&runs), &found);
+        for (name, there) in
+            [("linux-7.2.4", true), ("linux-7.1.9-modules", false), ("zlib-1.3.1", true)]
+        {
+            assert_eq!(runs.iter().any(|n| n == name), there, "{name}");
+        }
+        assert!(!runs.iter().any(|n| n.starts_with("hello")), "it goes");
         let unit = "[Service]\nEnvironment=PATH=/nix/store/aaa-gcc-14.2.1/bin\n\
             ExecStart=\"/nix/store/abc-pipewire-1.6.4/bin/pipewire\" -c /nix/store/x-unit-x\n";
         let services = run_by(unit).collect();

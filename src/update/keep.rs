@@ -222,6 +222,16 @@ impl Keep {
         self.folder.join("draft.lock")
     }
 
+    /// The same, for a part of the inputs.
+    pub fn part(&self) -> PathBuf {
+        self.folder.join("part.lock")
+    }
+
+    /// Where git may keep an index of ours.
+    pub fn scratch(&self) -> PathBuf {
+        self.folder.join("index")
+    }
+
     /// What is in place.
     ///
     /// # Errors

@@ -170,6 +170,20 @@ impl Lock {
         let named = self.inputs().into_keys().filter_map(own);
         own("nixpkgs").or_else(|| named.into_iter().find(|l| l.repo.as_deref() == Some("nixpkgs")))
     }
+
+    /// The input that moves it: `nixpkgs`, else the first that is a repository of that name, and
+    /// where that follows another, the input in which that lies.
+    pub fn nixpkgs_input(&self) -> Option<&str> {
+        let inputs = self.inputs();
+        let is =
+            |name: &&str| self.locked(name).is_some_and(|l| l.repo.as_deref() == Some("nixpkgs"));
+        let named = inputs.keys().copied().find(|name| *name == "nixpkgs");
+        let name = named.or_else(|| inputs.keys().copied().find(is))?;
+        match self.nodes.get(&self.root)?.inputs.get(name)? {
+            Way::Follows(names) => names.first().map(String::as_str),
+            Way::Node(_) => Some(name),
+        }
+    }
 }
 
 impl Locked {

@@ -4,7 +4,7 @@ use clap::CommandFactory as _;
 use nixdeploy::cli::Cli;
 
 /// Every flag, and where its effect is shown.
-const SHOWN: [(&str, &str); 55] = [
+const SHOWN: [(&str, &str); 59] = [
     ("confirm", "an_emergency_wants_the_hosts_name_once_more"),
     ("wait", "a_host_that_sleeps_is_waited_for_and_what_it_is_to_run_is_built"),
     ("parallel", "hosts_are_worked_on_one_at_a_time_or_side_by_side"),
@@ -58,6 +58,10 @@ const SHOWN: [(&str, &str); 55] = [
     ("accept-issue", "an_update_waits_for_its_gate_and_its_lock_is_what_runs"),
     ("issues", "an_update_waits_for_its_gate_and_its_lock_is_what_runs"),
     ("no-deploy", "an_update_waits_for_its_gate_and_its_lock_is_what_runs"),
+    ("hold", "a_package_is_held_by_a_patch_that_applies"),
+    ("skip-blocked", "nixpkgs_is_left_out_only_when_that_was_typed"),
+    ("commit", "a_lock_is_committed_alone_or_by_a_pull_request_that_tells_the_truth"),
+    ("pr", "a_lock_is_committed_alone_or_by_a_pull_request_that_tells_the_truth"),
     ("no-issue-check", "what_fails_leaves_the_users_own_lock"),
     ("sudo-password-file", "a_password_for_sudo_is_read_when_it_is_wanted"),
 ];
@@ -67,6 +71,7 @@ fn no_flag_is_without_a_test() {
     let tests = [include_str!("../flags.rs"), include_str!("../check_flags.rs")];
     let more = [include_str!("../presets.rs"), include_str!("../issues.rs")];
     let updates = [include_str!("../update.rs"), include_str!("../lab_update.rs")];
+    let smart = [include_str!("../lab_update_smart.rs"), include_str!("../lab_update_git.rs")];
     let command = Cli::command();
     let mut all = vec![&command];
     let mut at = 0;
@@ -79,7 +84,12 @@ fn no_flag_is_without_a_test() {
         let shown = SHOWN.iter().find(|(name, _)| *name == flag);
         let (_, test) = shown.unwrap_or_else(|| panic!("--{flag} has no test"));
         assert!(
-            tests.iter().chain(&more).chain(&updates).any(|t| t.contains(&format!("fn {test}()"))),
+            tests
+                .iter()
+                .chain(&more)
+                .chain(&updates)
+                .chain(&smart)
+                .any(|t| t.contains(&format!("fn {test}()"))),
             "{test}"
         );
     }

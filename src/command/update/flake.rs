@@ -1,61 +1,47 @@
-//! `update flake [INPUT...]`: a candidate, everything built and checked, then flake.lock and the
-//! hosts.
+//! An update that deploys: a candidate, everything built and checked, then flake.lock and the
+//! hosts, then git.
 //!
 //! Until the gate lets it nothing but the store and our own folder is written. From then on the
-//! journal of [`Keep`] says what is to be in place, whatever becomes of this program.
+//! journal of [`Keep`](crate::update::keep::Keep) says what is to be in place, whatever becomes of
+//! this program.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use clap::ValueEnum;
-
-use super::asked::{Asked, Which};
-use super::gate::{self, Gate, Question, gate};
-use super::kept::moved;
-use super::preview::stand_in;
-use super::{Place, deploying, ended, held, place, told, who};
-use crate::build::flake::LocalFlake;
-use crate::build::tree;
-use crate::cli::{DeployFlags, Engine, Global};
+use super::apply::apply;
+use super::asked::{Asked, Manner, Update, Which};
+use super::find::{Found, find, own_work};
+use super::gate::{self, Gate};
+use super::leave_out::{Culprit, culprit};
+use super::texts::Change;
+use super::{Place, held, hold, place, preview, publish};
+use crate::cli::DeployFlags;
+use crate::cli::Global;
 use crate::command::launch::{self, Terms};
 use crate::command::report::show;
 use crate::command::{deploy, inventory};
 use crate::error::Error;
-use crate::event::harmless;
-use crate::event::stream::Stopwatch;
 use crate::exit::{self, Exit};
-use crate::fleet::{Fleet, HostName, StorePath};
+use crate::fleet::{HostName, StorePath};
 use crate::plan::Request;
-use crate::report::inputs::{self, Moved};
+use crate::report::inputs;
 use crate::report::{self, choice};
-use crate::update::candidate::{self, Candidate, CandidateError, candidate};
-use crate::update::chosen::{Mistake, chosen};
-use crate::update::decision::Who;
-use crate::update::keep::{Fate, Id, Keep};
-use crate::update::lock::{Lock, Locked, moves};
+use crate::world::World;
 use crate::world::signals::Signals;
-use crate::world::{Environment, World};
 
-/// Inputs that are named in a sentence.
-const NAMED: usize = 4;
-
-/// What was found to update, before anything is.
-pub(super) struct Found {
-    /// The file's bytes.
-    before: Vec<u8>,
-    /// What is in them.
-    lock: Lock,
-    /// What is to come.
-    pub(super) candidate: Candidate,
-    /// What differs.
-    pub(super) moves: Vec<Moved>,
+/// A step of an update.
+pub(super) enum Step<T> {
+    /// It goes on with this.
+    Go(T),
+    /// It is over, and nothing was done.
+    End(Exit),
 }
 
-impl Found {
-    /// What an input is locked to, and is to be locked to.
-    pub(super) fn both(&self, input: &str) -> (Option<&Locked>, Option<&Locked>) {
-        (self.lock.locked(input), self.candidate.lock.locked(input))
-    }
+/// Everything that is known before flake.lock is touched.
+pub(super) struct Prepared {
+    /// What moves.
+    pub(super) found: Found,
+    /// Which hosts go on.
+    pub(super) gate: Gate,
 }
 
 /// Updates.
@@ -63,6 +49,11 @@ impl Found {
 /// # Errors
 /// When it ended before any host was touched: flake.lock is as it was.
 pub(super) async fn run(world: &World, global: &Global, asked: &Asked) -> Result<Exit, Error> {
+    if asked.manner == Manner::Guided && !world.prompt.allowed() {
+        let hosts = asked.hosts.join(" ");
+        return Err(Error::usage("update workflow asks at each step, and nobody can answer here")
+            .hint(format!("nixdeploy update smart {hosts}")));
+    }
     // From here on a signal ends nothing by itself: flake.lock is put right first.
     let mut signals = Signals::listen()
         .map_err(|e| Error::new(Exit::Internal, "cannot listen to signals").because(e))?;
@@ -70,39 +61,176 @@ pub(super) async fn run(world: &World, global: &Global, asked: &Asked) -> Result
     let hosts = inventory::hosts(&fleet, &asked.hosts, &asked.flags.exclude, None)?;
     let hosts: Vec<HostName> = hosts.into_iter().map(|h| h.name.clone()).collect();
     let keep = held(world, keep)?;
-    own_work(world, global, &flake, asked.flags.allow_dirty_lock).await?;
-    let found = tokio::select! {
-        found = find(world, &fleet, &flake, &keep, &asked.which) => found?,
-        _ = signals.next() => return Ok(unchanged(Exit::Interrupted)),
+    let (fleet, flake, keep) = (&fleet, &flake, &keep);
+    let update = Update { world, global, asked, fleet, hosts: &hosts, flake, keep };
+    if !asked.hold.is_empty() {
+        return hold::show_patch(&update);
+    }
+    own_work(world, global, flake, asked.flags.allow_dirty_lock).await?;
+    let base = publish::ready(&update).await?;
+    let Prepared { found, gate } = match prepare(&update, &mut signals).await? {
+        Step::Go(prepared) => prepared,
+        Step::End(exit) => return Ok(exit),
     };
-    let look = choice::look(&launch::setting(global), &world.environment);
-    if found.moves.is_empty() {
-        report::err("the inputs are current already: nothing to update\n");
-        return Ok(Exit::Done);
+    let opened = match base {
+        None => None,
+        Some(base) => {
+            let bytes = &found.candidate.bytes;
+            let change = (change(&update, &found), &gate);
+            Some(publish::open(&update, base, bytes, change).await?)
+        }
+    };
+    if let (Some(opened), true) = (&opened, asked.flags.no_deploy) {
+        publish::prepared(opened, &found.candidate.bytes);
+        return Ok(exit::worst(gate.held.iter().map(|(_, exit, _)| *exit)));
     }
-    let of = found.candidate.lock.count();
-    show(&(inputs::moves(&found.moves, of, &look).join("\n") + "\n"))?;
-    let (exit, toplevels) = build(world, global, &fleet, &hosts, (asked, &found)).await?;
-    if exit != Exit::Done {
-        return Ok(unchanged(exit));
+    apply(&update, (&found, &gate), opened.as_ref(), signals).await
+}
+
+/// What is recorded of an update.
+pub(super) fn change<'a>(update: &'a Update<'_>, found: &'a Found) -> Change<'a> {
+    let flags = &update.asked.flags;
+    let (accepted, issue) = (&flags.risk.accept_issue, flags.record.issue);
+    Change { moves: &found.moves, accepted, issue }
+}
+
+/// A candidate that hosts may go on with, built and judged; inputs that alone bring trouble are
+/// left out where that was asked for.
+async fn prepare(update: &Update<'_>, signals: &mut Signals) -> Result<Step<Prepared>, Error> {
+    let mut which = update.asked.which.clone();
+    loop {
+        let found = tokio::select! {
+            found = find(update.world, update.fleet, update.flake, update.keep, &which) => found?,
+            _ = signals.next() => return Ok(Step::End(unchanged(Exit::Interrupted))),
+        };
+        if found.moves.is_empty() {
+            report::err("the inputs are current already: nothing to update\n");
+            if update.asked.manner != Manner::Plain {
+                tokio::select! {
+                    standing = gate::standing(update) => standing?,
+                    _ = signals.next() => return Ok(Step::End(Exit::Interrupted)),
+                }
+            }
+            return Ok(Step::End(Exit::Done));
+        }
+        let look = choice::look(&launch::setting(update.global), &update.world.environment);
+        let of = found.candidate.lock.count();
+        show(&(inputs::moves(&found.moves, of, &look).join("\n") + "\n"))?;
+        if update.asked.manner == Manner::Guided && !agreed(update, &found, signals).await? {
+            return Ok(Step::End(unchanged(Exit::Declined)));
+        }
+        let (exit, toplevels) = build(update, &found).await?;
+        if exit != Exit::Done {
+            return Ok(Step::End(unchanged(exit)));
+        }
+        match judge(update, &which, &found, (&toplevels, &mut *signals)).await? {
+            Judgement::Again(input) => which.except.push(input),
+            Judgement::Go(gate) => return Ok(Step::Go(Prepared { found, gate })),
+            Judgement::End(exit) => return Ok(Step::End(unchanged(exit))),
+        }
     }
+}
+
+/// What comes of the gate.
+enum Judgement {
+    /// Once more, without this input.
+    Again(String),
+    /// These go on.
+    Go(Gate),
+    /// Nobody does.
+    End(Exit),
+}
+
+async fn judge(
+    update: &Update<'_>,
+    which: &Which,
+    found: &Found,
+    (toplevels, signals): (&BTreeMap<HostName, StorePath>, &mut Signals),
+) -> Result<Judgement, Error> {
     let locks = [&found.lock, &found.candidate.lock];
-    let (fleet_of, risk) = (&fleet, &asked.flags.risk);
-    let question = Question { global, fleet: fleet_of, toplevels: &toplevels, locks, risk };
-    let Some(gate) = gate(world, &question, &mut signals).await? else {
-        return Ok(unchanged(Exit::Interrupted));
+    let judged = tokio::select! {
+        judged = gate::judge(update, toplevels, locks) => judged?,
+        _ = signals.next() => return Ok(Judgement::End(Exit::Interrupted)),
     };
-    if stopped(&mut signals) {
-        return Ok(unchanged(Exit::Interrupted));
+    if let Some(judged) = &judged {
+        hold::remarks(update, judged);
+    }
+    if let (Some(judged), true) = (&judged, update.asked.manner != Manner::Plain) {
+        let troubles = judged.troubles(&update.asked.flags.risk.accept_issue);
+        let traced = tokio::select! {
+            traced = culprit(update, which, found, &troubles) => traced,
+            _ = signals.next() => return Ok(Judgement::End(Exit::Interrupted)),
+        };
+        if let Some(input) = leave_out(update, traced, &troubles) {
+            return Ok(Judgement::Again(input));
+        }
+    }
+    let gate = gate::settle(update, toplevels, judged, signals).await;
+    if stopped(signals) {
+        return Ok(Judgement::End(Exit::Interrupted));
     }
     if gate.go.is_empty() {
-        return Ok(unchanged(exit::worst(gate.held.iter().map(|(_, exit, _)| *exit))));
+        return Ok(Judgement::End(exit::worst(gate.held.iter().map(|(_, exit, _)| *exit))));
     }
-    apply(world, global, fleet, (&keep, &found), (gate, asked), signals).await
+    Ok(Judgement::Go(gate))
+}
+
+/// Which input is left out, and said; `None`: none is.
+fn leave_out(
+    update: &Update<'_>,
+    traced: Option<Culprit>,
+    troubles: &[gate::Trouble],
+) -> Option<String> {
+    let mut numbers: Vec<String> = troubles.iter().map(|t| format!("#{}", t.number)).collect();
+    numbers.sort();
+    numbers.dedup();
+    let numbers = numbers.join(", ");
+    match traced? {
+        Culprit::Input(input) => {
+            report::err(&format!(
+                "input {input} is left out: it alone brings {numbers}; the others are updated\n"
+            ));
+            Some(input)
+        }
+        Culprit::Nixpkgs(input) if update.asked.skip_blocked => {
+            report::err(&format!(
+                "input {input} is left out (--skip-blocked): it brings {numbers}\n"
+            ));
+            Some(input)
+        }
+        Culprit::Nixpkgs(input) => {
+            let hosts = update.asked.hosts.join(" ");
+            report::err(&format!(
+                "{numbers} comes with {input}; to update everything else:\n  \
+                 nixdeploy update smart {hosts} --except {input}\n"
+            ));
+            None
+        }
+        Culprit::Only(input) => {
+            report::err(&format!("{numbers} comes with {input}, and nothing else moves\n"));
+            None
+        }
+    }
+}
+
+/// Whether a person wants it, after a look at what would come.
+async fn agreed(update: &Update<'_>, found: &Found, signals: &mut Signals) -> Result<bool, Error> {
+    let preview = tokio::select! {
+        preview = preview::look(update, found) => preview?,
+        _ = signals.next() => return Ok(false),
+    };
+    let look = choice::look(&launch::setting(update.global), &update.world.environment);
+    show(&report::coming::hosts(&preview, false, &look))?;
+    if update.global.yes {
+        return Ok(true);
+    }
+    let prompt = update.world.prompt.clone();
+    let question = move || prompt.confirm("Build it and look for known issues?", true);
+    Ok(gate::asked(update.world, signals, question).await == Some(true))
 }
 
 /// Whether we were asked to stop while nothing listened.
-fn stopped(signals: &mut Signals) -> bool {
+pub(super) fn stopped(signals: &mut Signals) -> bool {
     futures_util::FutureExt::now_or_never(signals.next()).is_some()
 }
 
@@ -111,102 +239,15 @@ fn unchanged(exit: Exit) -> Exit {
     exit
 }
 
-/// What differs from the last commit is the person's own work: it is what is gone back to, but
-/// where nobody looks on it was probably forgotten.
-async fn own_work(
-    world: &World,
-    global: &Global,
-    flake: &LocalFlake,
-    allow_dirty_lock: bool,
-) -> Result<(), Error> {
-    let file = flake.folder.join("flake.lock").display().to_string();
-    let literal = format!(":(top,literal){file}");
-    let tracked = tree::git(world, flake, &["ls-files", "--", &literal]).await;
-    let tracked = tracked.map_err(|e| Error::usage(e.to_string()).hint("git status"))?;
-    if tracked.is_empty() {
-        return Err(Error::usage("git does not track flake.lock, so Nix does not see it")
-            .hint("git add flake.lock"));
-    }
-    let differs = tree::git(world, flake, &["diff", "--name-only", "HEAD", "--", &literal]).await;
-    if differs.is_ok_and(|names| names.is_empty()) {
-        return Ok(());
-    }
-    if who(world, global) == Who::Nobody && !allow_dirty_lock {
-        return Err(Error::usage("flake.lock differs from the last commit")
-            .hint("git diff flake.lock")
-            .hint("go on from it all the same: --allow-dirty-lock"));
-    }
-    report::err("flake.lock differs from the last commit: this is what is kept and gone back to\n");
-    Ok(())
-}
-
-/// The candidate, and what moves with it.
-///
-/// # Errors
-/// When a name is no input, or Nix cannot write a candidate: nothing was changed.
-pub(super) async fn find(
-    world: &World,
-    fleet: &Fleet,
-    flake: &LocalFlake,
-    keep: &Keep,
-    which: &Which,
-) -> Result<Found, Error> {
-    let before = keep.current().map_err(|e| told(&e))?;
-    let lock = Lock::parse(&before).map_err(|why| {
-        Error::usage("flake.lock is no lock file").because(harmless::line(&why)).hint("git status")
-    })?;
-    let chosen = chosen(&lock, &which.inputs, &which.except).map_err(mistaken)?;
-    // What was there is kept before anything else is done.
-    keep.back_up(&before).map_err(|e| told(&e))?;
-    let accept_flake_config = fleet.hosts.iter().any(|h| h.accept_flake_config);
-    let wanted = candidate::Wanted { flake, lock: &lock, chosen: &chosen, accept_flake_config };
-    let candidate = candidate(world, keep, &wanted).await.map_err(|e| no_candidate(&e))?;
-    let moves = moves(&lock, &candidate.lock).iter().map(moved).collect();
-    Ok(Found { before, lock, candidate, moves })
-}
-
-fn mistaken(mistake: Mistake) -> Error {
-    let error = Error::usage(mistake.to_string());
-    match mistake {
-        Mistake::Unknown { name, known } => {
-            let nearest =
-                crate::fleet::hosts_toml::nearest(&name, known.iter().map(String::as_str));
-            let error = match nearest {
-                Some(nearest) => error.hint(format!("did you mean {nearest}?")),
-                None => error,
-            };
-            error.hint(format!("it has: {}", known.join(", ")))
-        }
-        Mistake::Follows { of, .. } => {
-            let first = of.split('/').next().unwrap_or(&of);
-            error.hint(format!("nixdeploy update flake {first}"))
-        }
-        Mistake::Nothing => error.hint("nixdeploy update lock show"),
-    }
-}
-
-fn no_candidate(error: &CandidateError) -> Error {
-    let told = match error {
-        CandidateError::Nix(why) => {
-            let error = Error::new(Exit::NotBuilt, "Nix could not update the inputs");
-            why.lines().fold(error, |error, line| error.because(line))
-        }
-        other => Error::usage(harmless::line(&other.to_string())),
-    };
-    told.because("flake.lock is as it was").hint("nix flake metadata")
-}
-
 /// Builds every host with the candidate, and fetches the lists of issues meanwhile.
 async fn build(
-    world: &World,
-    global: &Global,
-    fleet: &Fleet,
-    hosts: &[HostName],
-    (asked, found): (&Asked, &Found),
+    update: &Update<'_>,
+    found: &Found,
 ) -> Result<(Exit, BTreeMap<HostName, StorePath>), Error> {
+    let Update { world, global, fleet, hosts, asked, .. } = *update;
     let preset = deploy::preset("build");
     let request = deploy::request(&preset, global, &DeployFlags::default(), fleet)?;
-    let (global, lock) = stand_in(found, global);
+    let (global, lock) = preview::stand_in(&found.candidate, global);
     let request = Request { command: "update".to_owned(), lock, ..request };
     let asking = gate::asking(fleet, global.no_cache)?;
     let issues = async {
@@ -221,87 +262,4 @@ async fn build(
     let (exit, state) = built?;
     let toplevels = state.hosts.into_iter().filter_map(|h| Some((h.name, h.toplevel?)));
     Ok((exit, toplevels.collect()))
-}
-
-/// Puts the candidate in place, and brings the hosts to it.
-async fn apply(
-    world: &World,
-    global: &Global,
-    fleet: Fleet,
-    (keep, found): (&Keep, &Found),
-    (gate, asked): (Gate, &Asked),
-    mut signals: Signals,
-) -> Result<Exit, Error> {
-    let Found { before, candidate, moves, .. } = found;
-    keep.apply(before, &candidate.bytes, world.clock.epoch_ms()).map_err(|e| told(&e))?;
-    let held = exit::worst(gate.held.iter().map(|(_, exit, _)| *exit));
-    let undo = Id::of(before).short().to_owned();
-    if asked.flags.no_deploy {
-        keep.finish().map_err(|e| told(&e))?;
-        keep.prune();
-        let back = format!("back: nixdeploy update lock restore {undo}");
-        report::err(&format!("flake.lock is new, nothing was deployed; {back}\n"));
-        return Ok(held);
-    }
-    let run = launch::name(world);
-    let names: Vec<String> = gate.go.iter().map(HostName::to_string).collect();
-    let (preset, message) = (deploy::preset("deploy"), message(moves));
-    let flags =
-        DeployFlags { message: Some(message), engine: asked.engine, ..DeployFlags::default() };
-    let deployed = async {
-        keep.deploying(&run, &names).map_err(|e| told(&e))?;
-        let request = deploy::request(&preset, global, &flags, &fleet)?;
-        let typed = typed(world, global, &names, &flags);
-        let terms = Terms { name: Some(run.clone()), ..Terms::default() };
-        launch::launch_with(&typed, global, fleet, &gate.go, request, terms).await
-    };
-    let deployed = if stopped(&mut signals) { None } else { Some(deployed.await) };
-    let (fate, result) = match deployed {
-        None => (Fate::Nowhere, Ok(Exit::Interrupted)),
-        Some(Ok((exit, state))) => {
-            // Of hosts that were held nothing is worse than having been stopped.
-            let exit = if exit == Exit::Interrupted { exit } else { exit::worst([exit, held]) };
-            (deploying::told_fate(world, &run, &state), Ok(exit))
-        }
-        Some(Err(error)) => (deploying::kept_fate(world, &run), Err(error)),
-    };
-    let recovered = keep.end(fate).map_err(|e| told(&e))?;
-    report::err(&format!("{}\n", ended(&recovered)));
-    if fate == Fate::Runs {
-        report::err(&format!("the one before it: nixdeploy update lock restore {undo}\n"));
-    }
-    result
-}
-
-/// The same deploy as it would be typed: for the report, for `retry`, and for the unit that
-/// deploys the machine we are on.
-fn typed(world: &World, global: &Global, hosts: &[String], flags: &DeployFlags) -> World {
-    let mut arguments = vec!["deploy".to_owned()];
-    arguments.extend(hosts.iter().cloned());
-    let mut add = |flag: &str, value: Option<String>| {
-        arguments.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value]));
-    };
-    add("--message", flags.message.clone());
-    let engine = flags.engine.to_possible_value().filter(|_| flags.engine != Engine::Native);
-    add("--engine", engine.map(|value| value.get_name().to_owned()));
-    add("--inventory", global.inventory.as_ref().map(|p| p.display().to_string()));
-    add("--flake", global.flake.clone());
-    let password = global.sudo_password_file.as_ref();
-    add("--sudo-password-file", password.map(|p| p.display().to_string()));
-    for (given, flag) in
-        [(global.yes, "--yes"), (global.no_input, "--no-input"), (global.no_cache, "--no-cache")]
-    {
-        arguments.extend(given.then(|| flag.to_owned()));
-    }
-    let environment = Arc::new(Environment { arguments, ..(*world.environment).clone() });
-    World { environment, ..world.clone() }
-}
-
-/// What moves, in a sentence for the report.
-fn message(moves: &[Moved]) -> String {
-    let mut names: Vec<String> = moves.iter().map(|m| m.input.clone()).collect();
-    let more = names.len().saturating_sub(NAMED);
-    names.truncate(NAMED);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("flake: update {}{more}", names.join(", "))
 }

@@ -1,26 +1,29 @@
 //! The gate before a new flake.lock: known issues of what was built, held against what the hosts
 //! run, and a decision for each host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::StreamExt;
 
+use super::asked::Update;
 use super::who;
 use crate::build::closure;
-use crate::cli::{Effort, Global, Risk, RiskFlags};
+use crate::cli::{Effort, Risk, RiskFlags};
 use crate::command::issues as known_issues;
 use crate::command::{launch, report::show};
 use crate::error::Error;
 use crate::event::stream::Stopwatch;
 use crate::exit::Exit;
 use crate::fleet::{Fleet, Host, HostName, StorePath};
-use crate::issues::closures::{Systems, between};
+use crate::issues::closures::{self, Systems, between};
 use crate::issues::fetch::{Asking, Listing, State, fetch};
-use crate::issues::{self, Inventory, Phase, Severity, Verdict, inventory};
-use crate::report::{Look, choice, known};
+use crate::issues::{self, Inventory, Phase, Rules, Severity, Verdict, inventory};
+use crate::report::{choice, known};
 use crate::update::decision::{Decision, Evidence, Terms, decide};
+use crate::update::holds;
 use crate::update::lock::Lock;
 use crate::world::World;
+use crate::world::invocation::quote;
 use crate::world::signals::Signals;
 
 /// Hosts asked at once.
@@ -34,20 +37,28 @@ pub(super) struct Gate {
     pub(super) go: Vec<HostName>,
     /// Those that are left as they are, with the exit code of that and the reason.
     pub(super) held: Vec<(HostName, Exit, String)>,
+    /// What that rests on; `None`: nothing was looked for.
+    pub(super) judged: Option<Judged>,
 }
 
-/// What is asked of the gate.
-pub(super) struct Question<'a> {
-    /// Flags of every command.
-    pub(super) global: &'a Global,
-    /// The fleet.
-    pub(super) fleet: &'a Fleet,
-    /// What each host is to run.
-    pub(super) toplevels: &'a BTreeMap<HostName, StorePath>,
-    /// The flake's lock before and after.
-    pub(super) locks: [&'a Lock; 2],
-    /// What is accepted.
-    pub(super) risk: &'a RiskFlags,
+/// What is known of systems.
+pub(super) struct Checked {
+    inventory: Inventory,
+    listing: Listing,
+    rules: Rules,
+    /// What concerns the hosts.
+    pub(super) verdict: Verdict,
+    /// The same, as it is shown.
+    pub(super) told: known::Known,
+}
+
+/// What is known of the hosts before anything is decided.
+pub(super) struct Judged {
+    /// Of what they run and are to run.
+    pub(super) checked: Checked,
+    systems: BTreeMap<String, Systems>,
+    /// What is to be done with each.
+    decisions: Vec<(HostName, Evidence, Decision)>,
 }
 
 /// How to ask for issues, before it is known of which packages: the lists are the same.
@@ -65,62 +76,218 @@ pub(super) async fn ahead(world: &World, asking: &Asking, locks: [&Lock; 2]) -> 
     fetch(world, asking, &Inventory { now_ms, installed, candidate, ..Inventory::default() }).await
 }
 
-fn revision(lock: &Lock) -> inventory::Lock {
+/// When the nixpkgs of a lock is from.
+pub(super) fn revision(lock: &Lock) -> inventory::Lock {
     let modified_s = lock.nixpkgs().and_then(|l| l.last_modified);
     inventory::Lock { modified_ms: modified_s.map(|s| s.saturating_mul(1000)), release: None }
 }
 
-/// What is known of the hosts before anything is decided.
-struct Looked {
-    inventory: Inventory,
-    listing: Listing,
-    unread: BTreeMap<HostName, String>,
+/// Holds known issues against what hosts run and are to run.
+///
+/// # Errors
+/// When hosts.toml or the environment names an address that is none.
+pub(super) async fn check(
+    update: &Update<'_>,
+    systems: &BTreeMap<String, Systems>,
+    unread: &BTreeMap<HostName, String>,
+    locks: [&Lock; 2],
+) -> Result<Checked, Error> {
+    let world = update.world;
+    let inventory = between(systems, locks.map(revision), world.clock.epoch_ms());
+    let listing = fetch(world, &asking(update.fleet, false)?, &inventory).await;
+    let (rules, warnings) = known_issues::rules(&update.fleet.issues, inventory.now_ms);
+    let verdict = issues::check(&inventory, &listing.issues, &rules);
+    let told = known_issues::put_together(&inventory, &listing, &verdict);
+    let sentences = unread.iter().map(|(host, why)| format!("{host} was not checked: {why}"));
+    let told = known::Known { unread: sentences.collect(), warnings, update: true, ..told };
+    Ok(Checked { inventory, listing, rules, verdict, told })
 }
 
-/// Looks, shows what is known, and decides for each host; `None`: we were asked to stop.
+/// Looks, shows what is known, and decides for each host as far as that needs no answer; `None`:
+/// nothing is looked for.
 ///
 /// # Errors
 /// When standard output cannot be written, or hosts.toml is wrong about issues.
-pub(super) async fn gate(
-    world: &World,
-    question: &Question<'_>,
-    signals: &mut Signals,
-) -> Result<Option<Gate>, Error> {
-    let hosts: Vec<&HostName> = question.toplevels.keys().collect();
-    if question.risk.no_issue_check {
+pub(super) async fn judge(
+    update: &Update<'_>,
+    toplevels: &BTreeMap<HostName, StorePath>,
+    locks: [&Lock; 2],
+) -> Result<Option<Judged>, Error> {
+    let (world, risk) = (update.world, &update.asked.flags.risk);
+    if risk.no_issue_check {
         crate::report::err("known issues were not looked for (--no-issue-check)\n");
-        return Ok(Some(Gate { go: hosts.into_iter().cloned().collect(), held: Vec::new() }));
+        return Ok(None);
     }
-    let looked = tokio::select! {
-        looked = look(world, question) => looked?,
-        _ = signals.next() => return Ok(None),
-    };
-    let Looked { inventory, listing, unread } = &looked;
-    let (rules, warnings) = known_issues::rules(&question.fleet.issues, inventory.now_ms);
-    let verdict = issues::check(inventory, &listing.issues, &rules);
-    let told = known_issues::put_together(inventory, listing, &verdict);
-    let sentences = unread.iter().map(|(host, why)| format!("{host} was not checked: {why}"));
-    let told = known::Known { unread: sentences.collect(), warnings, update: true, ..told };
-    let shape = choice::look(&launch::setting(question.global), &world.environment);
-    show(&known::page(&told, false, &shape))?;
-    let mut gate = Gate { go: Vec::new(), held: Vec::new() };
-    for host in hosts {
-        let evidence = evidence(host, &looked, &verdict, question.risk);
-        let decision = decide(evidence, who(world, question.global), terms(question.risk));
-        match held(world, host, decision, evidence, signals).await {
-            None => gate.go.push(host.clone()),
-            Some((exit, why)) => gate.held.push((host.clone(), exit, why)),
-        }
-    }
-    told_held(&gate, &verdict, &shape);
-    Ok(Some(gate))
+    let (systems, unread) = systems(update, toplevels).await;
+    let checked = check(update, &systems, &unread, locks).await?;
+    let shape = choice::look(&launch::setting(update.global), &world.environment);
+    show(&known::page(&checked.told, false, &shape))?;
+    let (who, terms) = (who(world, update.global), terms(risk));
+    let decided = toplevels.keys().map(|host| {
+        let read = !unread.contains_key(host);
+        let evidence = evidence(host, read, &checked, &risk.accept_issue);
+        (host.clone(), evidence, decide(evidence, who, terms))
+    });
+    let decisions = decided.collect();
+    Ok(Some(Judged { checked, systems, decisions }))
 }
 
-async fn look(world: &World, question: &Question<'_>) -> Result<Looked, Error> {
-    let (systems, unread) = systems(world, question).await;
-    let inventory = between(&systems, question.locks.map(revision), world.clock.epoch_ms());
-    let listing = fetch(world, &asking(question.fleet, false)?, &inventory).await;
-    Ok(Looked { inventory, listing, unread })
+/// Asks where a person decides, and says which hosts are held; `None`: we were asked to stop.
+pub(super) async fn settle(
+    update: &Update<'_>,
+    toplevels: &BTreeMap<HostName, StorePath>,
+    judged: Option<Judged>,
+    signals: &mut Signals,
+) -> Gate {
+    let Some(judged) = judged else {
+        return Gate { go: toplevels.keys().cloned().collect(), held: Vec::new(), judged: None };
+    };
+    let (mut go, mut kept) = (Vec::new(), Vec::new());
+    for (host, evidence, decision) in &judged.decisions {
+        match held(update.world, host, *decision, *evidence, signals).await {
+            None => go.push(host.clone()),
+            Some((exit, why)) => kept.push((host.clone(), exit, why)),
+        }
+    }
+    let gate = Gate { go, held: kept, judged: Some(judged) };
+    told_held(update, &gate);
+    gate
+}
+
+impl Judged {
+    /// What would be new on a host and is not let pass without a person: the worst of it.
+    pub(super) fn troubles(&self, accepted: &[u64]) -> Vec<Trouble> {
+        let troubled = self.decisions.iter().filter(|(_, evidence, decision)| {
+            *decision != Decision::Proceed && evidence.worst > Some(Severity::Low)
+        });
+        let of_host = |(host, evidence, _): &(HostName, Evidence, Decision)| {
+            let new = self.checked.verdict.items.iter().filter(|i| i.phase == Phase::Introduced);
+            let new = new.filter(|i| !accepted.contains(&i.number));
+            let worst = new.filter(|i| i.hosts.get(host.as_str()).copied() == evidence.worst);
+            let trouble = |i: &issues::Item| {
+                let version = i.candidate.clone()?;
+                Some(Trouble {
+                    host: host.clone(),
+                    package: i.package.clone(),
+                    version,
+                    number: i.number,
+                })
+            };
+            worst.map(trouble).collect::<Vec<_>>()
+        };
+        let all: Vec<Option<Trouble>> = troubled.flat_map(of_host).collect();
+        // Whatever no version tells of cannot be traced to an input.
+        all.into_iter().collect::<Option<Vec<_>>>().unwrap_or_default()
+    }
+
+    /// Whether an issue is closed.
+    pub(super) fn is_closed(&self, number: u64) -> bool {
+        self.checked.listing.issues.iter().any(|i| i.number == number && i.closed_ms.is_some())
+    }
+}
+
+/// Something that would be new on a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trouble {
+    /// The host.
+    pub(super) host: HostName,
+    /// The package.
+    pub(super) package: String,
+    /// Its version that is to come.
+    pub(super) version: String,
+    /// The issue.
+    pub(super) number: u64,
+}
+
+/// Once hosts were deployed: whether what they run is what was judged.
+pub(super) async fn again(update: &Update<'_>, gate: &Gate, deployed: &[HostName]) {
+    let Some(judged) = &gate.judged else { return };
+    let hosts = deployed.iter().filter(|h| judged.systems.contains_key(h.as_str()));
+    let hosts: Vec<&Host> = hosts.filter_map(|h| update.fleet.host(h.as_str())).collect();
+    let read = hosts.iter().map(|host| known_issues::running(update.world, host));
+    let read: Vec<_> = futures_util::stream::iter(read).buffered(AT_ONCE).collect().await;
+    let (mut now, mut unread) = (BTreeMap::new(), Vec::new());
+    for (host, running) in hosts.iter().zip(read) {
+        let (Ok((_, _, paths)), Some(told)) = (running, judged.systems.get(host.name.as_str()))
+        else {
+            unread.push(host.name.to_string());
+            continue;
+        };
+        let candidate = paths.iter().map(|p| p.path.name().to_owned()).collect();
+        let systems = Systems { installed: told.installed.clone(), candidate };
+        now.insert(host.name.to_string(), systems);
+    }
+    let Checked { inventory, listing, rules, verdict, .. } = &judged.checked;
+    let locks = [inventory.installed.clone(), inventory.candidate.clone()];
+    let inventory = between(&now, locks, inventory.now_ms);
+    let found = issues::check(&inventory, &listing.issues, rules);
+    told_again(&new_on(verdict, &now), &new_on(&found, &now), &unread);
+}
+
+/// Where nothing is to be updated: what is critical about what runs.
+///
+/// # Errors
+/// When standard output cannot be written, or hosts.toml is wrong about issues.
+pub(super) async fn standing(update: &Update<'_>) -> Result<(), Error> {
+    if update.asked.flags.risk.no_issue_check {
+        return Ok(());
+    }
+    let hosts = update.hosts.iter().filter_map(|h| update.fleet.host(h.as_str()));
+    let hosts: Vec<&Host> = hosts.collect();
+    let read = hosts.iter().map(|host| known_issues::running(update.world, host));
+    let read: Vec<_> = futures_util::stream::iter(read).buffered(AT_ONCE).collect().await;
+    let mut systems = BTreeMap::new();
+    for (host, running) in hosts.iter().zip(read) {
+        let Ok((_, _, paths)) = running else {
+            crate::report::err(&format!("known issues of {} were not checked\n", host.name));
+            continue;
+        };
+        let names = paths.iter().map(|p| p.path.name().to_owned()).collect();
+        systems.insert(host.name.to_string(), names);
+    }
+    let inventory = closures::inventory(&systems, update.world.clock.epoch_ms());
+    let listing = fetch(update.world, &asking(update.fleet, false)?, &inventory).await;
+    let (rules, _) = known_issues::rules(&update.fleet.issues, inventory.now_ms);
+    let verdict = issues::check(&inventory, &listing.issues, &rules);
+    let mut told = known_issues::put_together(&inventory, &listing, &verdict);
+    told.items.retain(|item| item.severity == "critical");
+    if told.items.is_empty() && listing.state == State::Complete {
+        return Ok(());
+    }
+    let shape = choice::look(&launch::setting(update.global), &update.world.environment);
+    show(&known::page(&told, false, &shape)).map(drop)
+}
+
+/// Issues that are new on hosts, of which something is known.
+fn new_on(verdict: &Verdict, hosts: &BTreeMap<String, Systems>) -> BTreeSet<(u64, String)> {
+    let new = verdict.items.iter().filter(|i| i.phase == Phase::Introduced);
+    let worth = new.filter(|i| i.severity > Severity::Low);
+    let pairs = worth.flat_map(|i| i.hosts.keys().map(|host| (i.number, host.clone())));
+    pairs.filter(|(_, host)| hosts.contains_key(host)).collect()
+}
+
+fn told_again(told: &BTreeSet<(u64, String)>, found: &BTreeSet<(u64, String)>, unread: &[String]) {
+    let line = |word: &str, all: Vec<&(u64, String)>| {
+        let all: Vec<String> = all.iter().map(|(n, host)| format!("#{n} on {host}")).collect();
+        (!all.is_empty()).then(|| format!("{word}: {}", all.join(", ")))
+    };
+    let differs = [
+        line("new issues that were not told before", found.difference(told).collect()),
+        line("issues that were told and are not there", told.difference(found).collect()),
+    ];
+    let differs: Vec<String> = differs.into_iter().flatten().collect();
+    if !unread.is_empty() {
+        let hosts = unread.join(", ");
+        crate::report::err(&format!("known issues were not compared with what {hosts} runs\n"));
+    }
+    match (differs.as_slice(), found.len()) {
+        ([], 0) => crate::report::err("known issues of what runs now: none that is new\n"),
+        ([], _) => {
+            let all = line("known issues of what runs now, as told before", found.iter().collect());
+            crate::report::err(&format!("{}\n", all.unwrap_or_default()));
+        }
+        (lines, _) => crate::report::err(&format!("warning: {}\n", lines.join("\n"))),
+    }
 }
 
 fn terms(risk: &RiskFlags) -> Terms {
@@ -134,17 +301,13 @@ fn terms(risk: &RiskFlags) -> Terms {
     }
 }
 
-fn evidence(
-    host: &HostName,
-    Looked { inventory, listing, unread }: &Looked,
-    verdict: &Verdict,
-    risk: &RiskFlags,
-) -> Evidence {
+fn evidence(host: &HostName, read: bool, checked: &Checked, accepted: &[u64]) -> Evidence {
+    let Checked { inventory, listing, verdict, .. } = checked;
     let new = verdict.items.iter().filter(|i| i.phase == Phase::Introduced);
-    let new = new.filter(|i| !risk.accept_issue.contains(&i.number));
+    let new = new.filter(|i| !accepted.contains(&i.number));
     let age_ms = listing.fetched_ms.map(|at| inventory.now_ms.saturating_sub(at));
     Evidence {
-        state: if unread.contains_key(host) { State::Unavailable } else { listing.state },
+        state: if read { listing.state } else { State::Unavailable },
         recent: age_ms.is_some_and(|age| age < RECENT_MS),
         worst: new.filter_map(|i| i.hosts.get(host.as_str())).max().copied(),
     }
@@ -184,7 +347,7 @@ async fn held(
 }
 
 /// An answer; `None`: nobody gave one, or we are to stop.
-async fn asked<T: Send + 'static>(
+pub(super) async fn asked<T: Send + 'static>(
     world: &World,
     signals: &mut Signals,
     answer: impl FnOnce() -> Option<T> + Send + 'static,
@@ -200,13 +363,13 @@ async fn asked<T: Send + 'static>(
 
 /// What each host runs and is to run, and of which that could not be read.
 async fn systems(
-    world: &World,
-    question: &Question<'_>,
+    update: &Update<'_>,
+    toplevels: &BTreeMap<HostName, StorePath>,
 ) -> (BTreeMap<String, Systems>, BTreeMap<HostName, String>) {
-    let hosts = question
-        .toplevels
+    let world = update.world;
+    let hosts = toplevels
         .iter()
-        .filter_map(|(name, top)| question.fleet.host(name.as_str()).map(|host| (host, top)));
+        .filter_map(|(name, top)| update.fleet.host(name.as_str()).map(|host| (host, top)));
     let read = hosts.map(|(host, top)| async move { (host, both(world, host, top).await) });
     let read: Vec<_> = futures_util::stream::iter(read).buffered(AT_ONCE).collect().await;
     let (mut systems, mut unread) = (BTreeMap::new(), BTreeMap::new());
@@ -231,22 +394,36 @@ async fn both(world: &World, host: &Host, top: &StorePath) -> Result<Systems, St
 }
 
 /// Which hosts are held, and what can be typed.
-fn told_held(gate: &Gate, verdict: &Verdict, look: &Look) {
+fn told_held(update: &Update<'_>, gate: &Gate) {
+    let shape = choice::look(&launch::setting(update.global), &update.world.environment);
     for (host, _, why) in &gate.held {
-        let lines = look.wrap("", "  ", &format!("{host} is held: {why}"));
+        let lines = shape.wrap("", "  ", &format!("{host} is held: {why}"));
         crate::report::err(&(lines.join("\n") + "\n"));
     }
-    let critical = |i: &&issues::Item| {
+    let Some(judged) = gate.judged.as_ref().filter(|_| !gate.held.is_empty()) else { return };
+    let new = |i: &&issues::Item| {
         let held = gate.held.iter().any(|(host, ..)| i.hosts.contains_key(host.as_str()));
-        held && i.phase == Phase::Introduced && i.severity == Severity::Critical
+        held && i.phase == Phase::Introduced && i.severity > Severity::Low
     };
-    let numbers: Vec<String> =
-        verdict.items.iter().filter(critical).map(|i| i.number.to_string()).collect();
+    let new: Vec<&issues::Item> = judged.checked.verdict.items.iter().filter(new).collect();
+    let hosts: Vec<&str> = gate.held.iter().map(|(host, ..)| host.as_str()).collect();
+    let typed = format!("nixdeploy update smart {}", hosts.join(" "));
+    let critical = new.iter().filter(|i| i.severity == Severity::Critical);
+    let numbers: Vec<String> = critical.map(|i| i.number.to_string()).collect();
+    let package = new.iter().map(|i| i.package.as_str()).find(|p| holds::can(p).is_ok());
+    let mut rows = Vec::new();
+    if !new.is_empty() {
+        rows.push(("leave an input out", format!("{typed} --except INPUT")));
+    }
+    if let Some(package) = package {
+        let package = quote(package);
+        rows.push(("keep the old package", format!("{typed} --hold {package}  (shows a patch)")));
+    }
     if !numbers.is_empty() {
         let numbers = numbers.join(",");
-        crate::report::err(&format!(
-            "  leave an input out      --except INPUT\n  \
-             accept it by its number --accept-issue {numbers}\n"
-        ));
+        rows.push(("accept it by number", format!("{typed} --accept-issue {numbers}")));
+    }
+    for (what, command) in rows {
+        crate::report::err(&format!("  {what:21} {command}\n"));
     }
 }

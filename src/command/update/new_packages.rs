@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::asked::Which;
-use super::flake::find;
+use super::find::find;
 use super::{Place, held, place};
 use crate::cli::{Global, NewPackagesArgs};
 use crate::command::launch;

@@ -3,32 +3,34 @@
 //! Without `--build` nothing is built: names of derivations tell which packages move. With it the
 //! candidate is built and compared as `diff` does.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 
-use super::asked::Which;
-use super::flake::{Found, find};
-use super::{Place, held, place};
+use super::asked::{Asked, Update, Which};
+use super::find::{Found, find};
+use super::{Place, gate, held, place};
 use crate::build::closure::PathInfo;
 use crate::build::{self, FlakeRef, Options, Workers, nix};
-use crate::cli::{DeployFlags, Global, PreviewArgs};
+use crate::cli::{DeployFlags, Global, PreviewArgs, RiskFlags, UpdateFlags};
 use crate::command::issues::running;
 use crate::command::launch::{self, Terms};
 use crate::command::report::show;
 use crate::command::{deploy, inventory};
 use crate::error::Error;
-use crate::event::harmless;
-use crate::event::stream::{Emitter, channel};
+use crate::event::stream::channel;
+use crate::event::{PackageChange, harmless};
 use crate::exit::Exit;
-use crate::fleet::{Fleet, Host, HostName, StorePath};
+use crate::fleet::{Host, HostName, StorePath};
+use crate::issues::closures::Systems;
 use crate::plan::Request;
 use crate::report::coming::{self, HostPreview, Preview, SCHEMA};
 use crate::report::{self, Format, choice, inputs};
-use crate::update::candidate;
-use crate::update::coming::{Roles, changes, run_by, sorted};
+use crate::update::candidate::{self, Candidate};
+use crate::update::coming::{Roles, after, changes, run_by, sorted};
 use crate::update::fetching::{self, Fetching};
 use crate::world::signals::Signals;
 use crate::world::{Invocation, World, files};
@@ -50,19 +52,16 @@ pub(super) async fn run(world: &World, global: &Global, args: &PreviewArgs) -> R
     let Place { fleet, flake, keep } = place(world, global)?;
     let selection = &args.selection;
     let hosts = inventory::hosts(&fleet, &selection.hosts, &selection.exclude, None)?;
-    let names: Vec<HostName> = hosts.iter().map(|h| h.name.clone()).collect();
+    let hosts: Vec<HostName> = hosts.iter().map(|h| h.name.clone()).collect();
     let keep = held(world, keep)?;
-    let wanted = Which { except: args.except.clone(), ..Which::default() };
+    let asked = asked(args);
+    let (fleet, flake, keep) = (&fleet, &flake, &keep);
+    let update = Update { world, global, asked: &asked, fleet, hosts: &hosts, flake, keep };
     let looked = async {
-        let found = find(world, &fleet, &flake, &keep, &wanted).await?;
+        let found = find(world, fleet, flake, keep, &asked.which).await?;
         let preview = match args.build || found.moves.is_empty() {
-            true => Preview {
-                inputs: found.moves.clone(),
-                of: found.candidate.lock.count(),
-                schema: SCHEMA,
-                ..Preview::default()
-            },
-            false => look(world, global, &fleet, &hosts, (&flake.root, &found)).await,
+            true => inputs_alone(&found),
+            false => look(&update, &found).await?,
         };
         Ok::<_, Error>((found, preview))
     };
@@ -82,7 +81,7 @@ pub(super) async fn run(world: &World, global: &Global, args: &PreviewArgs) -> R
         if setting.format == Format::Human {
             show(&(inputs::moves(&preview.inputs, preview.of, &shape).join("\n") + "\n"))?;
         }
-        return built(world, global, fleet, &names, (&found, args.detailed_exitcode)).await;
+        return built(&update, (&found, args.detailed_exitcode)).await;
     }
     show(&match setting.format {
         Format::Json | Format::Jsonl => coming::document(&preview),
@@ -97,9 +96,23 @@ pub(super) async fn run(world: &World, global: &Global, args: &PreviewArgs) -> R
     }
 }
 
-/// The flake and the lock that stand for the candidate.
-pub(super) fn stand_in(found: &Found, global: &Global) -> (Global, Option<PathBuf>) {
-    match &found.candidate.place {
+fn asked(args: &PreviewArgs) -> Asked {
+    let risk = RiskFlags { no_issue_check: args.no_issue_check, ..RiskFlags::default() };
+    Asked {
+        which: Which { except: args.except.clone(), ..Which::default() },
+        flags: UpdateFlags { risk, ..UpdateFlags::default() },
+        ..Asked::default()
+    }
+}
+
+fn inputs_alone(found: &Found) -> Preview {
+    let (inputs, of) = (found.moves.clone(), found.candidate.lock.count());
+    Preview { inputs, of, schema: SCHEMA, ..Preview::default() }
+}
+
+/// The flake and the lock that stand for a candidate.
+pub(super) fn stand_in(candidate: &Candidate, global: &Global) -> (Global, Option<PathBuf>) {
+    match &candidate.place {
         candidate::Place::Reference(file) => (global.clone(), Some(file.clone())),
         candidate::Place::Copy(flake, _) => {
             let folder = match flake {
@@ -112,90 +125,124 @@ pub(super) fn stand_in(found: &Found, global: &Global) -> (Global, Option<PathBu
 }
 
 /// Builds the candidate, and compares closures and unit files.
-async fn built(
-    world: &World,
-    global: &Global,
-    fleet: Fleet,
-    hosts: &[HostName],
-    (found, detailed): (&Found, bool),
-) -> Result<Exit, Error> {
-    let request =
-        deploy::request(&deploy::preset("diff"), global, &DeployFlags::default(), &fleet)?;
-    let (global, lock) = stand_in(found, global);
+async fn built(update: &Update<'_>, (found, detailed): (&Found, bool)) -> Result<Exit, Error> {
+    let Update { world, global, fleet, hosts, .. } = *update;
+    let request = deploy::request(&deploy::preset("diff"), global, &DeployFlags::default(), fleet)?;
+    let (global, lock) = stand_in(&found.candidate, global);
     let request = Request { command: "update".to_owned(), lock, ..request };
     let terms = Terms { detailed, ..Terms::default() };
-    Ok(launch::launch_with(world, &global, fleet, hosts, request, terms).await?.0)
+    Ok(launch::launch_with(world, &global, fleet.clone(), hosts, request, terms).await?.0)
 }
 
-async fn look(
-    world: &World,
-    global: &Global,
-    fleet: &Fleet,
-    hosts: &[&Host],
-    (root, found): (&std::path::Path, &Found),
-) -> Preview {
-    let (global, lock) = stand_in(found, global);
-    let text = inventory::flake(&world.environment, &global, fleet);
-    let flake = FlakeRef::parse(&text, root, &world.environment);
-    let (emitter, _) = channel(Arc::new(world.clock));
+/// What would come to each host, and what is known of that; the lists of issues are fetched
+/// beside the evaluation.
+///
+/// # Errors
+/// When hosts.toml or the environment names an address for issues that is none.
+pub(super) async fn look(update: &Update<'_>, found: &Found) -> Result<Preview, Error> {
+    let Update { world, fleet, hosts, asked, .. } = *update;
     let workers = Workers::of_this_machine();
-    let looked = hosts.iter().map(|host| {
-        let (flake, lock, emitter, workers) = (&flake, &lock, &emitter, &workers);
-        let no_cache = global.no_cache;
-        async move {
-            let looked = match flake {
-                Err(error) => Err(error.to_string()),
-                Ok(flake) => {
-                    let options = Options {
-                        accept_flake_config: host.accept_flake_config,
-                        no_cache,
-                        keep_going: false,
-                        cache: None,
-                        builders: String::new(),
-                        keep: false,
-                        lock: lock.clone(),
-                    };
-                    of_host(world, emitter, (flake, workers, &options), host).await
-                }
-            };
-            let unread = |why| HostPreview { unread: Some(why), ..HostPreview::default() };
-            (host.name.to_string(), looked.unwrap_or_else(unread))
-        }
+    let chosen = hosts.iter().filter_map(|name| fleet.host(name.as_str()));
+    let looked = chosen.map(|host| {
+        let looked = of_host(update, &found.candidate, (host, &workers));
+        async move { (host.name.clone(), looked.await) }
     });
-    let hosts: Vec<_> = futures_util::stream::iter(looked).buffered(AT_ONCE).collect().await;
-    let (inputs, of) = (found.moves.clone(), found.candidate.lock.count());
-    Preview { schema: SCHEMA, inputs, of, hosts: hosts.into_iter().collect() }
+    let checks = !asked.flags.risk.no_issue_check;
+    let locks = [&found.lock, &found.candidate.lock];
+    let asking = gate::asking(fleet, update.global.no_cache)?;
+    let ahead = async {
+        if checks {
+            drop(gate::ahead(world, &asking, locks).await);
+        }
+    };
+    let looked = futures_util::stream::iter(looked).buffered(AT_ONCE).collect::<Vec<_>>();
+    let (looked, ()) = tokio::join!(looked, ahead);
+    let mut preview = inputs_alone(found);
+    let (mut systems, mut unread) = (BTreeMap::new(), BTreeMap::new());
+    for (host, looked) in looked {
+        let shown = match looked {
+            Ok((shown, both)) => {
+                systems.insert(host.to_string(), both);
+                shown
+            }
+            Err(why) => {
+                unread.insert(host.clone(), why.clone());
+                HostPreview { unread: Some(why), ..HostPreview::default() }
+            }
+        };
+        preview.hosts.insert(host.to_string(), shown);
+    }
+    if checks {
+        preview.issues = Some(gate::check(update, &systems, &unread, locks).await?.told);
+    }
+    Ok(preview)
+}
+
+/// What a host is to run, evaluated with a candidate.
+async fn evaluated(
+    update: &Update<'_>,
+    candidate: &Candidate,
+    (host, workers): (&Host, &Workers),
+) -> Result<StorePath, String> {
+    let Update { world, fleet, flake, .. } = *update;
+    let (global, lock) = stand_in(candidate, update.global);
+    let text = inventory::flake(&world.environment, &global, fleet);
+    let flake = FlakeRef::parse(&text, &flake.root, &world.environment);
+    let flake = &flake.map_err(|e| e.to_string())?;
+    let options = Options {
+        accept_flake_config: host.accept_flake_config,
+        no_cache: global.no_cache,
+        keep_going: false,
+        cache: None,
+        builders: String::new(),
+        keep: false,
+        lock,
+    };
+    let (emitter, _) = channel(Arc::new(world.clock));
+    let tree = build::tree::reading(world, flake);
+    let wanted = build::Wanted { flake, attr: &host.attr, tree: &tree, workers, afresh: &|| () };
+    let evaluated = build::evaluate(world, &emitter, &host.name, &wanted, &options).await;
+    Ok(evaluated.map_err(|e| harmless::line(&e.to_string()))?.drv)
+}
+
+/// The names of all that a host's system is made of, with a candidate.
+pub(super) async fn graph(
+    update: &Update<'_>,
+    candidate: &Candidate,
+    host: &Host,
+) -> Result<Vec<String>, String> {
+    let workers = Workers::of_this_machine();
+    let drv = evaluated(update, candidate, (host, &workers)).await?;
+    derivations(update.world, &drv).await
 }
 
 /// What it runs and what it is to run are asked at once.
 async fn of_host(
-    world: &World,
-    emitter: &Emitter,
-    (flake, workers, options): (&FlakeRef, &Workers, &Options),
-    host: &Host,
-) -> Result<HostPreview, String> {
-    let tree = build::tree::reading(world, flake);
-    let wanted = build::Wanted { flake, attr: &host.attr, tree: &tree, workers, afresh: &|| () };
-    let evaluated = build::evaluate(world, emitter, &host.name, &wanted, options);
-    let (runs, evaluated) = tokio::join!(running(world, host), evaluated);
+    update: &Update<'_>,
+    candidate: &Candidate,
+    (host, workers): (&Host, &Workers),
+) -> Result<(HostPreview, Systems), String> {
+    let world = update.world;
+    let evaluated = evaluated(update, candidate, (host, workers));
+    let (runs, drv) = tokio::join!(running(world, host), evaluated);
     let (_, running, closure) = runs.map_err(|why| format!("what it runs is not known: {why}"))?;
-    let evaluated = evaluated.map_err(|e| harmless::line(&e.to_string()))?;
-    let (names, missing, roles) = tokio::join!(
-        derivations(world, &evaluated.drv),
-        missing(world, &evaluated.drv),
-        roles(world, &running),
-    );
-    Ok(put_together(&closure, &names?, missing, roles.as_ref()))
+    let drv = drv?;
+    let (names, missing, roles) =
+        tokio::join!(derivations(world, &drv), missing(world, &drv), roles(world, &running));
+    let installed: Vec<String> = closure.iter().map(|p| p.path.name().to_owned()).collect();
+    let changes = changes(&installed, &names?);
+    let candidate = after(&installed, &changes);
+    let shown = put_together(&closure, changes, missing, roles.as_ref());
+    Ok((shown, Systems { installed, candidate }))
 }
 
 fn put_together(
     closure: &[PathInfo],
-    derivations: &[String],
+    changes: Vec<PackageChange>,
     missing: Option<Fetching>,
     roles: Option<&Roles>,
 ) -> HostPreview {
-    let installed: Vec<String> = closure.iter().map(|p| p.path.name().to_owned()).collect();
-    let coming = sorted(changes(&installed, derivations), roles);
+    let coming = sorted(changes, roles);
     let boots = |name: &str| {
         name == "linux" || name.starts_with("linux-") || name.starts_with("microcode-")
     };

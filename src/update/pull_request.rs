@@ -1,0 +1,181 @@
+//! A pull request for a new flake.lock, by `gh`: opened before a host is touched, merged when all
+//! of them are healthy, closed with the reason when none keeps the new system.
+//!
+//! Where there is no `gh` the branch is made here, and the commands are told.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::git::{Git, GitError};
+use crate::event::harmless;
+use crate::world::invocation::quote;
+use crate::world::{Invocation, World};
+
+/// A server answers sooner.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// The remote.
+    pub remote: String,
+    /// The branch that is checked out, and that is to have the commit.
+    pub branch: String,
+    /// Commits of it that the remote does not have, and that come along.
+    pub unpushed: u64,
+}
+
+/// One that is open, or a branch for one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullRequest {
+    /// Where it can be read; `None`: there is no `gh`.
+    pub url: Option<String>,
+    /// Its branch.
+    pub branch: String,
+    /// Its commit.
+    pub commit: String,
+    /// Where it goes.
+    pub base: Base,
+}
+
+/// What it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// One line.
+    pub title: String,
+    /// Markdown.
+    pub body: String,
+}
+
+/// Where a pull request of this checkout goes.
+///
+/// # Errors
+/// When no branch is checked out, or there is nowhere to push it.
+pub async fn base(git: Git<'_>) -> Result<Base, GitError> {
+    let branch = git.line(&["symbolic-ref", "--short", "--quiet", "HEAD"]).await;
+    let branch =
+        branch.map_err(|_| GitError::State("no branch is checked out to merge into".to_owned()))?;
+    let key = format!("branch.{branch}.remote");
+    let named = git.line(&["config", "--get", &key]).await.ok();
+    let remotes = git.run(&["remote"], "").await?;
+    let remote = named
+        .filter(|r| remotes.contains(r))
+        .or_else(|| remotes.iter().find(|r| *r == "origin").or_else(|| remotes.first()).cloned());
+    let remote =
+        remote.ok_or_else(|| GitError::State("the repository has no remote".to_owned()))?;
+    let range = format!("refs/remotes/{remote}/{branch}..HEAD");
+    let unpushed = git.line(&["rev-list", "--count", &range]).await;
+    let unpushed = unpushed.ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    Ok(Base { remote, branch, unpushed })
+}
+
+/// Opens it.
+///
+/// # Errors
+/// When the branch cannot be pushed, or `gh` refuses: then the branch may be there.
+pub async fn open(
+    world: &World,
+    git: Git<'_>,
+    root: &Path,
+    (base, branch, commit): (Base, String, String),
+    text: &Text,
+) -> Result<PullRequest, GitError> {
+    if gh(world, root, &["--version"], "").await.is_err() {
+        git.run(&["update-ref", &format!("refs/heads/{branch}"), &commit], "").await?;
+        return Ok(PullRequest { url: None, branch, commit, base });
+    }
+    git.push(&base.remote, &commit, &branch).await?;
+    let words = ["pr", "create", "--head", &branch, "--base", &base.branch, "--title"];
+    let words = [&words[..], &[&text.title, "--body-file", "-"]].concat();
+    let said = gh(world, root, &words, &text.body).await;
+    let said =
+        said.map_err(|why| GitError::Refused { what: "push, gh pr create".to_owned(), why })?;
+    let url = said.iter().rev().map(|l| l.trim()).find(|l| l.starts_with("https://"));
+    let url = url.map_or_else(|| branch.clone(), harmless::line);
+    Ok(PullRequest { url: Some(url), branch, commit, base })
+}
+
+/// What a repository allows, as `gh repo view` says it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Allowed {
+    merge_commit_allowed: bool,
+    rebase_merge_allowed: bool,
+    squash_merge_allowed: bool,
+}
+
+impl PullRequest {
+    /// Merges it, if it still is the commit that was deployed.
+    ///
+    /// # Errors
+    /// With what `gh` said: it is still open.
+    pub async fn merge(&self, world: &World, root: &Path) -> Result<(), String> {
+        let Some(url) = &self.url else { return Err("there is no gh".to_owned()) };
+        let asked = "mergeCommitAllowed,rebaseMergeAllowed,squashMergeAllowed";
+        let said = gh(world, root, &["repo", "view", "--json", asked], "").await;
+        let allowed = said.ok().and_then(|l| serde_json::from_str(&l.concat()).ok());
+        let how = how(&allowed.unwrap_or_default());
+        let commit = ["--match-head-commit", &self.commit, "--delete-branch"];
+        let words = [&["pr", "merge", url, how][..], &commit].concat();
+        gh(world, root, &words, "").await.map(drop)
+    }
+
+    /// Closes it, and says why.
+    ///
+    /// # Errors
+    /// With what `gh` said: it is still open.
+    pub async fn close(&self, world: &World, root: &Path, why: &str) -> Result<(), String> {
+        let Some(url) = &self.url else { return Err("there is no gh".to_owned()) };
+        let words = ["pr", "close", url, "--delete-branch", "--comment", why];
+        gh(world, root, &words, "").await.map(drop)
+    }
+
+    /// What is typed to open it where there is no `gh`.
+    pub fn commands(&self, title: &str) -> Vec<String> {
+        let (remote, branch) = (quote(&self.base.remote), quote(&self.branch));
+        let (base, title) = (quote(&self.base.branch), quote(title));
+        vec![
+            format!("git push {remote} {branch}"),
+            format!("gh pr create --head {branch} --base {base} --title {title} --body ''"),
+        ]
+    }
+
+    /// What is typed to merge it.
+    pub fn merging(&self) -> String {
+        let named = quote(self.url.as_ref().unwrap_or(&self.branch));
+        format!("gh pr merge {named} --match-head-commit {}", self.commit)
+    }
+
+    /// What is typed to close it.
+    pub fn closing(&self) -> String {
+        format!("gh pr close {}", quote(self.url.as_ref().unwrap_or(&self.branch)))
+    }
+}
+
+/// A merge commit keeps the commit that was deployed; a squash makes another of the same files.
+fn how(allowed: &Allowed) -> &'static str {
+    match (allowed.merge_commit_allowed, allowed.rebase_merge_allowed, allowed.squash_merge_allowed)
+    {
+        (false, true, _) => "--rebase",
+        (false, false, true) => "--squash",
+        _ => "--merge",
+    }
+}
+
+/// Its lines, or why there are none.
+async fn gh(world: &World, root: &Path, args: &[&str], stdin: &str) -> Result<Vec<String>, String> {
+    let asked = Invocation::new("gh", args.iter().copied())
+        .within(PathBuf::from(root))
+        .env("GH_PROMPT_DISABLED", "1")
+        .env("NO_COLOR", "1")
+        .stdin(stdin)
+        .timeout(PATIENCE);
+    let said = world.run(asked).await.map_err(|e| e.to_string())?;
+    if said.ended.ok() {
+        return Ok(said.out);
+    }
+    let line = said.err.iter().find(|l| !l.trim().is_empty());
+    Err(line.map_or_else(|| said.ended.to_string(), |l| harmless::line(l.trim())))
+}

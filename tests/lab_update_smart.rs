@@ -1,0 +1,87 @@
+//! `update smart` on machines: what brings trouble is left out, and the rest is what runs.
+
+mod lab {
+    use crate::support::home::assert_harmless;
+    use crate::support::rows::{Then, differences, flat};
+    use crate::support::updates::Place;
+
+    /// With what a terminal would obey, and what turns a text around.
+    const FREEZES: &str =
+        "linux-firmware: 20260910 freezes during boot with amdgpu\\u001b[2J\\u202e @x #1";
+
+    #[test]
+    fn an_input_that_alone_brings_trouble_is_left_out() {
+        let Some(mut place) = Place::new() else { return };
+        place.more("1.0");
+        place.settled("1.0", "20260810");
+        let host = place.desk.host().to_owned();
+        place.revision("1.1", "20260910", "");
+        place.more("1.1");
+        place.issues(FREEZES);
+        let said = place.desk.run(&["update", "preview", &host]);
+        assert!(said.code == 0 && said.stdout.contains("CRITICAL"), "told before {said:?}");
+        assert_harmless(&said.stdout);
+        let old = place.lock();
+        let said = place.desk.run(&["update", "flake", "--host", &host]);
+        assert_eq!((said.code, place.lock()), (11, old.clone()), "all or nothing {said:?}");
+        let said = place.desk.run(&["update", &host]);
+        assert_eq!(said.code, 0, "{said:?}");
+        assert!(
+            flat(&said).contains("input tools is left out: it alone brings #562919"),
+            "{said:?}"
+        );
+        assert!(flat(&said).contains("known issues of what runs now: none"), "{said:?}");
+        assert_eq!(
+            (place.runs("extra"), place.versions()),
+            ("extra 1.1".into(), "hello 1.0".into())
+        );
+        assert_ne!(place.lock(), old);
+        let now = place.desk.unguarded();
+        assert_eq!(differences(Then::New, &place.before, &now), [""; 0]);
+        // Nothing else moves by now, so nothing can be left out.
+        let _ =
+            place.desk.deployer("cd /root/desks/$1/flake; git commit -qam 'what runs'", &[&host]);
+        let old = place.lock();
+        let said = place.desk.run(&["update", "smart", &host]);
+        assert_eq!((said.code, place.lock()), (11, old), "{said:?}");
+        assert!(
+            flat(&said).contains("#562919 comes with tools, and nothing else moves"),
+            "{said:?}"
+        );
+        let accept = format!("nixdeploy update smart {host} --accept-issue 562919");
+        assert!(said.stderr.contains(&accept), "{said:?}");
+        let hold = format!("nixdeploy update smart {host} --hold linux-firmware");
+        assert!(said.stderr.contains(&hold), "{said:?}");
+        let said = place.desk.run(&["update", "smart", &host, "--accept-issue", "562919"]);
+        assert_eq!((said.code, place.versions()), (0, "hello 1.1".into()), "{said:?}");
+        let told = "known issues of what runs now, as told before: #562919";
+        assert!(flat(&said).contains(told), "{said:?}");
+        let said = place.desk.run(&["report"]);
+        assert!(flat(&said).contains("known issue accepted: nixpkgs 562919"), "{said:?}");
+    }
+
+    #[test]
+    fn nixpkgs_is_left_out_only_when_that_was_typed() {
+        let Some(mut place) = Place::new() else { return };
+        place.more("1.0");
+        place.as_nixpkgs();
+        place.settled("1.0", "20260810");
+        let host = place.desk.host().to_owned();
+        place.revision("1.1", "20260910", "");
+        place.more("1.1");
+        place.issues(FREEZES);
+        let old = place.lock();
+        let said = place.desk.run(&["update", "smart", &host]);
+        assert_eq!((said.code, place.lock()), (11, old.clone()), "{said:?}");
+        let except = format!("nixdeploy update smart {host} --except nixpkgs");
+        assert!(said.stderr.contains(&except), "{said:?}");
+        assert_eq!(differences(Then::AsBefore, &place.before, &place.desk.unguarded()), [""; 0]);
+        let said = place.desk.run(&["update", "smart", &host, "--skip-blocked"]);
+        assert_eq!(said.code, 0, "{said:?}");
+        assert!(flat(&said).contains("input nixpkgs is left out (--skip-blocked)"), "{said:?}");
+        assert_eq!(
+            (place.runs("extra"), place.versions()),
+            ("extra 1.1".into(), "hello 1.0".into())
+        );
+    }
+}
