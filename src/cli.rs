@@ -353,7 +353,8 @@ pub enum Command {
         nixdeploy issues --inventory-file packages.json --json")]
     Issues(IssuesArgs),
     /// Update the flake's inputs, and keep flake.lock safe
-    #[command(before_long_help = "Examples:\n  nixdeploy update flake nixpkgs --host p620\n  \
+    #[command(before_long_help = "Examples:\n  nixdeploy update p620\n  \
+        nixdeploy update preview p620\n  nixdeploy update flake nixpkgs --host p620\n  \
         nixdeploy update lock list")]
     Update(UpdateArgs),
     /// Install the git hook that checks what is committed

@@ -1,6 +1,7 @@
 //! `update smart` on machines: what brings trouble is left out, and the rest is what runs.
 
 mod lab {
+    use crate::support::desk::Desk;
     use crate::support::home::assert_harmless;
     use crate::support::rows::{Then, differences, flat};
     use crate::support::updates::Place;
@@ -56,6 +57,11 @@ mod lab {
         assert_eq!((said.code, place.versions()), (0, "hello 1.1".into()), "{said:?}");
         let told = "known issues of what runs now, as told before: #562919";
         assert!(flat(&said).contains(told), "{said:?}");
+        // What is there already is told, and holds nothing up.
+        let said = place.desk.run(&["update", &host, "--allow-dirty-lock"]);
+        assert!(said.code == 0 && flat(&said).contains("nothing to update"), "{said:?}");
+        assert!(said.stdout.contains("#562919") && !said.stdout.contains("incomplete"), "{said:?}");
+        assert_harmless(&said.stdout);
         let said = place.desk.run(&["report"]);
         assert!(flat(&said).contains("known issue accepted: nixpkgs 562919"), "{said:?}");
     }
@@ -76,12 +82,35 @@ mod lab {
         let except = format!("nixdeploy update smart {host} --except nixpkgs");
         assert!(said.stderr.contains(&except), "{said:?}");
         assert_eq!(differences(Then::AsBefore, &place.before, &place.desk.unguarded()), [""; 0]);
+        let mark = "# hold linux-firmware rev=1f0c2ab hash=sha256-A until=2026-01-01";
+        place.desk.write("holds.nix", &format!("{mark}\n{mark} issue=562919\n{{ }}\n"));
         let said = place.desk.run(&["update", "smart", &host, "--skip-blocked"]);
         assert_eq!(said.code, 0, "{said:?}");
+        let over = "holds linux-firmware back; this can go: it was meant until 2026-01-01";
+        assert!(flat(&said).contains(over), "{said:?}");
         assert!(flat(&said).contains("input nixpkgs is left out (--skip-blocked)"), "{said:?}");
         assert_eq!(
             (place.runs("extra"), place.versions()),
             ("extra 1.1".into(), "hello 1.0".into())
         );
+    }
+
+    #[test]
+    fn hosts_that_nothing_is_known_against_go_on_without_the_held() {
+        let Some(other) = Desk::of("samsung") else { return };
+        let Some(place) = Place::new() else { return };
+        let (host, before, old) = (place.desk.host(), other.good(), place.lock());
+        let knob = "{ make, ... }: { environment.systemPackages = \
+            [ (make.package { pname = \"grub\"; version = \"2.99\"; }) ]; }\n";
+        place.desk.write("hosts/samsung/knobs.nix", knob);
+        place.revision("1.1", "20260810", "");
+        place.issues_and("grub: 2.99 does not boot", "[hosts.samsung]\nuser = \"admin\"");
+        let said = place.desk.run(&["update", "smart", host, "samsung"]);
+        assert_eq!((said.code, place.versions()), (11, "hello 1.1".into()), "{said:?}");
+        assert!(flat(&said).contains("samsung is held: the worst that would be new"), "{said:?}");
+        assert!(!flat(&said).contains(&format!("{host} is held")), "{said:?}");
+        assert_ne!(place.lock(), old, "one of them runs it");
+        assert_eq!(differences(Then::New, &place.before, &place.desk.unguarded()), [""; 0]);
+        assert_eq!(differences(Then::AsBefore, &before, &other.unguarded()), [""; 0]);
     }
 }

@@ -258,10 +258,13 @@ fn an_update_that_was_cut_off_is_put_right_by_the_next_and_two_never_go_on_at_on
     assert_eq!(bytes(&desk), old);
     let first = keep(&desk).hold().expect("held");
     first.apply(&old, &new, 7).expect("applied");
+    first.opened("https://github.com/me/flake/pull/7").expect("written");
     first.deploying("abcdef", &["p620".to_owned()]).expect("written");
     drop(first);
     let said = desk.run(&["update", "flake", "--no-issue-check"]);
     assert!(said.stderr.contains("flake.lock is as it was ("), "no log: never begun {said:?}");
+    let close = "gh pr close https://github.com/me/flake/pull/7";
+    assert!(said.stderr.contains(close), "{said:?}");
     assert_eq!(bytes(&desk), old);
 }
 

@@ -25,6 +25,7 @@ use crate::report;
 use crate::update::decision::Who;
 use crate::update::keep::{Fate, Keep, KeepError, Recovered};
 use crate::world::World;
+use crate::world::invocation::quote;
 
 use super::inventory;
 use crate::build::FlakeRef;
@@ -103,6 +104,12 @@ fn held(world: &World, keep: Keep) -> Result<Keep, Error> {
             .hint(format!("nixdeploy resume {run}")));
         }
         other => report::err(&format!("an earlier update was cut off: {}\n", ended(other))),
+    }
+    if let Some(open) = &journal.pull_request {
+        let open = quote(&harmless::line(open));
+        report::err(&format!(
+            "its pull request is still open:\n  gh pr merge {open}\n  gh pr close {open}\n"
+        ));
     }
     Ok(keep)
 }

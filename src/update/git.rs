@@ -111,16 +111,27 @@ impl Repository<'_> {
         let _ = std::fs::remove_file(self.scratch);
         committed?;
         let id = self.git(world).line(&["rev-parse", "HEAD"]).await?;
-        // Otherwise the old file would now stand there as staged.
+        // There is a commit by now, whatever becomes of the user's index.
+        let followed = self.follow(world, before.as_ref(), &new).await;
+        Ok(Some(Commit { id, staged_otherwise: !followed.unwrap_or(false) }))
+    }
+
+    /// The user's own index has the new file too, if it had the one before: else that would now
+    /// stand there as staged. False: it has another one.
+    async fn follow(
+        &self,
+        world: &World,
+        before: Option<&Entry>,
+        new: &Entry,
+    ) -> Result<bool, GitError> {
         let path = self.path()?;
         let entry = self.entry(world, &["ls-files", "--stage"], &path).await?;
-        let untouched = entry.as_ref().map(|e| &e.blob) == before.as_ref().map(|e| &e.blob);
-        if untouched {
-            let info = format!("{},{},{path}", new.mode, new.blob);
-            let update = ["update-index", "--add", "--cacheinfo", &info];
-            self.git(world).run(&update, "").await?;
+        if entry.as_ref().map(|e| &e.blob) != before.map(|e| &e.blob) {
+            return Ok(false);
         }
-        Ok(Some(Commit { id, staged_otherwise: !untouched }))
+        let info = format!("{},{},{path}", new.mode, new.blob);
+        self.git(world).run(&["update-index", "--add", "--cacheinfo", &info], "").await?;
+        Ok(true)
     }
 
     /// The same as a commit that no branch has yet, upon what is checked out.

@@ -81,6 +81,9 @@ pub struct Journal {
     pub hosts: Vec<String>,
     /// When it began, milliseconds since the epoch.
     pub began_ms: i64,
+    /// The pull request that was opened for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_request: Option<String>,
 }
 
 /// What became of the hosts of a change that was cut off.
@@ -341,6 +344,7 @@ impl Keep {
             run,
             hosts,
             began_ms: now_ms,
+            pull_request: None,
         };
         self.announce(&journal)?;
         (self.at)(Step::Announced);
@@ -392,6 +396,15 @@ impl Keep {
         std::fs::rename(new, &self.lock).map_err(|e| failed("replace", &self.lock, e))?;
         (self.at)(Step::Renamed);
         File::open(folder).and_then(|f| f.sync_all()).map_err(|e| failed("sync", folder, e))
+    }
+
+    /// Writes down which pull request is open for the change.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn opened(&self, pull_request: &str) -> Result<(), KeepError> {
+        let Some(journal) = self.journal() else { return Err(KeepError::Changed) };
+        self.announce(&Journal { pull_request: Some(pull_request.to_owned()), ..journal })
     }
 
     /// Writes down that hosts are now brought to what is in place.

@@ -135,6 +135,11 @@ impl Place {
 
     /// What GitHub answers from now on, on loopback of the deployer.
     pub(crate) fn issues(&self, title: &str) {
+        self.issues_and(title, "");
+    }
+
+    /// The same, with more lines of hosts.toml.
+    pub(crate) fn issues_and(&self, title: &str, lines: &str) {
         let port = 18_000 + self.desk.host().bytes().map(u32::from).sum::<u32>();
         let text = format!(
             r#"[{{"number": 562919, "state": "open", "created_at": "2026-11-20T00:00:00Z",
@@ -142,7 +147,7 @@ impl Place {
                 "title": "{title}", "body": ""}}]"#
         );
         let _ = self.desk.deployer(ISSUES, &[self.desk.host(), &port.to_string(), &text, SERVER]);
-        let api = format!("[issues]\napi = \"http://127.0.0.1:{port}\"");
+        let api = format!("[issues]\napi = \"http://127.0.0.1:{port}\"\n{lines}");
         self.desk.inventory(&api);
     }
 

@@ -37,7 +37,15 @@ pub(super) async fn apply(
 ) -> Result<Exit, Error> {
     let Update { world, keep, asked, .. } = *update;
     let (before, bytes) = (&found.before, &found.candidate.bytes);
-    keep.apply(before, bytes, world.clock.epoch_ms()).map_err(|e| told(&e))?;
+    if let Err(error) = keep.apply(before, bytes, world.clock.epoch_ms()) {
+        let nothing = Ended { fate: Fate::Nowhere, exit: None, state: None, held: false };
+        publish::conclude(update, opened, (change(update, found), bytes), &nothing).await;
+        return Err(told(&error));
+    }
+    if let Some(opened) = opened {
+        let named = opened.url.as_ref().unwrap_or(&opened.branch);
+        keep.opened(named).map_err(|e| told(&e))?;
+    }
     let held = exit::worst(gate.held.iter().map(|(_, exit, _)| *exit));
     let undo = Id::of(before).short().to_owned();
     if asked.flags.no_deploy {

@@ -107,7 +107,7 @@ async fn prepare(update: &Update<'_>, signals: &mut Signals) -> Result<Step<Prep
             report::err("the inputs are current already: nothing to update\n");
             if update.asked.manner != Manner::Plain {
                 tokio::select! {
-                    standing = gate::standing(update) => standing?,
+                    standing = gate::standing(update, &found.lock) => standing?,
                     _ = signals.next() => return Ok(Step::End(Exit::Interrupted)),
                 }
             }
@@ -125,7 +125,7 @@ async fn prepare(update: &Update<'_>, signals: &mut Signals) -> Result<Step<Prep
         }
         match judge(update, &which, &found, (&toplevels, &mut *signals)).await? {
             Judgement::Again(input) => which.except.push(input),
-            Judgement::Go(gate) => return Ok(Step::Go(Prepared { found, gate })),
+            Judgement::Go(gate) => return Ok(Step::Go(Prepared { found, gate: *gate })),
             Judgement::End(exit) => return Ok(Step::End(unchanged(exit))),
         }
     }
@@ -136,7 +136,7 @@ enum Judgement {
     /// Once more, without this input.
     Again(String),
     /// These go on.
-    Go(Gate),
+    Go(Box<Gate>),
     /// Nobody does.
     End(Exit),
 }
@@ -172,7 +172,7 @@ async fn judge(
     if gate.go.is_empty() {
         return Ok(Judgement::End(exit::worst(gate.held.iter().map(|(_, exit, _)| *exit))));
     }
-    Ok(Judgement::Go(gate))
+    Ok(Judgement::Go(Box::new(gate)))
 }
 
 /// Which input is left out, and said; `None`: none is.

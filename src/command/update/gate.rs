@@ -158,7 +158,9 @@ impl Judged {
     /// What would be new on a host and is not let pass without a person: the worst of it.
     pub(super) fn troubles(&self, accepted: &[u64]) -> Vec<Trouble> {
         let troubled = self.decisions.iter().filter(|(_, evidence, decision)| {
-            *decision != Decision::Proceed && evidence.worst > Some(Severity::Low)
+            // What is a plain question is asked.
+            !matches!(decision, Decision::Proceed | Decision::Ask)
+                && evidence.worst > Some(Severity::Low)
         });
         let of_host = |(host, evidence, _): &(HostName, Evidence, Decision)| {
             let new = self.checked.verdict.items.iter().filter(|i| i.phase == Phase::Introduced);
@@ -224,11 +226,11 @@ pub(super) async fn again(update: &Update<'_>, gate: &Gate, deployed: &[HostName
     told_again(&new_on(verdict, &now), &new_on(&found, &now), &unread);
 }
 
-/// Where nothing is to be updated: what is critical about what runs.
+/// Where nothing is to be updated: what is bad about what runs.
 ///
 /// # Errors
 /// When standard output cannot be written, or hosts.toml is wrong about issues.
-pub(super) async fn standing(update: &Update<'_>) -> Result<(), Error> {
+pub(super) async fn standing(update: &Update<'_>, lock: &Lock) -> Result<(), Error> {
     if update.asked.flags.risk.no_issue_check {
         return Ok(());
     }
@@ -245,12 +247,15 @@ pub(super) async fn standing(update: &Update<'_>) -> Result<(), Error> {
         let names = paths.iter().map(|p| p.path.name().to_owned()).collect();
         systems.insert(host.name.to_string(), names);
     }
-    let inventory = closures::inventory(&systems, update.world.clock.epoch_ms());
+    let mut inventory = closures::inventory(&systems, update.world.clock.epoch_ms());
+    inventory.installed.modified_ms =
+        revision(lock).modified_ms.or(inventory.installed.modified_ms);
+    inventory.candidate = inventory.installed.clone();
     let listing = fetch(update.world, &asking(update.fleet, false)?, &inventory).await;
     let (rules, _) = known_issues::rules(&update.fleet.issues, inventory.now_ms);
     let verdict = issues::check(&inventory, &listing.issues, &rules);
     let mut told = known_issues::put_together(&inventory, &listing, &verdict);
-    told.items.retain(|item| item.severity == "critical");
+    told.items.retain(|item| matches!(item.severity, "critical" | "high"));
     if told.items.is_empty() && listing.state == State::Complete {
         return Ok(());
     }
