@@ -266,6 +266,8 @@ fn the_engine_that_switches_is_chosen() {
     assert!(external("deploy p620 --engine nixos-rebuild"));
     assert!(!external("deploy p620") && !external("deploy p620 --engine native"));
     assert!(!external("deploy p620 --engine nixos-rebuild --dry-run"));
+    let nh = |words: &str| planned(words).hosts().all(|h| h.policy.external && h.policy.nh);
+    assert!(nh("deploy p620 --engine nh") && !nh("deploy p620 --engine nixos-rebuild"));
 }
 
 #[test]

@@ -172,5 +172,13 @@ mod lab {
             "{calls}"
         );
         assert!(!calls.contains("--update"), "what was checked is what is deployed: {calls}");
+        // Where there is none, we do it ourselves.
+        place.revision("4.2", "1", "");
+        let none = "cd /root/desks/$1; export XDG_STATE_HOME=$PWD/state; \
+            PATH=/usr/sbin:/usr/bin:/sbin:/bin:/srv/share exec nixdeploy update system $1 \
+            --engine nh --no-issue-check --allow-dirty-lock";
+        let said = desk.lab().exec("deployer", &["bash", "-c", none, "-", desk.host()]);
+        assert_eq!((said.code, place.versions()), (0, "hello 4.2".into()), "{said:?}");
+        assert!(flat(&said).contains("our own activation instead of it"), "{said:?}");
     }
 }
