@@ -104,6 +104,10 @@
               pkgs.git
               pkgs.openssh
               pkgs.procps
+              pkgs.prometheus
+              pkgs.prometheus.cli
+              pkgs.prometheus-node-exporter
+              pkgs.prometheus-pushgateway
               pkgs.shellcheck
             ];
           };

@@ -4,6 +4,7 @@
 //! name (`nixdeploy p620`) and judged later, by whoever has read hosts.toml.
 
 mod args;
+mod observe;
 mod update;
 
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ use crate::exit;
 use crate::fleet::hosts_toml::nearest;
 
 pub use args::*;
+pub use observe::*;
 pub use update::*;
 
 /// Deploy a flake of NixOS machines over SSH, verify each one and take back what fails
@@ -61,7 +63,7 @@ fn exit_codes() -> String {
 }
 
 /// Pages of the documentation that `help` prints: name, what it tells, text.
-pub const PAGES: [(&str, &str, &str); 8] = [
+pub const PAGES: [(&str, &str, &str); 9] = [
     (
         "check",
         "what check finds, and how it is told what to leave alone",
@@ -74,6 +76,7 @@ pub const PAGES: [(&str, &str, &str); 8] = [
         "what is known to be wrong with packages, and how it is matched",
         include_str!("docs/issues.md"),
     ),
+    ("metrics", "what Prometheus is told, and alerts", include_str!("docs/metrics.md")),
     ("protocol", "how a deploy is done and undone", include_str!("docs/protocol.md")),
     ("security", "what is trusted, and what is not", include_str!("docs/security.md")),
     ("speed", "how long a run takes by the number of hosts", include_str!("docs/speed.md")),
@@ -363,6 +366,10 @@ pub enum Command {
     /// List the runs that were kept
     #[command(before_long_help = "Example:\n  nixdeploy history")]
     History(HistoryArgs),
+    /// Tell Prometheus of runs and hosts
+    #[command(before_long_help = "Examples:\n  nixdeploy metrics write\n  \
+        nixdeploy metrics dashboard > nixdeploy.json")]
+    Metrics(MetricsArgs),
     /// Write hosts.toml from the hosts of the flake
     #[command(before_long_help = "Examples:\n  nixdeploy init\n  \
         nixdeploy init --flake ~/.config/nixos")]

@@ -39,6 +39,7 @@ mod lab_update;
 mod lab_update_git;
 mod lab_update_smart;
 mod lab_verify;
+mod metrics;
 mod person;
 mod presets;
 mod process;

@@ -61,6 +61,7 @@ fn of(command: &Command) -> (&'static str, &'static [Format]) {
         // It is a document already.
         Command::Schema => ("schema", DOCUMENT),
         Command::Trust(_) => ("trust", TEXT),
+        Command::Metrics(_) => ("metrics", TEXT),
         Command::Init(_) => ("init", TEXT),
         Command::Completions(_) => ("completions", TEXT),
         Command::Help(_) => ("help", TEXT),

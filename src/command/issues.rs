@@ -59,6 +59,9 @@ pub async fn run(
         Format::Json | Format::Jsonl => known::document(&known),
         Format::Human | Format::Markdown | Format::Github => known::page(&known, args.all, look),
     })?;
+    if args.inventory_file.is_none() {
+        super::metrics::after_check(world, global, &known).await;
+    }
     let whole = listing.state == State::Complete && known.unread.is_empty();
     Ok(if whole { Exit::Done } else { Exit::IssuesUnchecked })
 }

@@ -269,8 +269,11 @@ async fn conclude(
         asleep: Default::default(),
     };
     pipeline::run(&run).await;
+    let fleet = run.fleet.clone();
     drop(run);
-    begun.finish(detailed).await
+    let ended = begun.finish(detailed).await;
+    super::metrics::after_run(world, &fleet).await;
+    ended
 }
 
 /// Whether every host wants no more than its syntax checked.

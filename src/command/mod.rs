@@ -18,6 +18,7 @@ pub mod launch;
 mod limits;
 mod local;
 pub mod logs;
+mod metrics;
 pub mod recover;
 mod remarks;
 pub mod report;
@@ -85,6 +86,7 @@ async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, 
         Command::PingHosts(args) => {
             status::run(world, &cli.global, args, status::Which::Ping, &look).await
         }
+        Command::Metrics(args) => metrics::run(world, &cli.global, &args.action, &look).await,
         Command::Issues(args) => issues::run(world, &cli.global, args, &look).await,
         Command::Check(_) | Command::CheckSyntax(_) => checked(world, cli).await,
         Command::ValidateQuick | Command::Validate => checked(world, cli).await,

@@ -66,21 +66,37 @@ pub async fn run(
 ) -> Result<Exit, Error> {
     let fleet = inventory::load(&world.environment, global)?;
     let hosts = inventory::hosts(&fleet, &args.hosts, &args.exclude, None)?;
-    let mut signals = Signals::listen()
-        .map_err(|e| Error::new(Exit::Internal, "cannot listen to signals").because(e))?;
-    let looking = Looking::new(world, global, &fleet, &hosts, which);
-    let board = tokio::select! {
-        board = looking.board() => board,
-        never = looking.tell(look) => match never {},
-        _ = signals.next() => {
-            world.clock.sleep(MERCY).await;
-            return Ok(Exit::Interrupted);
-        }
+    let Some(board) = self::look(world, global, (&fleet, &hosts), which, look).await? else {
+        return Ok(Exit::Interrupted);
     };
     let exit = [Exit::Refused, Exit::NotBuilt].into_iter().find(|e| *e as u8 == board.exit);
     let exit = exit.unwrap_or(Exit::Done);
     show(&text(&board, which, launch::setting(global).format, look))?;
     Ok(exit)
+}
+
+/// Asks these hosts; `None`: we were asked to stop.
+///
+/// # Errors
+/// When signals cannot be listened to.
+pub(super) async fn look(
+    world: &World,
+    global: &Global,
+    (fleet, hosts): (&Fleet, &[&Host]),
+    which: Which,
+    look: &Look,
+) -> Result<Option<Board>, Error> {
+    let mut signals = Signals::listen()
+        .map_err(|e| Error::new(Exit::Internal, "cannot listen to signals").because(e))?;
+    let looking = Looking::new(world, global, fleet, hosts, which);
+    tokio::select! {
+        board = looking.board() => Ok(Some(board)),
+        never = looking.tell(look) => match never {},
+        _ = signals.next() => {
+            world.clock.sleep(MERCY).await;
+            Ok(None)
+        }
+    }
 }
 
 fn text(board: &Board, which: Which, format: Format, look: &Look) -> String {

@@ -322,6 +322,17 @@ pub enum Event {
         /// Whether Nix's or our cache answered.
         cached: bool,
     },
+    /// The closure is whole on the host.
+    Copied {
+        /// Where.
+        host: HostName,
+        /// Store paths that went over.
+        paths: u64,
+        /// Bytes of them, unpacked; 0 where sizes are not known.
+        bytes: u64,
+        /// Bytes of the whole closure, unpacked; `None`: not known here.
+        closure_bytes: Option<u64>,
+    },
     /// What an earlier run had left on the host was brought to its end.
     Settled {
         /// Where.

@@ -78,6 +78,8 @@ pub struct HostState {
     pub latency_ms: Option<u64>,
     /// Its new closure.
     pub toplevel: Option<StorePath>,
+    /// Bytes that went over, and of the whole closure, as far as they are known.
+    pub copied: Option<(u64, Option<u64>)>,
     /// Vitals before.
     pub vitals_before: Option<Vitals>,
     /// Vitals after.
@@ -142,6 +144,7 @@ impl HostState {
             pointers: None,
             latency_ms: None,
             toplevel: None,
+            copied: None,
             vitals_before: None,
             vitals_after: None,
             changes: None,
@@ -309,6 +312,9 @@ impl HostState {
             Event::Captured { evidence, .. } => self.evidence.push(evidence.clone()),
             Event::Reconnected { .. } => self.reconnects += 1,
             Event::ClosureKnown { toplevel, .. } => self.toplevel = Some(toplevel.clone()),
+            Event::Copied { bytes, closure_bytes, .. } => {
+                self.copied = Some((*bytes, *closure_bytes));
+            }
             Event::Recommended { text, .. } => self.recommendations.push(text.clone()),
             Event::Settled { run, report, .. } => {
                 self.settled.push((run.clone(), (**report).clone()));
@@ -334,6 +340,7 @@ impl Event {
             | Self::Reconnected { host, .. }
             | Self::GenerationMoved { host, .. }
             | Self::ClosureKnown { host, .. }
+            | Self::Copied { host, .. }
             | Self::Recommended { host, .. }
             | Self::Settled { host, .. }
             | Self::HostFinished { host, .. } => Some(host),

@@ -12,10 +12,10 @@ use super::mistake::Mistake;
 use super::names::RESERVED;
 use super::place::Places;
 use super::probe;
-use super::raw::{RawBuilder, RawCache, RawCommon, RawFile, RawHost, RawIssues};
+use super::raw::{RawBuilder, RawCache, RawCommon, RawFile, RawHost, RawIssues, RawMetrics};
 use super::{
     Address, AttrName, BuildOn, Builder, Cache, Checks, Fleet, FleetLimits, Host, HostName,
-    IgnoredIssue, Issues, Limits, NameError, UserName,
+    IgnoredIssue, Issues, Limits, Metrics, NameError, UserName,
 };
 
 /// Reads a file of the right shape; what it says is worth something only without mistakes.
@@ -27,7 +27,7 @@ pub(super) fn read(
     mistakes: &mut Vec<Mistake>,
 ) -> Fleet {
     let mut judge = Judge { places, text, mistakes, hosts: places.names("hosts") };
-    let RawFile { defaults, hosts, cache, builders, check, issues } = raw;
+    let RawFile { defaults, hosts, cache, builders, check, issues, metrics } = raw;
     judge.common(&["defaults"], &defaults.common, &builders);
     let canary = judge.canary(defaults.canary.as_deref());
     let hosts = judge.hosts(hosts, &defaults.common, &builders);
@@ -45,6 +45,7 @@ pub(super) fn read(
         cache: cache.and_then(|raw| judge.cache(raw)),
         builders: judge.builders(builders),
         issues: judge.issues(issues),
+        metrics: judge.metrics(metrics),
         checks: Checks { baseline: check.baseline, rules: check.rules, paths: check.paths },
     }
 }
@@ -134,6 +135,27 @@ impl Judge<'_, '_> {
             }
         }
         Issues { api: raw.api, ignore, severity: raw.severity }
+    }
+
+    /// An address in a file that is shared holds no password.
+    fn metrics(&mut self, raw: RawMetrics) -> Metrics {
+        let http = |url: &str| {
+            let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+            let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '@' | '?' | '#');
+            rest.is_some_and(|rest| {
+                !rest.is_empty() && !rest.starts_with('/') && !rest.contains(bad)
+            })
+        };
+        if raw.push.as_deref().is_some_and(|url| !http(url)) {
+            self.refuse(
+                &["metrics", "push"],
+                "`metrics.push` is an address such as http://dex5550:9091, without a password",
+            );
+        }
+        if raw.textfile.as_deref().is_some_and(|t| t.is_empty() || t.contains(char::is_control)) {
+            self.refuse(&["metrics", "textfile"], "`metrics.textfile` is a folder or a .prom file");
+        }
+        Metrics { textfile: raw.textfile, push: raw.push }
     }
 
     fn canary(&mut self, canary: Option<&str>) -> Option<HostName> {

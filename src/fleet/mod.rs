@@ -43,6 +43,17 @@ pub struct Fleet {
     pub checks: Checks,
     /// What it says of known issues.
     pub issues: Issues,
+    /// Where metrics go.
+    pub metrics: Metrics,
+}
+
+/// `[metrics]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// A folder, or a file that ends in `.prom`; as written, `~` not yet expanded.
+    pub textfile: Option<String>,
+    /// Address of a Pushgateway.
+    pub push: Option<String>,
 }
 
 /// `[check]`.

@@ -31,6 +31,19 @@ pub(super) struct RawFile {
     pub(super) check: RawCheck,
     /// Known issues of nixpkgs: where they are asked for, and which are lived with.
     pub(super) issues: RawIssues,
+    /// Where metrics for Prometheus are written after each run.
+    pub(super) metrics: RawMetrics,
+}
+
+/// `[metrics]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct RawMetrics {
+    /// The folder of node_exporter's textfile collector, for a file `nixdeploy.prom`; or a file
+    /// that ends in `.prom`.
+    pub(super) textfile: Option<String>,
+    /// The address of a Pushgateway, for example `http://dex5550:9091`.
+    pub(super) push: Option<String>,
 }
 
 /// `[issues]`.

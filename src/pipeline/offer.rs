@@ -335,7 +335,7 @@ async fn offering(
         copied = again(journey, known, built, way_back, &paths).await.unwrap_or(copied);
     }
     changes.files = changed;
-    copied.map_err(|error| ending::not_copied(journey.host, &error))?;
+    weighed(journey, copied.map_err(|e| ending::not_copied(journey.host, &e))?, &paths);
     let stage = admission.inhibited.is_some() && !journey.step.policy.emergency;
     let rehearsal = rehearsed(journey, known, built, stage, &mut session).await?;
     changes.warnings = preview::exposed(journey, known, &rehearsal);
@@ -366,6 +366,14 @@ async fn offering(
         fast,
         files,
     })
+}
+
+/// Says what went over, and how large the whole is.
+fn weighed(journey: &Journey<'_>, Copied { paths, bytes }: Copied, closure: &[PathInfo]) {
+    let sum = |sum: u64, path: &PathInfo| sum.saturating_add(path.nar_size);
+    let closure_bytes = Some(closure.iter().fold(0, sum)).filter(|_| !closure.is_empty());
+    let host = journey.host.name.clone();
+    journey.run.emitter.emit(Event::Copied { host, paths, bytes, closure_bytes });
 }
 
 /// The copy once more, after garbage was collected on the host; `None`: that could not be done.

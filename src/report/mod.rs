@@ -19,6 +19,7 @@ pub mod known;
 pub mod log;
 pub mod look;
 pub mod memory;
+pub mod metrics;
 pub mod plain;
 pub mod recap;
 pub mod screen;
@@ -26,6 +27,7 @@ pub mod store;
 pub mod summary;
 pub mod table;
 pub mod terminal;
+pub mod trend;
 pub mod waiting;
 pub mod words;
 

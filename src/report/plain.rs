@@ -75,6 +75,7 @@ pub fn line_of(stamped: &Stamped, state: &RunState, look: &Look, verbose: bool) 
         | Event::FactsRead { .. }
         | Event::Measured { .. }
         | Event::ClosureKnown { .. }
+        | Event::Copied { .. }
         | Event::Recommended { .. }
         | Event::Settled { .. }
         | Event::Unknown => None,

@@ -180,6 +180,7 @@ impl Sink for Terminal {
             | Event::Captured { .. }
             | Event::GenerationMoved { .. }
             | Event::ClosureKnown { .. }
+            | Event::Copied { .. }
             | Event::Recommended { .. }
             | Event::Settled { .. }
             | Event::Answered { .. }

@@ -62,6 +62,19 @@ pub fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.persist(path).map(drop).map_err(|e| e.error)
 }
 
+/// As [`put`], for everybody to read: for another program, which runs as another user.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn publish(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    // What reads folders looks for endings: until it is whole it has none.
+    let mut file = tempfile::Builder::new().prefix(".nixdeploy-").tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    file.persist(path).map(drop).map_err(|e| e.error)
+}
+
 /// Opens a private file for appending; a link in its place is refused.
 ///
 /// # Errors

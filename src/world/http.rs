@@ -1,4 +1,4 @@
-//! Asking a web server for one thing: the only place that speaks HTTP.
+//! Asking a web server for one thing, or giving it one: the only place that speaks HTTP.
 //!
 //! What it answers may come from anybody: it is cut at a size and at a time, redirects are
 //! answers and not followed, and no status is an error here.
@@ -33,6 +33,19 @@ impl std::fmt::Debug for Get {
         let names: Vec<&str> = self.headers.iter().map(|(name, _)| *name).collect();
         f.debug_struct("Get").field("url", &self.url).field("headers", &names).finish()
     }
+}
+
+/// What is put in the place of what is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    /// The whole address.
+    pub url: String,
+    /// Names and values of headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+    /// From the first packet to the last byte of the answer.
+    pub patience: Duration,
 }
 
 /// What was answered.
@@ -94,6 +107,24 @@ impl Http {
         let asked = tokio::task::spawn_blocking(move || ask(&agent, &get)).await;
         asked.unwrap_or_else(|e| Err(HttpError::Cut(e.to_string())))
     }
+
+    /// Puts, beside everything else.
+    ///
+    /// # Errors
+    /// When there is no whole answer.
+    pub async fn put(&self, put: Put) -> Result<Answer, HttpError> {
+        let agent = self.agent.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let mut request = agent.put(&put.url);
+            for (name, value) in &put.headers {
+                request = request.header(*name, value);
+            }
+            let patience = Some(put.patience);
+            let request = request.config().timeout_global(patience).build();
+            answer(request.send(&put.body[..]))
+        });
+        done.await.unwrap_or_else(|e| Err(HttpError::Cut(e.to_string())))
+    }
 }
 
 fn ask(agent: &ureq::Agent, get: &Get) -> Result<Answer, HttpError> {
@@ -101,7 +132,13 @@ fn ask(agent: &ureq::Agent, get: &Get) -> Result<Answer, HttpError> {
     for (name, value) in &get.headers {
         request = request.header(*name, value);
     }
-    let response = request.call().map_err(|e| before(&e))?;
+    answer(request.call())
+}
+
+fn answer(
+    response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> Result<Answer, HttpError> {
+    let response = response.map_err(|e| before(&e))?;
     let (parts, body) = response.into_parts();
     let mut bytes = Vec::new();
     let mut reader = body.into_reader().take(LARGEST + 1);

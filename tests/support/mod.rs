@@ -5,6 +5,7 @@ pub(crate) mod desk;
 pub(crate) mod home;
 pub(crate) mod machines;
 pub(crate) mod nth;
+pub(crate) mod prometheus;
 pub(crate) mod rows;
 pub(crate) mod scripted;
 pub(crate) mod squad;
