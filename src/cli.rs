@@ -63,13 +63,14 @@ fn exit_codes() -> String {
 }
 
 /// Pages of the documentation that `help` prints: name, what it tells, text.
-pub const PAGES: [(&str, &str, &str); 9] = [
+pub const PAGES: [(&str, &str, &str); 10] = [
     (
         "check",
         "what check finds, and how it is told what to leave alone",
         include_str!("docs/check.md"),
     ),
     ("faults", "what happens if", include_str!("docs/faults.md")),
+    ("history", "runs that were kept, found again", include_str!("docs/history.md")),
     ("hosts", "hosts.toml: every key with its default", include_str!("docs/hosts.md")),
     (
         "issues",
@@ -174,6 +175,10 @@ pub enum Format {
     Github,
     /// SARIF 2.1.0, for code scanning (check alone)
     Sarif,
+    /// Markdown (report alone)
+    Markdown,
+    /// A page for a browser (report alone)
+    Html,
 }
 
 impl Format {
@@ -185,6 +190,8 @@ impl Format {
             Self::Jsonl => "jsonl",
             Self::Github => "github",
             Self::Sarif => "sarif",
+            Self::Markdown => "markdown",
+            Self::Html => "html",
         }
     }
 
@@ -364,7 +371,8 @@ pub enum Command {
     #[command(before_long_help = "Example:\n  nixdeploy hooks install")]
     Hooks(HooksArgs),
     /// List the runs that were kept
-    #[command(before_long_help = "Example:\n  nixdeploy history")]
+    #[command(before_long_help = "Examples:\n  nixdeploy history p620 --outcome failed\n  \
+        nixdeploy history --since 7d\n  nixdeploy history --trend p620")]
     History(HistoryArgs),
     /// Tell Prometheus of runs and hosts
     #[command(before_long_help = "Examples:\n  nixdeploy metrics write\n  \

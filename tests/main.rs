@@ -13,6 +13,7 @@ mod exit_codes;
 mod flags;
 mod fuzz;
 mod guard_model;
+mod history;
 mod hostile;
 mod issues;
 mod journeys;

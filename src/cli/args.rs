@@ -393,6 +393,15 @@ pub struct HistoryArgs {
     /// Show at most this many runs
     #[arg(long, value_name = "N", default_value = "20")]
     pub limit: Option<std::num::NonZeroUsize>,
+    /// Show runs in which a host ended so: a word of the recap, or failed
+    #[arg(long, value_name = "WORD", value_parser = super::observe::OUTCOMES)]
+    pub outcome: Option<String>,
+    /// Show runs that began since: 7d, 36h, 2026-11-01, '2026-11-01 14:00'
+    #[arg(long, value_name = "WHEN", value_parser = super::observe::since)]
+    pub since: Option<super::observe::Since>,
+    /// Show how long deploys took, by host and phase, and what was slower than usual
+    #[arg(long, conflicts_with_all = ["limit", "outcome"])]
+    pub trend: bool,
 }
 
 /// `init`.

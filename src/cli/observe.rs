@@ -2,6 +2,60 @@
 
 use clap::{Args, Subcommand};
 
+/// Words of `history --outcome`.
+pub const OUTCOMES: [&str; 21] = [
+    "failed",
+    "changed",
+    "unchanged",
+    "rolled-back",
+    "built",
+    "would-change",
+    "staged",
+    "blocked",
+    "not-built",
+    "refused",
+    "unreachable",
+    "skipped",
+    "deferred",
+    "not-begun",
+    "declined",
+    "interrupted",
+    "foreign",
+    "unknown",
+    "unfinished",
+    "stranded",
+    "internal",
+];
+
+/// A moment from which on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Since {
+    /// So many seconds ago.
+    Ago(u64),
+    /// A day, or a moment of it, where we are.
+    At(jiff::civil::DateTime),
+}
+
+/// `7d`, `36h`, `90m`, `2w`, a day, or a day and a time.
+pub(super) fn since(text: &str) -> Result<Since, String> {
+    let wrong = || "how long ago (90m, 36h, 7d, 2w) or a day (2026-11-01)".to_owned();
+    let each = match text.as_bytes().last() {
+        Some(b'm') => Some(60),
+        Some(b'h') => Some(3600),
+        Some(b'd') => Some(86_400),
+        Some(b'w') => Some(7 * 86_400),
+        _ => None,
+    };
+    if let Some(each) = each {
+        let number = text.get(..text.len() - 1).and_then(|n| n.parse::<u32>().ok());
+        return number.map(|n| Since::Ago(u64::from(n) * each)).ok_or_else(wrong);
+    }
+    let day = || text.parse::<jiff::civil::Date>().map(|day| day.at(0, 0, 0, 0));
+    // A date and time would be read as a date too: what is longer is both.
+    let at = if text.len() > 10 { text.parse() } else { day() };
+    at.map(Since::At).map_err(|_| wrong())
+}
+
 /// `metrics`.
 #[derive(Debug, Clone, Args)]
 pub struct MetricsArgs {

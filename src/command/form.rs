@@ -4,6 +4,8 @@ use crate::cli::{Cli, Command, Format, LockAction, UpdateAction};
 use crate::error::Error;
 
 const RUNS: &[Format] = &[Format::Human, Format::Json, Format::Jsonl, Format::Github];
+const REPORT: &[Format] =
+    &[Format::Human, Format::Json, Format::Jsonl, Format::Github, Format::Markdown, Format::Html];
 const TABLES: &[Format] = &[Format::Human, Format::Json, Format::Jsonl];
 const DOCUMENT: &[Format] = &[Format::Human, Format::Json];
 const CHECK: &[Format] = &[Format::Human, Format::Json, Format::Github, Format::Sarif];
@@ -33,7 +35,7 @@ fn of(command: &Command) -> (&'static str, &'static [Format]) {
         Command::Emergency(_) => ("emergency", RUNS),
         Command::Retry(_) => ("retry", RUNS),
         Command::Abort(_) => ("abort", RUNS),
-        Command::Report(_) => ("report", RUNS),
+        Command::Report(_) => ("report", REPORT),
         Command::Status(_) => ("status", TABLES),
         Command::PingHosts(_) => ("ping-hosts", TABLES),
         Command::Logs(_) => ("logs", TABLES),

@@ -1,48 +1,140 @@
-//! `history`: the runs that were kept, newest first.
+//! `history`: the runs that were kept, newest first; with `--trend`, how long deploys took.
 
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use super::kept;
 use super::report::show;
+use crate::cli::{HistoryArgs, Since};
 use crate::error::Error;
+use crate::event::stream::Stopwatch;
 use crate::exit::Exit;
 use crate::fleet::{Fleet, HostName};
 use crate::report::look::{Look, short};
+use crate::report::past::{self, Trend};
 use crate::report::store::{self, Entry};
 use crate::report::{Format, door};
+use crate::world::World;
 
-/// Lists at most `limit` runs; those of these hosts when some are named.
+/// Words of the recap that `--outcome failed` means.
+const FAILED: [&str; 12] = [
+    "blocked",
+    "not-built",
+    "refused",
+    "unreachable",
+    "rolled-back",
+    "interrupted",
+    "foreign",
+    "unknown",
+    "unfinished",
+    "stranded",
+    "internal",
+    "failed",
+];
+/// Milliseconds of a day.
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
+/// Lists the runs that are meant; those of these hosts when some are named.
 ///
 /// # Errors
-/// When standard output can not be written.
+/// When standard output can not be written, or a host is not known.
 pub fn run(
-    state_dir: &Path,
-    hosts: &[String],
-    limit: usize,
+    (state_dir, now_ms): (&Path, i64),
+    args: &HistoryArgs,
     fleet: Option<&Fleet>,
     form: (Format, &Look),
 ) -> Result<Exit, Error> {
     let (format, look) = form;
     let mut entries = store::list(state_dir);
     let mut meant: Vec<HostName> = Vec::new();
-    for word in hosts {
+    for word in &args.hosts {
         meant.extend(kept::hosts(&entries, fleet, word)?);
     }
-    entries.retain(|e| hosts.is_empty() || e.names.iter().any(|n| meant.contains(n)));
-    entries.truncate(limit);
+    let since_ms = args.since.as_ref().and_then(|since| moment(since, now_ms, look));
+    entries.retain(|e| since_ms.is_none_or(|since| e.started_ms >= since));
+    if args.trend {
+        let trends = trends(&past::deploys(state_dir, &entries), &args.hosts, &meant);
+        return shown_trends(&trends, format, look);
+    }
+    entries.retain(|e| fits(e, args, &meant));
+    entries.truncate(args.limit.map_or(20, usize::from));
     match format {
         Format::Json => show(&document(&entries)),
         Format::Jsonl => show(&entries.iter().map(|e| object(e) + "\n").collect::<String>()),
-        Format::Human | Format::Markdown | Format::Github if entries.is_empty() => {
-            door::err(if hosts.is_empty() {
-                "no run was kept yet\n"
-            } else {
-                "no run of these hosts was kept\n"
+        _ if entries.is_empty() => {
+            let filtered = args.outcome.is_some() || args.since.is_some();
+            door::err(match (args.hosts.is_empty(), filtered) {
+                (_, true) => "no run that was kept is like that\n",
+                (true, false) => "no run was kept yet\n",
+                (false, false) => "no run of these hosts was kept\n",
             });
             Ok(Exit::Done)
         }
-        Format::Human | Format::Markdown | Format::Github => show(&table(&entries, look)),
+        _ => show(&table(&entries, look)),
     }
+}
+
+/// Whether a run has one of the hosts, and one of them ended as is wanted.
+fn fits(entry: &Entry, args: &HistoryArgs, meant: &[HostName]) -> bool {
+    let ours = |name: &HostName| args.hosts.is_empty() || meant.contains(name);
+    let wanted = |word: &str| match args.outcome.as_deref() {
+        None => true,
+        Some("failed") => FAILED.contains(&word),
+        Some(outcome) => outcome == word,
+    };
+    match &args.outcome {
+        None => args.hosts.is_empty() || entry.names.iter().any(ours),
+        Some(_) => entry.outcomes.iter().any(|(name, word)| ours(name) && wanted(word)),
+    }
+}
+
+/// Milliseconds since the epoch.
+fn moment(since: &Since, now_ms: i64, look: &Look) -> Option<i64> {
+    match since {
+        Since::Ago(seconds) => {
+            let ms = i64::try_from(*seconds).unwrap_or(i64::MAX).saturating_mul(1000);
+            Some(now_ms.saturating_sub(ms))
+        }
+        Since::At(at) => {
+            let at = at.to_zoned(look.zone.clone()).ok()?;
+            Some(Timestamp::from(at).as_millisecond())
+        }
+    }
+}
+
+/// Every phase of hosts that were named; of the others all phases together, and those that were
+/// slower than usual.
+fn trends(
+    deploys: &std::collections::BTreeMap<HostName, Vec<past::Deploy>>,
+    named: &[String],
+    meant: &[HostName],
+) -> Vec<Trend> {
+    let ours = deploys.iter().filter(|(name, _)| named.is_empty() || meant.contains(name));
+    let rows = ours.flat_map(|(name, deploys)| past::trends(name, deploys));
+    rows.filter(|row| !named.is_empty() || row.phase.is_none() || row.slower).collect()
+}
+
+fn shown_trends(trends: &[Trend], format: Format, look: &Look) -> Result<Exit, Error> {
+    match format {
+        Format::Json => show(&past::document(trends)),
+        Format::Jsonl => {
+            let line = |t: &Trend| serde_json::to_string(t).unwrap_or_default() + "\n";
+            show(&trends.iter().map(line).collect::<String>())
+        }
+        _ if trends.is_empty() => {
+            door::err("no deploy that changed a host was kept\n");
+            Ok(Exit::Done)
+        }
+        _ => show(&past::table(trends, look)),
+    }
+}
+
+/// After a run: forgets those that hosts.toml wants to be forgotten.
+pub(super) fn forget(world: &World, fleet: &Fleet) {
+    let runs = fleet.history.runs.map_or(store::KEPT, |n| n as usize);
+    let before = fleet.history.days.map(|days| world.clock.epoch_ms() - i64::from(days) * DAY_MS);
+    store::forget(&world.environment.state, runs, before);
 }
 
 fn object(entry: &Entry) -> String {

@@ -57,7 +57,9 @@ pub async fn run(
     let known = known::Known { unread, warnings, ..put_together(&inventory, &listing, &verdict) };
     show(&match launch::setting(global).format {
         Format::Json | Format::Jsonl => known::document(&known),
-        Format::Human | Format::Markdown | Format::Github => known::page(&known, args.all, look),
+        Format::Human | Format::Markdown | Format::Html | Format::Github => {
+            known::page(&known, args.all, look)
+        }
     })?;
     if args.inventory_file.is_none() {
         super::metrics::after_check(world, global, &known).await;

@@ -30,6 +30,8 @@ pub fn form(wanted: Wanted) -> Format {
         Wanted::Human => Format::Human,
         Wanted::Json => Format::Json,
         Wanted::Jsonl => Format::Jsonl,
+        Wanted::Markdown => Format::Markdown,
+        Wanted::Html => Format::Html,
         // Sarif: `check` alone has it, and draws it itself.
         Wanted::Github | Wanted::Sarif => Format::Github,
     }
@@ -273,6 +275,7 @@ async fn conclude(
     drop(run);
     let ended = begun.finish(detailed).await;
     super::metrics::after_run(world, &fleet).await;
+    super::history::forget(world, &fleet);
     ended
 }
 

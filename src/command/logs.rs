@@ -65,7 +65,7 @@ pub fn run(
     match format {
         Format::Jsonl => return show(&lines.iter().map(|l| format!("{l}\n")).collect::<String>()),
         Format::Json => return show(&document(&run, host, &lines)),
-        Format::Human | Format::Markdown | Format::Github => {}
+        Format::Human | Format::Markdown | Format::Html | Format::Github => {}
     }
     if text.is_empty() {
         text = format!("{host} said nothing in run {run}\n");

@@ -34,6 +34,7 @@ use std::path::Path;
 
 use crate::cli::{Cli, Command, Format};
 use crate::error::Error;
+use crate::event::stream::Stopwatch;
 use crate::exit::Exit;
 use crate::world::World;
 
@@ -71,13 +72,11 @@ async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, 
         }
         Command::History(args) => {
             let fleet = kept::fleet(&world.environment, &cli.global);
-            let form = (setting.format, &look);
             history::run(
-                state,
-                &args.hosts,
-                args.limit.map_or(20, usize::from),
+                (state, world.clock.epoch_ms()),
+                args,
                 fleet.as_ref(),
-                form,
+                (setting.format, &look),
             )
         }
         Command::Status(args) => {
@@ -172,7 +171,8 @@ async fn checked(world: &World, cli: &Cli) -> Result<Exit, Error> {
 
 fn form(cli: &Cli) -> check::Form {
     match cli.global.format() {
-        Format::Human => check::Form::Drawn,
+        // Markdown and Html: `report` alone has them.
+        Format::Human | Format::Markdown | Format::Html => check::Form::Drawn,
         Format::Json | Format::Jsonl => check::Form::Json,
         Format::Github => check::Form::Github,
         Format::Sarif => check::Form::Sarif,

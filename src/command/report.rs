@@ -6,7 +6,7 @@ use super::kept;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::report::store::{self, Loaded};
-use crate::report::{Format, Look, door, github, human, json, summary};
+use crate::report::{Format, Look, door, github, html, human, json, summary};
 
 /// Shows a run, by default the last.
 ///
@@ -28,6 +28,7 @@ pub fn run(
     let state = &loaded.state;
     let text = match format {
         Format::Json => json::document(state),
+        Format::Html => html::page(state, look),
         Format::Markdown => summary::markdown(state, look),
         Format::Github => github::annotations(state).join("\n") + "\n",
         Format::Human | Format::Jsonl => human::text(state, look),

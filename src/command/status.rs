@@ -103,10 +103,10 @@ fn text(board: &Board, which: Which, format: Format, look: &Look) -> String {
     match (format, which) {
         (Format::Json, _) => document(board),
         (Format::Jsonl, _) => lines(board),
-        (Format::Human | Format::Markdown | Format::Github, Which::Status) => {
+        (Format::Human | Format::Markdown | Format::Html | Format::Github, Which::Status) => {
             table::status(board, look)
         }
-        (Format::Human | Format::Markdown | Format::Github, Which::Ping) => {
+        (Format::Human | Format::Markdown | Format::Html | Format::Github, Which::Ping) => {
             table::ping(board, look)
         }
     }

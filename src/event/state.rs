@@ -66,6 +66,8 @@ pub struct HostState {
     pub open: BTreeMap<Phase, u64>,
     /// Phases that ended: result, note, milliseconds.
     pub ended: BTreeMap<Phase, (PhaseResult, String, u64)>,
+    /// When phases were at work: milliseconds into the run, from and to, in the order they ended.
+    pub spans: Vec<(Phase, u64, u64)>,
     /// What it is doing, done, total, unit.
     pub progress: Option<(String, u64, u64, String)>,
     /// The phase that `progress` belongs to.
@@ -138,6 +140,7 @@ impl HostState {
             current: None,
             open: BTreeMap::new(),
             ended: BTreeMap::new(),
+            spans: Vec::new(),
             progress: None,
             progress_of: None,
             line: None,
@@ -263,7 +266,9 @@ impl RunState {
             }
             Event::PhaseEnded { phase, result, note, took_ms, .. } => {
                 host.ended.insert(*phase, (result.clone(), note.clone(), *took_ms));
-                host.open.remove(phase);
+                let began = host.open.remove(phase);
+                let began = began.unwrap_or_else(|| elapsed_ms.saturating_sub(*took_ms));
+                host.spans.push((*phase, began.min(elapsed_ms), elapsed_ms));
                 if host.current.is_some_and(|(current, _)| current == *phase) {
                     // Facts, checks and evaluation run side by side: another may still be open.
                     host.current = host.open.iter().next_back().map(|(p, at)| (*p, *at));

@@ -14,8 +14,8 @@ use super::place::Places;
 use super::probe;
 use super::raw::{RawBuilder, RawCache, RawCommon, RawFile, RawHost, RawIssues, RawMetrics};
 use super::{
-    Address, AttrName, BuildOn, Builder, Cache, Checks, Fleet, FleetLimits, Host, HostName,
-    IgnoredIssue, Issues, Limits, Metrics, NameError, UserName,
+    Address, AttrName, BuildOn, Builder, Cache, Checks, Fleet, FleetLimits, History, Host,
+    HostName, IgnoredIssue, Issues, Limits, Metrics, NameError, UserName,
 };
 
 /// Reads a file of the right shape; what it says is worth something only without mistakes.
@@ -27,7 +27,7 @@ pub(super) fn read(
     mistakes: &mut Vec<Mistake>,
 ) -> Fleet {
     let mut judge = Judge { places, text, mistakes, hosts: places.names("hosts") };
-    let RawFile { defaults, hosts, cache, builders, check, issues, metrics } = raw;
+    let RawFile { defaults, hosts, cache, builders, check, issues, metrics, history } = raw;
     judge.common(&["defaults"], &defaults.common, &builders);
     let canary = judge.canary(defaults.canary.as_deref());
     let hosts = judge.hosts(hosts, &defaults.common, &builders);
@@ -46,6 +46,7 @@ pub(super) fn read(
         builders: judge.builders(builders),
         issues: judge.issues(issues),
         metrics: judge.metrics(metrics),
+        history: History { runs: history.runs, days: history.days },
         checks: Checks { baseline: check.baseline, rules: check.rules, paths: check.paths },
     }
 }

@@ -45,6 +45,17 @@ pub struct Fleet {
     pub issues: Issues,
     /// Where metrics go.
     pub metrics: Metrics,
+    /// How long runs are kept.
+    pub history: History,
+}
+
+/// `[history]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct History {
+    /// So many runs, at most; `None`: as many as are usual.
+    pub runs: Option<u32>,
+    /// For so many days, at most; `None`: however old they are.
+    pub days: Option<u32>,
 }
 
 /// `[metrics]`.

@@ -33,6 +33,20 @@ pub(super) struct RawFile {
     pub(super) issues: RawIssues,
     /// Where metrics for Prometheus are written after each run.
     pub(super) metrics: RawMetrics,
+    /// How long runs are kept.
+    pub(super) history: RawHistory,
+}
+
+/// `[history]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct RawHistory {
+    /// Runs that are kept, at most.
+    #[schemars(range(min = 1, max = 100000), extend("default" = 200))]
+    pub(super) runs: Option<u32>,
+    /// Days for which they are kept, at most; by default however old they are.
+    #[schemars(range(min = 1, max = 36500))]
+    pub(super) days: Option<u32>,
 }
 
 /// `[metrics]`.

@@ -27,6 +27,8 @@ pub enum Format {
     Github,
     /// Markdown.
     Markdown,
+    /// A page for a browser; of a kept run alone.
+    Html,
 }
 
 /// What the flags say.
@@ -83,7 +85,9 @@ pub fn watchers(setting: &Setting, environment: &Environment) -> Vec<Box<dyn Sin
     match setting.format {
         Format::Human if setting.silent => sinks.push(Box::new(AtEnd { look, text: failures })),
         Format::Human => sinks.push(Box::new(AtEnd { look, text: changes::result })),
-        Format::Markdown => sinks.push(Box::new(AtEnd { look, text: summary::markdown })),
+        Format::Markdown | Format::Html => {
+            sinks.push(Box::new(AtEnd { look, text: summary::markdown }))
+        }
         Format::Json if setting.withheld => {}
         Format::Json => sinks.push(Box::new(json::Json { resumed: setting.resumed.clone() })),
         Format::Jsonl => sinks.push(Box::new(json::Lines)),

@@ -143,7 +143,7 @@ fn search<T>(
             break;
         }
         // A log that cannot be read tells nothing; `report` says why.
-        let Ok(state) = sketch(&store::log_of(state_dir, &entry.run)) else { continue };
+        let Ok(state) = sketch(&store::log_of(state_dir, &entry.run), &TELLING) else { continue };
         wanted.retain(|name| {
             let told = state.host(name).and_then(|host| tell(&state, host));
             told.is_none_or(|told| found.insert((*name).clone(), told).is_some())
@@ -153,8 +153,8 @@ fn search<T>(
 }
 
 /// The fold of the lines that tell.
-fn sketch(log: &Path) -> io::Result<RunState> {
-    let tags = TELLING.map(|name| format!("\"event\":\"{name}\""));
+pub(super) fn sketch(log: &Path, telling: &[&str]) -> io::Result<RunState> {
+    let tags: Vec<String> = telling.iter().map(|n| format!("\"event\":\"{n}\"")).collect();
     let mut state = RunState::default();
     for line in BufReader::new(File::open(log)?).split(b'\n') {
         let line = line?;

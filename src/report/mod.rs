@@ -12,6 +12,7 @@ pub mod coming;
 pub mod content;
 pub mod door;
 pub mod github;
+pub mod html;
 pub mod human;
 pub mod inputs;
 pub mod json;
@@ -20,7 +21,9 @@ pub mod log;
 pub mod look;
 pub mod memory;
 pub mod metrics;
+pub mod past;
 pub mod plain;
+pub mod plot;
 pub mod recap;
 pub mod screen;
 pub mod store;
@@ -192,7 +195,7 @@ pub fn refuse(error: &Error, format: Format) {
     match format {
         Format::Json | Format::Jsonl => door::out(&json::refusal(&bare())),
         Format::Github => door::out(&github::refusal(&bare())),
-        Format::Human | Format::Markdown => complain(error),
+        Format::Human | Format::Markdown | Format::Html => complain(error),
     }
 }
 

@@ -4,7 +4,7 @@
 //! The log is the truth: a summary that is missing or broken is made again from it. A last line
 //! that was cut off and events of a later version are no errors.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::event::{Event, Outcome, Phase, Stamped};
 use crate::fleet::HostName;
 use crate::world::files;
 
-/// Runs kept.
+/// Runs kept where hosts.toml does not say how many.
 pub const KEPT: usize = 200;
 
 /// Progress of one host is kept at most this often.
@@ -42,6 +42,9 @@ pub struct Entry {
     /// Their names.
     #[serde(default)]
     pub names: Vec<HostName>,
+    /// How each ended: the recap's word.
+    #[serde(default)]
+    pub outcomes: BTreeMap<HostName, String>,
     /// The recap's last line: "4 hosts: 1 changed, 3 unchanged".
     pub result: String,
     /// Exit code; `None`: it goes on still, or was ended before it could have one.
@@ -75,6 +78,7 @@ impl Entry {
             command: state.command.clone(),
             hosts: state.hosts.len(),
             names: state.hosts.iter().map(|h| h.name.clone()).collect(),
+            outcomes: state.hosts.iter().map(|h| (h.name.clone(), word(h, state))).collect(),
             result: words::tally(state),
             exit: state.finished.then(|| words::exit_of_run(state) as u8),
             complete: state.finished,
@@ -85,6 +89,10 @@ impl Entry {
             found: None,
         }
     }
+}
+
+fn word(host: &HostState, state: &RunState) -> String {
+    words::result(host, words::goal(state)).to_owned()
 }
 
 /// By run: "p620 rolled back, p510 changed".
@@ -193,12 +201,17 @@ fn entry(state_dir: &Path, run: &str) -> Option<Entry> {
     let summary = folder(state_dir, run).join("summary.json");
     let kept = files::read_text(&summary, 1 << 16).ok();
     let kept: Option<Entry> = kept.and_then(|text| serde_json::from_str(&text).ok());
-    if let Some(entry) = kept.filter(|e| e.run == run) {
+    // One that an older version wrote has no outcomes, and is made again.
+    if let Some(entry) = kept.filter(|e| e.run == run && e.outcomes.len() == e.names.len()) {
         return Some(entry);
     }
     let mut entry = Entry::of(&load(&log_of(state_dir, run)).ok()?.state);
     run.clone_into(&mut entry.run);
     entry.alive = lives(state_dir, run);
+    if entry.complete {
+        // Next time it need not be made again; if that fails, it is.
+        let _ = files::put(&summary, &serde_json::to_vec(&entry).unwrap_or_default());
+    }
     Some(entry)
 }
 
@@ -312,22 +325,20 @@ impl<R: BufRead> TakeLine for R {
     }
 }
 
-/// Forgets the oldest runs beyond [`KEPT`].
-fn prune(state_dir: &Path) {
-    let age = |run: &String| {
-        let meta = std::fs::metadata(log_of(state_dir, run));
-        meta.and_then(|m| m.modified()).ok()
+/// Forgets the oldest runs beyond so many, and those that began before a moment (milliseconds since
+/// the epoch). One that goes on stays, and one that a host may still have open.
+pub fn forget(state_dir: &Path, keep: usize, before_ms: Option<i64>) {
+    let entries = list(state_dir);
+    let old = |(at, entry): &(usize, &Entry)| {
+        *at >= keep || before_ms.is_some_and(|before| entry.started_ms < before)
     };
-    let mut runs = names(state_dir);
-    let surplus = runs.len().saturating_sub(KEPT);
-    if surplus == 0 {
-        return;
-    }
-    runs.sort_by_cached_key(age);
-    // By a clock that was set back, a run that goes on now can look like the oldest.
-    for run in runs[..surplus].iter().filter(|run| !lives(state_dir, run)) {
-        // What can not be removed now is tried again at the next run.
-        let _ = std::fs::remove_dir_all(folder(state_dir, run));
+    let open = |entry: &Entry| !entry.open.is_empty() && entry.found.is_none();
+    for (_, entry) in entries.iter().enumerate().filter(old).filter(|(_, e)| !open(e)) {
+        // By a clock that was set back, a run that goes on now can look like the oldest.
+        if !lives(state_dir, &entry.run) {
+            // What can not be removed now is tried again at the end of the next run.
+            let _ = std::fs::remove_dir_all(folder(state_dir, &entry.run));
+        }
     }
 }
 
@@ -367,7 +378,6 @@ impl Writer {
         // Held as long as the run lives: `resume` and `abort` leave a living run alone.
         let _ = log.try_lock();
         self.log = Some(BufWriter::new(log));
-        prune(&self.state_dir);
         Ok(())
     }
 

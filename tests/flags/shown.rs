@@ -4,7 +4,7 @@ use clap::CommandFactory as _;
 use nixdeploy::cli::Cli;
 
 /// Every flag, and where its effect is shown.
-const SHOWN: [(&str, &str); 59] = [
+const SHOWN: &[(&str, &str)] = &[
     ("confirm", "an_emergency_wants_the_hosts_name_once_more"),
     ("wait", "a_host_that_sleeps_is_waited_for_and_what_it_is_to_run_is_built"),
     ("parallel", "hosts_are_worked_on_one_at_a_time_or_side_by_side"),
@@ -63,6 +63,8 @@ const SHOWN: [(&str, &str); 59] = [
     ("commit", "a_lock_is_committed_alone_or_by_a_pull_request_that_tells_the_truth"),
     ("pr", "a_lock_is_committed_alone_or_by_a_pull_request_that_tells_the_truth"),
     ("no-issue-check", "what_fails_leaves_the_users_own_lock"),
+    ("outcome", "runs_are_found_by_host_outcome_and_time"),
+    ("trend", "what_was_slower_than_usual_is_told_from_its_own_past"),
     ("sudo-password-file", "a_password_for_sudo_is_read_when_it_is_wanted"),
 ];
 
@@ -72,6 +74,7 @@ fn no_flag_is_without_a_test() {
     let more = [include_str!("../presets.rs"), include_str!("../issues.rs")];
     let updates = [include_str!("../update.rs"), include_str!("../lab_update.rs")];
     let smart = [include_str!("../lab_update_smart.rs"), include_str!("../lab_update_git.rs")];
+    let kept = [include_str!("../history.rs")];
     let command = Cli::command();
     let mut all = vec![&command];
     let mut at = 0;
@@ -89,6 +92,7 @@ fn no_flag_is_without_a_test() {
                 .chain(&more)
                 .chain(&updates)
                 .chain(&smart)
+                .chain(&kept)
                 .any(|t| t.contains(&format!("fn {test}()"))),
             "{test}"
         );

@@ -85,7 +85,7 @@ pub(super) async fn run(world: &World, global: &Global, args: &PreviewArgs) -> R
     }
     show(&match setting.format {
         Format::Json | Format::Jsonl => coming::document(&preview),
-        Format::Human | Format::Markdown | Format::Github => {
+        Format::Human | Format::Markdown | Format::Html | Format::Github => {
             coming::page(&preview, args.all, &shape)
         }
     })?;
