@@ -378,6 +378,18 @@ pub enum Command {
     #[command(before_long_help = "Examples:\n  nixdeploy metrics write\n  \
         nixdeploy metrics dashboard > nixdeploy.json")]
     Metrics(MetricsArgs),
+    /// Measure dry runs of a deploy, phase by phase
+    #[command(before_long_help = "Example:\n  nixdeploy bench-host p620 10")]
+    BenchHost(BenchArgs),
+    /// Measure how the evaluation of all hosts gets faster with workers, and where it stops
+    #[command(before_long_help = "Example:\n  nixdeploy perf-parallel")]
+    PerfParallel(PerfArgs),
+    /// Measure the memory that the evaluation and the build of each host take
+    #[command(before_long_help = "Example:\n  nixdeploy perf-memory --exclude samsung")]
+    PerfMemory(PerfArgs),
+    /// Measure what each binary cache has of the fleet, and how fast it is
+    #[command(before_long_help = "Example:\n  nixdeploy perf-cache --json")]
+    PerfCache(PerfArgs),
     /// Write hosts.toml from the hosts of the flake
     #[command(before_long_help = "Examples:\n  nixdeploy init\n  \
         nixdeploy init --flake ~/.config/nixos")]

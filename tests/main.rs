@@ -40,6 +40,7 @@ mod lab_update;
 mod lab_update_git;
 mod lab_update_smart;
 mod lab_verify;
+mod measure;
 mod metrics;
 mod person;
 mod presets;

@@ -19,6 +19,7 @@ pub mod graph;
 mod import;
 pub mod line;
 pub mod manifest;
+pub mod measure;
 mod memory;
 pub mod missing;
 pub mod output;

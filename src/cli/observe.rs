@@ -1,6 +1,6 @@
 //! Arguments of the commands that watch a fleet and measure it.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 
 /// Words of `history --outcome`.
 pub const OUTCOMES: [&str; 21] = [
@@ -54,6 +54,28 @@ pub(super) fn since(text: &str) -> Result<Since, String> {
     // A date and time would be read as a date too: what is longer is both.
     let at = if text.len() > 10 { text.parse() } else { day() };
     at.map(Since::At).map_err(|_| wrong())
+}
+
+/// `bench-host`.
+#[derive(Debug, Clone, Args)]
+pub struct BenchArgs {
+    /// Name the host
+    #[arg(value_name = "HOST")]
+    pub host: String,
+    /// Measure so many dry runs; by default 5
+    #[arg(value_name = "RUNS", value_parser = value_parser!(u16).range(1..=1000))]
+    pub runs: Option<u16>,
+}
+
+/// `perf-parallel`, `perf-memory` and `perf-cache`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PerfArgs {
+    /// Measure each thing so many times
+    #[arg(value_name = "RUNS", value_parser = value_parser!(u16).range(1..=100))]
+    pub runs: Option<u16>,
+    /// Which hosts.
+    #[command(flatten)]
+    pub everyone: super::Everyone,
 }
 
 /// `metrics`.

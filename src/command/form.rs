@@ -63,6 +63,10 @@ fn of(command: &Command) -> (&'static str, &'static [Format]) {
         // It is a document already.
         Command::Schema => ("schema", DOCUMENT),
         Command::Trust(_) => ("trust", TEXT),
+        Command::BenchHost(_) => ("bench-host", DOCUMENT),
+        Command::PerfParallel(_) => ("perf-parallel", DOCUMENT),
+        Command::PerfMemory(_) => ("perf-memory", DOCUMENT),
+        Command::PerfCache(_) => ("perf-cache", DOCUMENT),
         Command::Metrics(_) => ("metrics", TEXT),
         Command::Init(_) => ("init", TEXT),
         Command::Completions(_) => ("completions", TEXT),

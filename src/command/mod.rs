@@ -18,6 +18,7 @@ pub mod launch;
 mod limits;
 mod local;
 pub mod logs;
+mod measure;
 mod metrics;
 pub mod recover;
 mod remarks;
@@ -86,6 +87,14 @@ async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, 
             status::run(world, &cli.global, args, status::Which::Ping, &look).await
         }
         Command::Metrics(args) => metrics::run(world, &cli.global, &args.action, &look).await,
+        Command::BenchHost(args) => {
+            measure::bench_host(world, &cli.global, (&args.host, args.runs), &look).await
+        }
+        Command::PerfParallel(args) => {
+            measure::perf_parallel(world, &cli.global, args, &look).await
+        }
+        Command::PerfMemory(args) => measure::perf_memory(world, &cli.global, args, &look).await,
+        Command::PerfCache(args) => measure::perf_cache(world, &cli.global, args, &look).await,
         Command::Issues(args) => issues::run(world, &cli.global, args, &look).await,
         Command::Check(_) | Command::CheckSyntax(_) => checked(world, cli).await,
         Command::ValidateQuick | Command::Validate => checked(world, cli).await,

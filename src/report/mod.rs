@@ -19,6 +19,7 @@ pub mod json;
 pub mod known;
 pub mod log;
 pub mod look;
+pub mod measured;
 pub mod memory;
 pub mod metrics;
 pub mod past;
