@@ -63,7 +63,7 @@ fn exit_codes() -> String {
 }
 
 /// Pages of the documentation that `help` prints: name, what it tells, text.
-pub const PAGES: [(&str, &str, &str); 10] = [
+pub const PAGES: &[(&str, &str, &str)] = &[
     (
         "check",
         "what check finds, and how it is told what to leave alone",
@@ -79,6 +79,7 @@ pub const PAGES: [(&str, &str, &str); 10] = [
     ),
     ("metrics", "what Prometheus is told, and alerts", include_str!("docs/metrics.md")),
     ("protocol", "how a deploy is done and undone", include_str!("docs/protocol.md")),
+    ("readme", "the README: from the first deploy to every flag", include_str!("../README.md")),
     ("security", "what is trusted, and what is not", include_str!("docs/security.md")),
     ("speed", "how long a run takes by the number of hosts", include_str!("docs/speed.md")),
     (
@@ -397,10 +398,16 @@ pub enum Command {
     /// Print the JSON schema of hosts.toml
     #[command(before_long_help = "Example:\n  nixdeploy schema > hosts.schema.json")]
     Schema,
-    /// Print a shell's completion file
-    #[command(before_long_help = "Example:\n  \
+    /// Print a shell's completion file: commands, flags, hosts, runs, generations
+    #[command(before_long_help = "Examples:\n  \
+        nixdeploy completions bash > ~/.local/share/bash-completion/completions/nixdeploy\n  \
+        nixdeploy completions zsh > ~/.zfunc/_nixdeploy\n  \
         nixdeploy completions fish > ~/.config/fish/completions/nixdeploy.fish")]
     Completions(CompletionsArgs),
+    /// Print the man page, or write one for every command into a folder
+    #[command(before_long_help = "Examples:\n  nixdeploy man | man -l -\n  \
+        nixdeploy man ~/.local/share/man/man1")]
+    Man(ManArgs),
     /// Print the help of a command, or a page of the documentation
     #[command(before_long_help = "Examples:\n  nixdeploy help deploy\n  nixdeploy help hosts",
         after_long_help = topics())]

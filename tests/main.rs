@@ -52,6 +52,7 @@ mod scripts_facts;
 mod scripts_network;
 mod scripts_units;
 mod scripts_verify;
+mod shell;
 mod status;
 mod support;
 mod tidy;

@@ -60,10 +60,17 @@ fn the_pages_are_in_the_program() {
     let names = files.map(|f| f.file_name().to_string_lossy().into_owned());
     let mut names: Vec<String> =
         names.filter_map(|n| n.strip_suffix(".md").map(str::to_owned)).collect();
+    let docs = include_str!("../src/docs.rs");
+    for name in &names {
+        let page =
+            format!("include_str!(\"docs/{name}.md\")]\npub mod {} {{}}", name.replace('-', "_"));
+        assert!(docs.contains(&page), "{name} is not in the crate's documentation");
+    }
+    names.push("readme".to_owned());
     names.sort();
-    assert_eq!(names, PAGES.map(|(name, ..)| name.to_owned()));
+    assert!(names.iter().eq(PAGES.iter().map(|(name, ..)| name)));
     for (name, _, text) in PAGES {
-        assert_eq!(desk.run(&["help", name]).stdout, text);
+        assert_eq!(desk.run(&["help", name]).stdout, *text);
     }
     assert!(desk.run(&["help", "deploy"]).stdout.contains("--accept-drift"));
     assert!(desk.run(&["help"]).stdout.contains("Exit codes:"));

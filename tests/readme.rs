@@ -10,6 +10,8 @@ use nixdeploy::cli::{self, Cli};
 use nixdeploy::exit::TABLE;
 use nixdeploy::fleet::hosts_toml;
 
+use crate::support::home::Desk;
+
 const README: &str = include_str!("../README.md");
 
 /// The text of a section, without those below it.
@@ -38,20 +40,27 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Fenced blocks of a language.
-fn fenced(language: &str) -> Vec<&'static str> {
+fn fenced<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
     let open = format!("\n```{language}\n");
-    README.split(&open).skip(1).filter_map(|rest| rest.split("\n```").next()).collect()
+    page.split(&open).skip(1).filter_map(|rest| rest.split("\n```").next()).collect()
 }
 
 /// Command lines of ours in fenced blocks: `$ nixdeploy ...` in a recording, a line that begins
 /// with `nixdeploy` in a script, `- run: nixdeploy ...` in a workflow.
-fn command_lines() -> Vec<&'static str> {
-    let shown = fenced("console").into_iter().flat_map(str::lines);
+fn command_lines(page: &str) -> Vec<&str> {
+    let shown = fenced(page, "console").into_iter().flat_map(str::lines);
     let shown = shown.filter_map(|l| l.strip_prefix("$ "));
-    let scripts = ["sh", "yaml"].into_iter().flat_map(fenced).flat_map(str::lines);
-    let scripts = scripts.map(|l| l.trim_start_matches("- run: ").trim_start_matches("exec "));
-    let bare = |l: &'static str| l.split(" #").next().unwrap_or(l).trim();
+    let scripts = ["sh", "yaml"].into_iter().flat_map(|l| fenced(page, l)).flat_map(str::lines);
+    let scripts = scripts.map(|l| l.trim_start().trim_start_matches("- run: "));
+    let scripts = scripts.map(|l| l.trim_start_matches("exec ").trim_start_matches("run: "));
+    let bare = |l| str::split(l, " #").next().unwrap_or(l).trim();
     shown.chain(scripts).map(bare).filter(|l| l.starts_with("nixdeploy ")).collect()
+}
+
+/// Its words, as a shell would hand them on: what it redirects and pipes left out.
+fn typed(line: &str) -> Vec<String> {
+    let line = line.split(['>', '|', '&', ';']).next().unwrap_or(line);
+    line.split_whitespace().skip(1).map(|w| w.trim_matches(['\'', '"']).to_owned()).collect()
 }
 
 #[test]
@@ -93,21 +102,73 @@ fn every_flag_is_listed_once() {
 
 #[test]
 fn every_command_line_is_understood() {
-    let lines = command_lines();
-    assert!(lines.len() > 8, "{lines:?}");
-    for line in lines {
-        let words = line.split_whitespace().map(|w| OsString::from(w.trim_matches('\'')));
-        match cli::parse(words) {
-            Ok(_) => {}
-            Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {}
-            Err(error) => panic!("{line}\n{error}"),
+    let mut found = 0;
+    for (page, _, text) in cli::PAGES {
+        // In a sentence `...` and `[RUN]` stand for what may be typed.
+        let inline = text.split("\n```").step_by(2).flat_map(quoted);
+        let inline = inline.filter(|l| l.starts_with("nixdeploy ") && !l.contains(['[', '\n']));
+        let inline = inline.filter(|l| !l.contains(" ..."));
+        for line in command_lines(text).into_iter().chain(inline) {
+            let words = typed(&line.replace("...", ""));
+            // `nixdeploy trust` in a sentence is the command's name.
+            let named = words.len() == 1 && cli::command_names().contains(&words[0]);
+            let words = std::iter::once("nixdeploy".to_owned()).chain(words).map(OsString::from);
+            match cli::parse(words) {
+                Ok(_) => found += 1,
+                Err(error) if named || error.kind() == clap::error::ErrorKind::DisplayHelp => {}
+                Err(error) => panic!("{page}: {line}\n{error}"),
+            }
         }
     }
+    assert!(found > 50, "{found}");
+}
+
+const FLEET: &str = "[cache]\nurl = 'http://p620:5000'\n[hosts.p620]\n[hosts.p510]\n";
+
+/// Where nobody answers and nothing builds, every command of the README ends with a word about
+/// that, and never as a mistake of whoever typed what stands there. What they do where machines
+/// answer is tried in the lab.
+#[test]
+fn every_command_line_runs() {
+    let mut lines: Vec<String> = command_lines(README).into_iter().map(str::to_owned).collect();
+    for row in rows("Commands").iter().filter(|row| !row[0].starts_with("`--")) {
+        let line = quoted(&row[0]).next().expect("a command");
+        let needed = line.split(" [").next().unwrap_or(line).replace("...", "");
+        let host = if line.starts_with("emergency") { "p620 --confirm p620" } else { "p620" };
+        let filled = needed.replace("HOST", host).replace("BUILDER", "p510");
+        lines.push(format!("nixdeploy {}", filled.replace("SHELL", "bash")));
+    }
+    lines.sort();
+    lines.dedup();
+    assert!(lines.len() > 40, "{lines:?}");
+    let mut mistakes = Vec::new();
+    for line in &lines {
+        let desk = Desk::with_fleet(FLEET);
+        desk.fake("nix-instantiate", "exit 1\n");
+        desk.write("flake.lock", "{\"version\":7,\"root\":\"root\",\"nodes\":{\"root\":{}}}\n");
+        desk.fake("ssh", "exit 255\n");
+        desk.fake("ssh-keyscan", "exit 1\n");
+        let names = "case $* in *attrNames*) echo '[\"p620\"]' ;; *) exit 1 ;; esac\n";
+        desk.fake("nix", names);
+        desk.git(&["add", "-A"]);
+        let me = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
+        desk.git(&[&me[..], &["commit", "-qm", "all"]].concat());
+        let _ = desk.run(&["build", "p620"]);
+        if line.starts_with("nixdeploy init") {
+            std::fs::remove_file(desk.work().join("hosts.toml")).expect("removed");
+        }
+        let words = typed(line);
+        let said = desk.run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        if said.code == 2 || said.code == 1 {
+            mistakes.push(format!("{line}: {}\n{}{}", said.code, said.stdout, said.stderr));
+        }
+    }
+    assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
 }
 
 #[test]
 fn every_hosts_toml_is_understood() {
-    let examples = fenced("toml");
+    let examples = fenced(README, "toml");
     assert!(!examples.is_empty());
     for example in examples {
         if let Err(mistakes) = hosts_toml::parse(Path::new("hosts.toml"), example) {
@@ -131,7 +192,7 @@ fn the_exit_codes_are_the_table() {
 /// What was recorded came from an eighty-column terminal.
 #[test]
 fn recordings_fit_eighty_columns() {
-    for line in fenced("console").into_iter().flat_map(str::lines) {
+    for line in fenced(README, "console").into_iter().flat_map(str::lines) {
         assert!(line.chars().count() <= 80, "{line}");
     }
 }

@@ -420,6 +420,14 @@ pub struct CompletionsArgs {
     pub shell: clap_complete::Shell,
 }
 
+/// `man`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ManArgs {
+    /// Write nixdeploy.1 and a page of every command into this folder, made where it is not
+    #[arg(value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+}
+
 /// `help`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct HelpArgs {

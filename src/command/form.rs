@@ -70,6 +70,7 @@ fn of(command: &Command) -> (&'static str, &'static [Format]) {
         Command::Metrics(_) => ("metrics", TEXT),
         Command::Init(_) => ("init", TEXT),
         Command::Completions(_) => ("completions", TEXT),
+        Command::Man(_) => ("man", TEXT),
         Command::Help(_) => ("help", TEXT),
     }
 }

@@ -18,6 +18,7 @@ pub mod launch;
 mod limits;
 mod local;
 pub mod logs;
+mod man;
 mod measure;
 mod metrics;
 pub mod recover;
@@ -28,6 +29,7 @@ pub mod rollback;
 pub mod schema;
 pub mod standing;
 pub mod status;
+pub mod tab;
 pub mod trust;
 mod update;
 
@@ -112,7 +114,8 @@ async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, 
         }
         Command::Help(args) => help::run(args),
         Command::Schema => Ok(schema::run()),
-        Command::Completions(args) => Ok(completions::run(args)),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(&world.environment, args),
         Command::Init(args) => init::run(world, &cli.global, args).await,
         other => Err(Error::new(Exit::Internal, format!("not connected: {other:?}"))
             .hint("nixdeploy --help")),

@@ -63,6 +63,9 @@ pub struct Entry {
     /// Earlier runs that this one brought to their end on its way: the run, and in words how.
     #[serde(default)]
     pub settled: Vec<(String, String)>,
+    /// Generations that hosts had before, have now, or made and lost; each with its host.
+    #[serde(default)]
+    pub generations: Vec<(HostName, u64)>,
     /// What was found out of its open hosts later: the run that did, and its result.
     #[serde(default)]
     pub found: Option<(String, String)>,
@@ -86,6 +89,7 @@ impl Entry {
             open: open(state),
             recovers: state.recovers.clone(),
             settled: settled(state),
+            generations: generations(state),
             found: None,
         }
     }
@@ -93,6 +97,17 @@ impl Entry {
 
 fn word(host: &HostState, state: &RunState) -> String {
     words::result(host, words::goal(state)).to_owned()
+}
+
+fn generations(state: &RunState) -> Vec<(HostName, u64)> {
+    let mut known = Vec::new();
+    for host in &state.hosts {
+        let met = words::generations(host);
+        let met = [met.before, met.now, met.tried].into_iter().flatten();
+        known.extend(met.map(|generation| (host.name.clone(), generation.0)));
+    }
+    known.dedup();
+    known
 }
 
 /// By run: "p620 rolled back, p510 changed".
@@ -191,18 +206,39 @@ pub fn list(state_dir: &Path) -> Vec<Entry> {
     entries
 }
 
+/// The newest runs by their logs, with their summaries; a run that goes on, or was interrupted, has
+/// none. No log is read.
+pub fn newest(state_dir: &Path, many: usize) -> Vec<(String, Option<Entry>)> {
+    let age = |run: &String| {
+        let meta = std::fs::metadata(log_of(state_dir, run));
+        std::cmp::Reverse(meta.and_then(|m| m.modified()).ok())
+    };
+    let mut runs = names(state_dir);
+    runs.sort_by_cached_key(age);
+    runs.truncate(many);
+    let told = |run: String| {
+        let summary = summary(state_dir, &run);
+        (run, summary)
+    };
+    runs.into_iter().map(told).collect()
+}
+
 fn names(state_dir: &Path) -> Vec<String> {
     let folders = std::fs::read_dir(state_dir.join("runs")).into_iter().flatten().flatten();
     let real = folders.filter(|f| f.file_type().is_ok_and(|t| t.is_dir()));
     real.filter_map(|f| f.file_name().into_string().ok()).filter(|n| is_run(n)).collect()
 }
 
-fn entry(state_dir: &Path, run: &str) -> Option<Entry> {
+fn summary(state_dir: &Path, run: &str) -> Option<Entry> {
     let summary = folder(state_dir, run).join("summary.json");
-    let kept = files::read_text(&summary, 1 << 16).ok();
-    let kept: Option<Entry> = kept.and_then(|text| serde_json::from_str(&text).ok());
+    let kept = files::read_text(&summary, 1 << 16).ok()?;
+    let entry: Entry = serde_json::from_str(&kept).ok()?;
     // One that an older version wrote has no outcomes, and is made again.
-    if let Some(entry) = kept.filter(|e| e.run == run && e.outcomes.len() == e.names.len()) {
+    (entry.run == run && entry.outcomes.len() == entry.names.len()).then_some(entry)
+}
+
+fn entry(state_dir: &Path, run: &str) -> Option<Entry> {
+    if let Some(entry) = summary(state_dir, run) {
         return Some(entry);
     }
     let mut entry = Entry::of(&load(&log_of(state_dir, run)).ok()?.state);
@@ -210,7 +246,8 @@ fn entry(state_dir: &Path, run: &str) -> Option<Entry> {
     entry.alive = lives(state_dir, run);
     if entry.complete {
         // Next time it need not be made again; if that fails, it is.
-        let _ = files::put(&summary, &serde_json::to_vec(&entry).unwrap_or_default());
+        let path = folder(state_dir, run).join("summary.json");
+        let _ = files::put(&path, &serde_json::to_vec(&entry).unwrap_or_default());
     }
     Some(entry)
 }

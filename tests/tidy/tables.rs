@@ -6,6 +6,8 @@ pub(super) const RINGS: &[(&str, &[&str])] = &[
     // The leaves know no slice.
     ("error", &["exit"]),
     ("exit", &["event"]),
+    // Pages; no code.
+    ("docs", &[]),
     ("fleet", &["error"]),
     // What a store path's name says; the slices that compare packages share it.
     ("package", &[]),
