@@ -12,92 +12,53 @@
         "aarch64-linux"
       ];
       eachSystem = f: lib.genAttrs systems (system: f nixpkgs.legacyPackages.${system});
-      cargo = lib.importTOML ./Cargo.toml;
-
-      # Only what the build reads: a change of the README builds nothing anew.
-      source = lib.fileset.toSource {
-        root = ./.;
-        fileset = lib.fileset.unions [
-          ./Cargo.toml
-          ./Cargo.lock
-          ./hosts.toml
-          ./src
-          ./tests
-          (lib.fileset.maybeMissing ./README.md)
-          (lib.fileset.maybeMissing ./LICENSE)
-          (lib.fileset.maybeMissing ./.ci)
-          (lib.fileset.maybeMissing ./.clippy.toml)
-          (lib.fileset.maybeMissing ./.rustfmt.toml)
-        ];
-      };
-
-      package =
-        {
-          rustPlatform,
-          makeWrapper,
-          git,
-          nix,
-          openssh,
-        }:
-        rustPlatform.buildRustPackage {
-          pname = cargo.package.name;
-          inherit (cargo.package) version;
-          src = source;
-          cargoLock.lockFile = ./Cargo.lock;
-
-          nativeBuildInputs = [
-            makeWrapper
-          ];
-
-          # The tests start real programs and read the whole repository: checks.tests has them.
-          doCheck = false;
-
-          # Behind the user's own PATH: his nix and ssh come first, these serve where there are none.
-          postInstall = ''
-            wrapProgram $out/bin/nixdeploy \
-              --suffix PATH : ${
-                lib.makeBinPath [
-                  git
-                  openssh
-                  nix
-                ]
-              }
-          '';
-
-          meta = {
-            inherit (cargo.package) description;
-            license = lib.licenses.mit;
-            mainProgram = "nixdeploy";
-            platforms = lib.platforms.linux;
-          };
-        };
+      ours = pkgs: self.packages.${pkgs.stdenv.hostPlatform.system}.nixdeploy;
     in
     {
       packages = eachSystem (pkgs: rec {
-        nixdeploy = pkgs.callPackage package { };
+        nixdeploy = pkgs.callPackage ./nixos/package.nix { };
         default = nixdeploy;
       });
 
       apps = eachSystem (pkgs: {
         default = {
           type = "app";
-          program = lib.getExe self.packages.${pkgs.stdenv.hostPlatform.system}.default;
-          meta.description = cargo.package.description;
+          program = lib.getExe (ours pkgs);
+          meta.description = (ours pkgs).meta.description;
         };
       });
 
-      overlays.default = final: _prev: { nixdeploy = final.callPackage package { }; };
+      overlays.default = final: _prev: { nixdeploy = final.callPackage ./nixos/package.nix { }; };
+
+      # A host that is deployed to; no host needs it whose root nixdeploy may log in as.
+      nixosModules.default = ./nixos/target.nix;
+
+      # For home-manager, on the machine that deploys.
+      homeModules.default = import ./nixos/home.nix { packageOf = ours; };
+
+      templates = rec {
+        fleet = {
+          path = ./nixos/fleet;
+          description = "Three NixOS machines, and hosts.toml beside them";
+        };
+        default = fleet;
+      };
 
       checks = eachSystem (
         pkgs:
         let
-          inherit (self.packages.${pkgs.stdenv.hostPlatform.system}) nixdeploy;
+          # The package's own build, with other things to do.
+          with' =
+            name: more:
+            (ours pkgs).overrideAttrs (
+              before: { pname = "nixdeploy-${name}"; } // more (before.nativeBuildInputs or [ ])
+            );
         in
         {
-          inherit nixdeploy;
+          nixdeploy = ours pkgs;
+
           # Everything but the machines of tests/lab, which need root: tests/run has those.
-          tests = nixdeploy.overrideAttrs {
-            pname = "nixdeploy-tests";
+          tests = with' "tests" (_: {
             doCheck = true;
             checkFlags = [ "--skip=lab::" ];
             nativeCheckInputs = [
@@ -110,13 +71,35 @@
               pkgs.prometheus-pushgateway
               pkgs.shellcheck
             ];
-          };
+          });
+
+          clippy = with' "clippy" (inputs: {
+            nativeBuildInputs = inputs ++ [ pkgs.clippy ];
+            buildPhase = "cargo clippy --all-targets -- --deny warnings";
+            installPhase = "touch $out";
+            postInstall = "";
+          });
+
+          format =
+            pkgs.runCommand "nixdeploy-format"
+              {
+                nativeBuildInputs = [
+                  pkgs.nixfmt
+                  pkgs.rustfmt
+                ];
+              }
+              ''
+                cd ${(ours pkgs).src}
+                nixfmt --check flake.nix $(find nixos -name '*.nix')
+                rustfmt --check --edition 2024 src/main.rs src/lib.rs tests/main.rs
+                touch $out
+              '';
         }
       );
 
       devShells = eachSystem (pkgs: {
         default = pkgs.mkShell {
-          inputsFrom = [ self.packages.${pkgs.stdenv.hostPlatform.system}.default ];
+          inputsFrom = [ (ours pkgs) ];
           packages = [
             pkgs.clippy
             pkgs.rustfmt
@@ -128,6 +111,6 @@
         };
       });
 
-      formatter = eachSystem (pkgs: pkgs.nixfmt);
+      formatter = eachSystem (pkgs: pkgs.nixfmt-tree);
     };
 }

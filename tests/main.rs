@@ -29,6 +29,8 @@ mod lab_good;
 mod lab_guard;
 mod lab_mutants;
 mod lab_nth;
+mod lab_newcomer;
+mod lab_nixos;
 mod lab_operators;
 mod lab_person;
 mod lab_presets;

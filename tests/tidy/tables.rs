@@ -89,7 +89,7 @@ pub(super) const BANNED_MODULES: [&str; 7] =
     ["util", "utils", "common", "helpers", "misc", "core", "manager"];
 
 /// What may lie at the top besides hidden files.
-pub(super) const TOP_LEVEL: [&str; 9] = [
+pub(super) const TOP_LEVEL: [&str; 10] = [
     "Cargo.lock",
     "Cargo.toml",
     "LICENSE",
@@ -97,6 +97,8 @@ pub(super) const TOP_LEVEL: [&str; 9] = [
     "flake.lock",
     "flake.nix",
     "hosts.toml",
+    // Modules, package and template of flake.nix.
+    "nixos",
     "src",
     "tests",
 ];
