@@ -69,6 +69,7 @@ pub const PAGES: &[(&str, &str, &str)] = &[
         "what check finds, and how it is told what to leave alone",
         include_str!("docs/check.md"),
     ),
+    ("ci", "in GitHub Actions and other pipelines", include_str!("docs/ci.md")),
     ("faults", "what happens if", include_str!("docs/faults.md")),
     ("history", "runs that were kept, found again", include_str!("docs/history.md")),
     ("hosts", "hosts.toml: every key with its default", include_str!("docs/hosts.md")),
@@ -78,6 +79,11 @@ pub const PAGES: &[(&str, &str, &str)] = &[
         include_str!("docs/issues.md"),
     ),
     ("metrics", "what Prometheus is told, and alerts", include_str!("docs/metrics.md")),
+    (
+        "moving-in",
+        "from a justfile, nixos-rebuild, deploy-rs or colmena",
+        include_str!("docs/moving-in.md"),
+    ),
     ("protocol", "how a deploy is done and undone", include_str!("docs/protocol.md")),
     ("readme", "the README: from the first deploy to every flag", include_str!("../README.md")),
     ("security", "what is trusted, and what is not", include_str!("docs/security.md")),
@@ -368,6 +374,13 @@ pub enum Command {
         nixdeploy update preview p620\n  nixdeploy update flake nixpkgs --host p620\n  \
         nixdeploy update lock list")]
     Update(UpdateArgs),
+    /// Check what is saved, and build it for hosts when that is asked for
+    ///
+    /// Of what changes in the repository of the current folder, only that is checked. Naming hosts,
+    /// or --test, builds them after a check that found nothing that blocks. Ctrl-C ends it.
+    #[command(before_long_help = "Examples:\n  nixdeploy watch\n  nixdeploy watch p620\n  \
+        nixdeploy watch --test")]
+    Watch(WatchArgs),
     /// Install the git hook that checks what is committed
     #[command(before_long_help = "Example:\n  nixdeploy hooks install")]
     Hooks(HooksArgs),
@@ -393,7 +406,7 @@ pub enum Command {
     PerfCache(PerfArgs),
     /// Write hosts.toml from the hosts of the flake
     #[command(before_long_help = "Examples:\n  nixdeploy init\n  \
-        nixdeploy init --flake ~/.config/nixos")]
+        nixdeploy init --flake ~/.config/nixos\n  nixdeploy init --from-justfile")]
     Init(InitArgs),
     /// Print the JSON schema of hosts.toml
     #[command(before_long_help = "Example:\n  nixdeploy schema > hosts.schema.json")]

@@ -130,10 +130,15 @@ const FLEET: &str = "[cache]\nurl = 'http://p620:5000'\n[hosts.p620]\n[hosts.p51
 /// answer is tried in the lab.
 #[test]
 fn every_command_line_runs() {
-    let mut lines: Vec<String> = command_lines(README).into_iter().map(str::to_owned).collect();
+    let pipelines = command_lines(include_str!("../src/docs/ci.md"));
+    let lines = command_lines(README).into_iter().chain(pipelines);
+    let mut lines: Vec<String> = lines.map(str::to_owned).collect();
     for row in rows("Commands").iter().filter(|row| !row[0].starts_with("`--")) {
         let line = quoted(&row[0]).next().expect("a command");
         let needed = line.split(" [").next().unwrap_or(line).replace("...", "");
+        if line.starts_with("watch") {
+            continue; // it ends when it is ended: tests/watch.rs
+        }
         let host = if line.starts_with("emergency") { "p620 --confirm p620" } else { "p620" };
         let filled = needed.replace("HOST", host).replace("BUILDER", "p510");
         lines.push(format!("nixdeploy {}", filled.replace("SHELL", "bash")));

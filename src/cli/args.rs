@@ -369,6 +369,27 @@ pub struct CheckSyntaxArgs {
     pub paths: Vec<PathBuf>,
 }
 
+/// `watch`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct WatchArgs {
+    /// Build these after each check, as test-host does
+    #[arg(value_name = "HOST", conflicts_with = "test")]
+    pub hosts: Vec<String>,
+    /// Build every host after each check, as quick-test does
+    #[arg(long)]
+    pub test: bool,
+    /// End after the first save, with the code of what it led to
+    #[arg(long)]
+    pub once: bool,
+}
+
+impl WatchArgs {
+    /// Whether anything is built.
+    pub fn builds(&self) -> bool {
+        self.test || !self.hosts.is_empty()
+    }
+}
+
 /// `hooks`.
 #[derive(Debug, Clone, Args)]
 pub struct HooksArgs {
@@ -410,6 +431,12 @@ pub struct InitArgs {
     /// Replace a hosts.toml that is there; it is kept beside the new one
     #[arg(long)]
     pub force: bool,
+    /// Say of each recipe of a justfile which command takes it over; write nothing
+    ///
+    /// Without FILE it is the justfile here or in a folder above. No recipe is run.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = ".",
+        conflicts_with = "force")]
+    pub from_justfile: Option<PathBuf>,
 }
 
 /// `completions`.

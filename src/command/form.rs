@@ -59,6 +59,7 @@ fn of(command: &Command) -> (&'static str, &'static [Format]) {
                 LockAction::Restore(_) => ("update lock restore", TEXT),
             },
         },
+        Command::Watch(_) => ("watch", TEXT),
         Command::Hooks(_) => ("hooks", TEXT),
         // It is a document already.
         Command::Schema => ("schema", DOCUMENT),
@@ -68,6 +69,7 @@ fn of(command: &Command) -> (&'static str, &'static [Format]) {
         Command::PerfMemory(_) => ("perf-memory", DOCUMENT),
         Command::PerfCache(_) => ("perf-cache", DOCUMENT),
         Command::Metrics(_) => ("metrics", TEXT),
+        Command::Init(a) if a.from_justfile.is_some() => ("init --from-justfile", DOCUMENT),
         Command::Init(_) => ("init", TEXT),
         Command::Completions(_) => ("completions", TEXT),
         Command::Man(_) => ("man", TEXT),

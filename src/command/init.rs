@@ -321,7 +321,7 @@ mod tests {
         assert_eq!(error.exit, Exit::Usage);
         assert_eq!(nix.asked.lock().expect("one thread").len(), 1, "not asked in vain");
         assert_eq!(std::fs::read_to_string(&path).expect("file"), text);
-        run(&world, &global, &InitArgs { force: true }).await.expect("replaced");
+        run(&world, &global, &InitArgs { force: true, ..args }).await.expect("replaced");
     }
 
     #[tokio::test]

@@ -273,10 +273,11 @@ async fn conclude(
     pipeline::run(&run).await;
     let fleet = run.fleet.clone();
     drop(run);
-    let ended = begun.finish(detailed).await;
+    let (exit, state) = begun.finish(detailed).await;
     super::metrics::after_run(world, &fleet).await;
     super::history::forget(world, &fleet);
-    ended
+    super::notify::told(world, &fleet, exit, &state).await;
+    (exit, state)
 }
 
 /// Whether every host wants no more than its syntax checked.

@@ -13,6 +13,7 @@ mod hooks;
 pub mod init;
 pub mod inventory;
 pub mod issues;
+mod justfile;
 mod kept;
 pub mod launch;
 mod limits;
@@ -21,6 +22,7 @@ pub mod logs;
 mod man;
 mod measure;
 mod metrics;
+mod notify;
 pub mod recover;
 mod remarks;
 pub mod report;
@@ -32,6 +34,7 @@ pub mod status;
 pub mod tab;
 pub mod trust;
 mod update;
+mod watch;
 
 use std::path::Path;
 
@@ -100,6 +103,7 @@ async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, 
         Command::Issues(args) => issues::run(world, &cli.global, args, &look).await,
         Command::Check(_) | Command::CheckSyntax(_) => checked(world, cli).await,
         Command::ValidateQuick | Command::Validate => checked(world, cli).await,
+        Command::Watch(args) => watch::run(world, cli, args).await,
         Command::Hooks(_) => hooks::install(world).await,
         Command::Trust(args) => {
             let fleet = inventory::load(&world.environment, &cli.global)?;
@@ -116,6 +120,9 @@ async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, 
         Command::Schema => Ok(schema::run()),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(&world.environment, args),
+        Command::Init(crate::cli::InitArgs { from_justfile: Some(file), .. }) => {
+            justfile::run(&world.environment, &cli.global, Some(file))
+        }
         Command::Init(args) => init::run(world, &cli.global, args).await,
         other => Err(Error::new(Exit::Internal, format!("not connected: {other:?}"))
             .hint("nixdeploy --help")),
@@ -123,9 +130,8 @@ async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, 
 }
 
 async fn checked(world: &World, cli: &Cli) -> Result<Exit, Error> {
-    let colour = cli.global.color == crate::cli::Color::Always
-        || (cli.global.color == crate::cli::Color::Auto && world.environment.screen);
-    let mut check = check::Check { form: form(cli), colour, ..check::Check::default() };
+    let (form, colour) = check_form(world, cli);
+    let mut check = check::Check { form, colour, ..check::Check::default() };
     match &cli.command {
         Command::Check(args) if args.list_rules => {
             let text = match cli.global.format() {
@@ -181,12 +187,16 @@ async fn checked(world: &World, cli: &Cli) -> Result<Exit, Error> {
     }
 }
 
-fn form(cli: &Cli) -> check::Form {
-    match cli.global.format() {
+/// How findings are printed, and whether in colour.
+fn check_form(world: &World, cli: &Cli) -> (check::Form, bool) {
+    let colour = cli.global.color == crate::cli::Color::Always
+        || (cli.global.color == crate::cli::Color::Auto && world.environment.screen);
+    let form = match cli.global.format() {
         // Markdown and Html: `report` alone has them.
         Format::Human | Format::Markdown | Format::Html => check::Form::Drawn,
         Format::Json | Format::Jsonl => check::Form::Json,
         Format::Github => check::Form::Github,
         Format::Sarif => check::Form::Sarif,
-    }
+    };
+    (form, colour)
 }

@@ -12,10 +12,12 @@ use super::mistake::Mistake;
 use super::names::RESERVED;
 use super::place::Places;
 use super::probe;
-use super::raw::{RawBuilder, RawCache, RawCommon, RawFile, RawHost, RawIssues, RawMetrics};
+use super::raw::{
+    RawBuilder, RawCache, RawCommon, RawFile, RawHost, RawIssues, RawMetrics, RawNotify,
+};
 use super::{
     Address, AttrName, BuildOn, Builder, Cache, Checks, Fleet, FleetLimits, History, Host,
-    HostName, IgnoredIssue, Issues, Limits, Metrics, NameError, UserName,
+    HostName, IgnoredIssue, Issues, Limits, Metrics, NameError, Notify, UserName,
 };
 
 /// Reads a file of the right shape; what it says is worth something only without mistakes.
@@ -27,7 +29,7 @@ pub(super) fn read(
     mistakes: &mut Vec<Mistake>,
 ) -> Fleet {
     let mut judge = Judge { places, text, mistakes, hosts: places.names("hosts") };
-    let RawFile { defaults, hosts, cache, builders, check, issues, metrics, history } = raw;
+    let RawFile { defaults, hosts, cache, builders, check, issues, metrics, history, notify } = raw;
     judge.common(&["defaults"], &defaults.common, &builders);
     let canary = judge.canary(defaults.canary.as_deref());
     let hosts = judge.hosts(hosts, &defaults.common, &builders);
@@ -47,6 +49,7 @@ pub(super) fn read(
         issues: judge.issues(issues),
         metrics: judge.metrics(metrics),
         history: History { runs: history.runs, days: history.days },
+        notify: judge.notify(notify),
         checks: Checks { baseline: check.baseline, rules: check.rules, paths: check.paths },
     }
 }
@@ -157,6 +160,14 @@ impl Judge<'_, '_> {
             self.refuse(&["metrics", "textfile"], "`metrics.textfile` is a folder or a .prom file");
         }
         Metrics { textfile: raw.textfile, push: raw.push }
+    }
+
+    fn notify(&mut self, raw: RawNotify) -> Notify {
+        let command = raw.command.unwrap_or_default();
+        if command.first().is_some_and(|program| program.trim().is_empty()) {
+            self.refuse(&["notify", "command"], "`command` begins with a program");
+        }
+        Notify { command, bell: raw.bell.unwrap_or(false), on: raw.on.unwrap_or_default() }
     }
 
     fn canary(&mut self, canary: Option<&str>) -> Option<HostName> {

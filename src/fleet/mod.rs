@@ -43,6 +43,8 @@ pub struct Fleet {
     pub checks: Checks,
     /// What it says of known issues.
     pub issues: Issues,
+    /// What it says of the end of a run.
+    pub notify: Notify,
     /// Where metrics go.
     pub metrics: Metrics,
     /// How long runs are kept.
@@ -65,6 +67,28 @@ pub struct Metrics {
     pub textfile: Option<String>,
     /// Address of a Pushgateway.
     pub push: Option<String>,
+}
+
+/// `[notify]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notify {
+    /// A program and its arguments; empty: none.
+    pub command: Vec<String>,
+    /// Whether the terminal's bell rings.
+    pub bell: bool,
+    /// Which outcomes are told.
+    pub on: NotifyOn,
+}
+
+/// A value of `notify.on`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NotifyOn {
+    /// Every one.
+    #[default]
+    Always,
+    /// Those that are not as wanted.
+    Failure,
 }
 
 /// `[check]`.

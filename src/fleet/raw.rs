@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    CheckLevel, IssueSeverity, Mode, OnInhibitor, OnRevertFailure, Optional, Reboot, Role,
-    SshControl, Sudo,
+    CheckLevel, IssueSeverity, Mode, NotifyOn, OnInhibitor, OnRevertFailure, Optional, Reboot,
+    Role, SshControl, Sudo,
 };
 
 /// The machines of a fleet and how each is deployed.
@@ -31,6 +31,8 @@ pub(super) struct RawFile {
     pub(super) check: RawCheck,
     /// Known issues of nixpkgs: where they are asked for, and which are lived with.
     pub(super) issues: RawIssues,
+    /// What happens when a run has ended: a command, the terminal's bell.
+    pub(super) notify: RawNotify,
     /// Where metrics for Prometheus are written after each run.
     pub(super) metrics: RawMetrics,
     /// How long runs are kept.
@@ -58,6 +60,22 @@ pub(super) struct RawMetrics {
     pub(super) textfile: Option<String>,
     /// The address of a Pushgateway, for example `http://dex5550:9091`.
     pub(super) push: Option<String>,
+}
+
+/// `[notify]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct RawNotify {
+    /// A program and its arguments, started by no shell; what happened is in `NIXDEPLOY_EXIT`,
+    /// `NIXDEPLOY_RESULT` and others, and as JSON on its standard input.
+    #[schemars(length(min = 1))]
+    pub(super) command: Option<Vec<String>>,
+    /// Whether the terminal's bell rings, where there is a terminal.
+    #[schemars(extend("default" = false))]
+    pub(super) bell: Option<bool>,
+    /// Which outcomes are told.
+    #[schemars(extend("default" = "always"))]
+    pub(super) on: Option<NotifyOn>,
 }
 
 /// `[issues]`.

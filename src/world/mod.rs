@@ -18,6 +18,7 @@ pub mod process;
 pub mod prompt;
 pub mod signals;
 pub mod ssh;
+pub mod watching;
 
 use std::sync::Arc;
 

@@ -65,6 +65,9 @@ const SHOWN: &[(&str, &str)] = &[
     ("no-issue-check", "what_fails_leaves_the_users_own_lock"),
     ("outcome", "runs_are_found_by_host_outcome_and_time"),
     ("trend", "what_was_slower_than_usual_is_told_from_its_own_past"),
+    ("from-justfile", "every_recipe_is_told_what_takes_it_over"),
+    ("test", "hosts_are_built_after_a_check_that_blocks_nothing"),
+    ("once", "a_save_is_checked_however_it_is_done"),
     ("sudo-password-file", "a_password_for_sudo_is_read_when_it_is_wanted"),
 ];
 
@@ -75,6 +78,7 @@ fn no_flag_is_without_a_test() {
     let updates = [include_str!("../update.rs"), include_str!("../lab_update.rs")];
     let smart = [include_str!("../lab_update_smart.rs"), include_str!("../lab_update_git.rs")];
     let kept = [include_str!("../history.rs")];
+    let everyday = [include_str!("../moving.rs"), include_str!("../watch.rs")];
     let command = Cli::command();
     let mut all = vec![&command];
     let mut at = 0;
@@ -87,11 +91,9 @@ fn no_flag_is_without_a_test() {
         let shown = SHOWN.iter().find(|(name, _)| *name == flag);
         let (_, test) = shown.unwrap_or_else(|| panic!("--{flag} has no test"));
         assert!(
-            tests
+            [tests, more, updates, smart, everyday]
                 .iter()
-                .chain(&more)
-                .chain(&updates)
-                .chain(&smart)
+                .flatten()
                 .chain(&kept)
                 .any(|t| t.contains(&format!("fn {test}()"))),
             "{test}"
