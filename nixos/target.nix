@@ -43,53 +43,62 @@ in
       default = null;
       example = "/var/lib/nixdeploy/metrics";
       description = ''
-        A folder that the user may write metrics into, and that node_exporter's textfile collector
-        reads. For the machine that deploys, which is where metrics are written.
+        A folder for metrics, which node_exporter's textfile collector reads. It is for the machine
+        that is deployed from, and needs nothing else of this module.
       '';
     };
-  };
 
-  config = lib.mkIf cfg.enable {
-    assertions = [
-      {
-        assertion = cfg.authorizedKeys != [ ];
-        message = "nixdeploy.authorizedKeys is empty: nobody could deploy to this host.";
-      }
-      {
-        assertion = cfg.user != "root";
-        message = "nixdeploy.user is root: leave nixdeploy.enable out, root needs nothing of it.";
-      }
-    ];
-
-    users.users.${cfg.user} = {
-      isNormalUser = true;
-      description = "nixdeploy";
-      openssh.authorizedKeys.keys = cfg.authorizedKeys;
-    };
-
-    security.sudo.extraRules = lib.optionals cfg.sudo [
-      {
-        users = [ cfg.user ];
-        commands =
-          map
-            (command: {
-              inherit command;
-              options = [ "NOPASSWD" ];
-            })
-            [
-              "/bin/sh"
-              "/run/current-system/sw/bin/nix-daemon"
-            ];
-      }
-    ];
-
-    systemd.tmpfiles.rules = lib.optionals (cfg.textfiles != null) [
-      "d ${cfg.textfiles} 0755 ${cfg.user} users -"
-    ];
-
-    services.prometheus.exporters.node = lib.mkIf (cfg.textfiles != null) {
-      enabledCollectors = [ "textfile" ];
-      extraFlags = [ "--collector.textfile.directory=${cfg.textfiles}" ];
+    textfilesOwner = lib.mkOption {
+      type = lib.types.str;
+      default = "root";
+      example = "me";
+      description = "Who writes them: the user who deploys from this machine.";
     };
   };
+
+  config = lib.mkMerge [
+    (lib.mkIf cfg.enable {
+      assertions = [
+        {
+          assertion = cfg.authorizedKeys != [ ];
+          message = "nixdeploy.authorizedKeys is empty: nobody could deploy to this host.";
+        }
+        {
+          assertion = cfg.user != "root";
+          message = "nixdeploy.user is root: leave nixdeploy.enable out, root needs nothing of it.";
+        }
+      ];
+
+      users.users.${cfg.user} = {
+        isNormalUser = true;
+        description = "nixdeploy";
+        openssh.authorizedKeys.keys = cfg.authorizedKeys;
+      };
+
+      security.sudo.extraRules = lib.optionals cfg.sudo [
+        {
+          users = [ cfg.user ];
+          commands =
+            map
+              (command: {
+                inherit command;
+                options = [ "NOPASSWD" ];
+              })
+              [
+                "/bin/sh"
+                "/run/current-system/sw/bin/nix-daemon"
+              ];
+        }
+      ];
+    })
+
+    (lib.mkIf (cfg.textfiles != null) {
+      systemd.tmpfiles.rules = [ "d ${cfg.textfiles} 0755 ${cfg.textfilesOwner} root -" ];
+
+      services.prometheus.exporters.node = {
+        enabledCollectors = [ "textfile" ];
+        extraFlags = [ "--collector.textfile.directory=${cfg.textfiles}" ];
+      };
+    })
+  ];
 }

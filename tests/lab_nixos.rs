@@ -205,7 +205,7 @@ mod lab {
     fn the_module_makes_the_user_that_the_readme_tells_of() {
         let Some(flakes) = Flakes::new() else { return };
         let settings = "{ enable = true; authorizedKeys = [ \"ssh-ed25519 AAAA me\" ]; \
-            textfiles = \"/var/lib/metrics\"; }";
+            textfiles = \"/var/lib/metrics\"; textfilesOwner = \"me\"; }";
         let of = |path: &str| flakes.host(settings, path).expect(path);
         let keys = of("users.users.deploy.openssh.authorizedKeys.keys");
         assert_eq!(keys, json!(["ssh-ed25519 AAAA me"]));
@@ -215,7 +215,7 @@ mod lab {
         assert_eq!(rules, json!([{ "users": ["deploy"], "commands": commands }]));
         let readme = include_str!("../README.md");
         assert!(readme.contains(&format!("NOPASSWD: {}", started.join(", "))));
-        assert_eq!(of("systemd.tmpfiles.rules"), json!(["d /var/lib/metrics 0755 deploy users -"]));
+        assert_eq!(of("systemd.tmpfiles.rules"), json!(["d /var/lib/metrics 0755 me root -"]));
         let flags = of("services.prometheus.exporters.node.extraFlags");
         assert_eq!(flags, json!(["--collector.textfile.directory=/var/lib/metrics"]));
         assert!(of("system.build.toplevel.drvPath").is_string());
@@ -233,6 +233,9 @@ mod lab {
         );
 
         assert_eq!(flakes.host("{ }", "users").expect("nothing is set"), json!({}));
+        let alone = "{ textfiles = \"/metrics\"; }";
+        let rules = flakes.host(alone, "systemd.tmpfiles.rules").expect("a folder alone");
+        assert_eq!(rules, json!(["d /metrics 0755 root root -"]));
         for (settings, why) in [
             ("{ enable = true; }", "nobody could deploy to this host"),
             ("{ enable = true; user = \"root\"; authorizedKeys = [ \"k\" ]; }", "user is root"),
