@@ -243,7 +243,7 @@ impl Look<'_> {
         let late = || self.clock.elapsed() > TIME_LIMIT;
         let resolver = Resolver::new();
         let mut walk = rules::Walk::new(&resolver, text, &root, &late);
-        let (mut faults, unused) = parsed.judged(&mut |event| walk.meet(event));
+        let (mut faults, unused) = parsed.judged(&mut |step| walk.meet(step));
         if faults.iter().any(|f| f.severity == Severity::Block) {
             return (Checked { faults, entry: None }, Vec::new());
         }

@@ -2,22 +2,64 @@
 
 use rnix::ast;
 use rnix::{NodeOrToken, SyntaxKind, SyntaxNode};
+use rowan::GreenNodeData;
 use rowan::ast::AstNode;
 
 use super::names;
+use super::place::Place;
 use super::syntax::Fault;
 
 /// What is wrong with a node of a tree that parsed.
-pub(super) fn of_node(node: &SyntaxNode) -> Option<Fault> {
-    match node.kind() {
-        SyntaxKind::NODE_PAREN => unclosed(node),
-        SyntaxKind::NODE_LAMBDA => bare_function(node),
-        SyntaxKind::NODE_STRING => indented_name(node),
-        SyntaxKind::NODE_LET_IN => dynamic_let(node),
-        SyntaxKind::NODE_INHERIT => dynamic_inherit(node),
-        SyntaxKind::NODE_PATTERN => duplicate_formal(node),
+pub(super) fn of_node(place: &Place<'_, '_>) -> Option<Fault> {
+    match place.kind() {
+        SyntaxKind::NODE_PAREN if !is_closed(place) => unclosed(place.cursor()),
+        SyntaxKind::NODE_LAMBDA if is_operand(place) => bare_function(place.cursor()),
+        SyntaxKind::NODE_STRING if is_indented_name(place) => {
+            let message = "syntax error, an indented string is no attribute name";
+            Some(Fault::new("syntax-error", place.range(), message))
+        }
+        SyntaxKind::NODE_LET_IN if !binds_words(place) => dynamic_let(place.cursor()),
+        SyntaxKind::NODE_INHERIT if !is_of_words(place) => dynamic_inherit(place.cursor()),
+        SyntaxKind::NODE_PATTERN if place.nodes().nth(1).is_some() => duplicate_formal(place),
         _ => None,
     }
+}
+
+/// Whether the last token of parentheses closes them: `rnix` takes any.
+fn is_closed(place: &Place<'_, '_>) -> bool {
+    let kinds = place.tokens().map(|t| names::kind(t.kind()));
+    kinds.filter(|k| !k.is_trivia()).last().is_none_or(|k| k == SyntaxKind::TOKEN_R_PAREN)
+}
+
+/// Whether a function stands where none may without parentheses.
+fn is_operand(place: &Place<'_, '_>) -> bool {
+    use SyntaxKind::{
+        NODE_APPLY, NODE_BIN_OP, NODE_HAS_ATTR, NODE_LIST, NODE_SELECT, NODE_UNARY_OP,
+    };
+    let simple = [NODE_APPLY, NODE_BIN_OP, NODE_HAS_ATTR, NODE_LIST, NODE_SELECT, NODE_UNARY_OP];
+    place.within().is_some_and(|kind| simple.contains(&kind))
+}
+
+/// `''x''` is a string, but no name.
+fn is_indented_name(place: &Place<'_, '_>) -> bool {
+    let named = [SyntaxKind::NODE_ATTRPATH, SyntaxKind::NODE_INHERIT];
+    let named = place.within().is_some_and(|kind| named.contains(&kind));
+    named && place.tokens().next().is_some_and(|t| t.text() == "''")
+}
+
+/// Whether the path of each binding begins with a plain word.
+fn binds_words(place: &Place<'_, '_>) -> bool {
+    let of_kind = |node: &GreenNodeData, kind| names::kind(node.kind()) == kind;
+    let bindings = place.nodes().map(|(node, _)| node);
+    let mut bindings = bindings.filter(|n| of_kind(n, SyntaxKind::NODE_ATTRPATH_VALUE));
+    bindings.all(|binding| names::path_in(binding).next().flatten().is_some())
+}
+
+/// Whether everything that is inherited is a plain word.
+fn is_of_words(place: &Place<'_, '_>) -> bool {
+    let from = |node: &GreenNodeData| names::kind(node.kind()) == SyntaxKind::NODE_INHERIT_FROM;
+    let mut nodes = place.nodes().map(|(node, _)| node).filter(|n| !from(n));
+    nodes.all(|node| names::plain_part(node).is_some())
 }
 
 /// Whether [`of_token`] has nothing to say of any token of a text, told from its characters alone;
@@ -85,36 +127,18 @@ pub(super) fn of_token(kind: SyntaxKind, text: &str) -> Option<&'static str> {
     }
 }
 
-/// `rnix` takes any token for the closing parenthesis.
 fn unclosed(node: &SyntaxNode) -> Option<Fault> {
     let tokens = node.children_with_tokens().filter_map(NodeOrToken::into_token);
     let last = tokens.filter(|t| !t.kind().is_trivia()).last()?;
-    let closed = last.kind() == SyntaxKind::TOKEN_R_PAREN;
-    let message = || format!("syntax error, unexpected '{}', expecting ')'", last.text());
-    (!closed).then(|| Fault::new("syntax-error", last.text_range(), message()))
+    let message = format!("syntax error, unexpected '{}', expecting ')'", last.text());
+    Some(Fault::new("syntax-error", last.text_range(), message))
 }
 
 /// A function is no operand, argument or element without parentheses.
 fn bare_function(node: &SyntaxNode) -> Option<Fault> {
-    use SyntaxKind::{
-        NODE_APPLY, NODE_BIN_OP, NODE_HAS_ATTR, NODE_LIST, NODE_SELECT, NODE_UNARY_OP,
-    };
-    let parent = node.parent()?.kind();
-    let simple = [NODE_APPLY, NODE_BIN_OP, NODE_HAS_ATTR, NODE_LIST, NODE_SELECT, NODE_UNARY_OP];
     let colon = ast::Lambda::cast(node.clone())?.token_colon()?;
-    simple.contains(&parent).then(|| {
-        Fault::new("syntax-error", colon.text_range(), "syntax error, unexpected ':'")
-            .hint(Some("put the function into parentheses".to_owned()))
-    })
-}
-
-/// `''x''` is a string, but no name.
-fn indented_name(node: &SyntaxNode) -> Option<Fault> {
-    let parent = node.parent()?.kind();
-    let named = matches!(parent, SyntaxKind::NODE_ATTRPATH | SyntaxKind::NODE_INHERIT);
-    let indented = node.first_token()?.text() == "''";
-    let message = "syntax error, an indented string is no attribute name";
-    (named && indented).then(|| Fault::new("syntax-error", node.text_range(), message))
+    let fault = Fault::new("syntax-error", colon.text_range(), "syntax error, unexpected ':'");
+    Some(fault.hint(Some("put the function into parentheses".to_owned())))
 }
 
 /// Only the first part of a path counts: `let a.${x} = 1;` is a set named `a`.
@@ -133,8 +157,13 @@ fn dynamic_inherit(node: &SyntaxNode) -> Option<Fault> {
     Some(Fault::new("syntax-error", range, "dynamic attributes not allowed in inherit"))
 }
 
-fn duplicate_formal(node: &SyntaxNode) -> Option<Fault> {
-    let pattern = ast::Pattern::cast(node.clone())?;
+fn duplicate_formal(place: &Place<'_, '_>) -> Option<Fault> {
+    let mut names: Vec<&str> = place.nodes().filter_map(|(n, _)| names::formal(n)).collect();
+    names.sort_unstable();
+    if names.windows(2).all(|pair| pair[0] != pair[1]) {
+        return None;
+    }
+    let pattern = ast::Pattern::cast(place.cursor().clone())?;
     let entries = pattern.pat_entries().filter_map(|e| e.ident());
     let all = entries.chain(pattern.pat_bind().and_then(|b| b.ident()));
     let mut seen = std::collections::HashMap::new();

@@ -33,6 +33,8 @@ pub mod levels;
 mod names;
 mod nesting;
 pub mod nix;
+mod place;
+mod quick;
 mod reading;
 mod resolve;
 pub mod revision;

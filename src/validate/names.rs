@@ -58,7 +58,8 @@ pub(super) fn word(node: &SyntaxNode) -> Option<&str> {
     first_word(node.green())
 }
 
-fn first_word(node: &GreenNodeData) -> Option<&str> {
+/// The same of a node that is no cursor.
+pub(super) fn first_word(node: &GreenNodeData) -> Option<&str> {
     match node.children().next()? {
         NodeOrToken::Token(token) => Some(token.text()),
         NodeOrToken::Node(_) => None,
@@ -72,10 +73,23 @@ pub(super) fn path_of(path: &GreenNodeData) -> impl DoubleEndedIterator<Item = O
 }
 
 /// The same of a binding's path.
-pub(super) fn path_in(binding: &SyntaxNode) -> impl DoubleEndedIterator<Item = Option<&str>> {
-    let mut nodes = binding.green().children().filter_map(NodeOrToken::into_node);
+pub(super) fn path_in(binding: &GreenNodeData) -> impl DoubleEndedIterator<Item = Option<&str>> {
+    let mut nodes = binding.children().filter_map(NodeOrToken::into_node);
     let path = nodes.next().filter(|n| kind(n.kind()) == SyntaxKind::NODE_ATTRPATH);
     path.into_iter().flat_map(path_of)
+}
+
+/// The name that a call has for its last argument, parentheses left out.
+pub(super) fn argument_word(apply: &GreenNodeData) -> Option<&str> {
+    let mut argument = last_node(apply)?;
+    while kind(argument.kind()) == SyntaxKind::NODE_PAREN {
+        argument = last_node(argument)?;
+    }
+    (kind(argument.kind()) == SyntaxKind::NODE_IDENT).then(|| first_word(argument)).flatten()
+}
+
+fn last_node(node: &GreenNodeData) -> Option<&GreenNodeData> {
+    node.children().filter_map(NodeOrToken::into_node).next_back()
 }
 
 /// What a binding binds its path to.
@@ -83,7 +97,8 @@ pub(super) fn value_in(binding: &SyntaxNode) -> Option<ast::Expr> {
     ast::Expr::cast(binding.last_child()?)
 }
 
-fn plain_part(part: &GreenNodeData) -> Option<&str> {
+/// A part of a path, if it is a plain word.
+pub(super) fn plain_part(part: &GreenNodeData) -> Option<&str> {
     match kind(part.kind()) {
         SyntaxKind::NODE_IDENT => first_word(part),
         SyntaxKind::NODE_STRING => {
@@ -96,7 +111,39 @@ fn plain_part(part: &GreenNodeData) -> Option<&str> {
     }
 }
 
-/// Names that a `let` or a set binds at its top, in order.
+/// What a part of a function's pattern names: an argument, or all of them.
+pub(super) fn formal(part: &GreenNodeData) -> Option<&str> {
+    let mut nodes = part.children().filter_map(NodeOrToken::into_node);
+    let named = |n: &&GreenNodeData| kind(n.kind()) == SyntaxKind::NODE_IDENT;
+    nodes.find(named).and_then(first_word)
+}
+
+/// Names of a function's arguments.
+pub(super) fn arguments(lambda: &GreenNodeData) -> impl Iterator<Item = &str> {
+    let param = lambda.children().find_map(NodeOrToken::into_node);
+    let of_kind = move |wanted| param.filter(|p| kind(p.kind()) == wanted);
+    let alone = of_kind(SyntaxKind::NODE_IDENT_PARAM).and_then(formal);
+    let pattern = of_kind(SyntaxKind::NODE_PATTERN).into_iter().flat_map(GreenNodeData::children);
+    alone.into_iter().chain(pattern.filter_map(NodeOrToken::into_node).filter_map(formal))
+}
+
+/// Names that a `let` or a set binds at its top, in order; `None` for one that is no plain word.
+pub(super) fn bound_words(set: &GreenNodeData) -> impl Iterator<Item = Option<&str>> {
+    let nodes = set.children().filter_map(NodeOrToken::into_node);
+    nodes.flat_map(|node| {
+        let (binding, inherit) = match kind(node.kind()) {
+            SyntaxKind::NODE_ATTRPATH_VALUE => (Some(path_in(node).next().flatten()), None),
+            SyntaxKind::NODE_INHERIT => (None, Some(node)),
+            _ => (None, None),
+        };
+        let inherited = inherit.into_iter().flat_map(|n| n.children());
+        let inherited = inherited.filter_map(NodeOrToken::into_node);
+        let from = |n: &&GreenNodeData| kind(n.kind()) == SyntaxKind::NODE_INHERIT_FROM;
+        binding.into_iter().chain(inherited.filter(move |n| !from(n)).map(plain_part))
+    })
+}
+
+/// The same, worked out for those that are no plain words.
 pub(super) fn bound(set: &SyntaxNode) -> Vec<String> {
     let mut names = Vec::new();
     for child in set.children() {
@@ -111,12 +158,12 @@ pub(super) fn bound(set: &SyntaxNode) -> Vec<String> {
 }
 
 /// Whether what the set binds is in scope inside it.
-pub(super) fn recursive(set: &SyntaxNode) -> bool {
-    match set.kind() {
+pub(super) fn recursive(set: &GreenNodeData) -> bool {
+    match kind(set.kind()) {
         SyntaxKind::NODE_LET_IN | SyntaxKind::NODE_LEGACY_LET => true,
         // It can only stand first; to look among all of what a set holds would take long.
         SyntaxKind::NODE_ATTR_SET => {
-            let mut kinds = set.green().children().map(|c| kind(c.kind()));
+            let mut kinds = set.children().map(|c| kind(c.kind()));
             kinds.find(|k| !k.is_trivia()) == Some(SyntaxKind::TOKEN_REC)
         }
         _ => false,

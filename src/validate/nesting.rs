@@ -45,6 +45,18 @@ pub(super) fn is_shallow(text: &str) -> bool {
     most <= LIMIT
 }
 
+/// Whether tokens of these kinds are nested too deep to be parsed.
+pub(super) fn is_too_deep(kinds: impl Iterator<Item = SyntaxKind> + Clone) -> bool {
+    // No token adds more than two; what opens nothing adds one.
+    let most = kinds.clone().map(|kind| match kind {
+        SyntaxKind::TOKEN_WHITESPACE | SyntaxKind::TOKEN_COMMENT => 0,
+        SyntaxKind::TOKEN_IDENT | SyntaxKind::TOKEN_SEMICOLON | SyntaxKind::TOKEN_ASSIGN => 1,
+        _ => 2,
+    });
+    let mut scan = Scan::default();
+    most.sum::<usize>() > LIMIT && { kinds }.any(|kind| scan.too_deep(kind))
+}
+
 /// How deep a text is, told token by token.
 pub(super) struct Scan {
     /// Open brackets, and what stands chained in each; both add up to the depth.

@@ -7,9 +7,10 @@
 
 use std::ops::Range;
 
-use rnix::{ParseError, SyntaxKind, SyntaxNode, TextRange, WalkEvent};
+use rnix::{ParseError, SyntaxKind, SyntaxNode, TextRange};
 
-use super::{attributes, grammar, nesting, variables};
+use super::place::{self, Step};
+use super::{attributes, grammar, nesting, quick, variables};
 use crate::event::Severity;
 
 /// Something wrong at a place of a text.
@@ -139,6 +140,9 @@ pub(super) fn parse(text: &str) -> Result<Parsed, Box<Fault>> {
     // Nix skips a byte order mark; three blanks instead keep every byte in its place.
     let unmarked = text.strip_prefix('\u{feff}').map(|rest| format!("   {rest}"));
     let unmarked = unmarked.as_deref().unwrap_or(text);
+    if let Some(root) = quick::parse(unmarked) {
+        return Ok(Parsed { root, faults: Vec::new() });
+    }
     let mut faults = Vec::new();
     let (mut scan, mut start) = (nesting::Scan::default(), 0);
     // Most texts need no look at their tokens; to parse them goes through these once more.
@@ -165,24 +169,24 @@ impl Parsed {
     /// Its faults and the sets whose `rec` nothing uses; `also` sees the same walk.
     pub(super) fn judged(
         self,
-        also: &mut dyn FnMut(&WalkEvent<SyntaxNode>),
+        also: &mut dyn for<'p> FnMut(Step<'_, 'p>),
     ) -> (Vec<Fault>, Vec<TextRange>) {
         let Self { root, mut faults } = self;
         let mut merge = attributes::Merge::default();
         let mut variables = variables::Variables::default();
-        for event in root.preorder() {
-            match &event {
-                WalkEvent::Enter(node) => {
-                    faults.extend(grammar::of_node(node));
-                    variables.enter(node);
+        place::walk(&root, &mut |step| {
+            match step {
+                Step::Enter(place) => {
+                    faults.extend(grammar::of_node(place));
+                    variables.enter(place);
                 }
-                WalkEvent::Leave(node) => {
-                    merge.leave(node);
+                Step::Leave(place) => {
+                    merge.leave(place);
                     variables.leave();
                 }
             }
-            also(&event);
-        }
+            also(step);
+        });
         let (duplicates, unclear) = merge.end();
         // Rare enough to walk once more, now that it is known what is in doubt.
         let (undefined, unused) = match unclear.is_empty() {

@@ -3,13 +3,14 @@
 //! Below a `with` everything may be defined, and the language's own names differ between
 //! versions: those of any version count, and so does every name that begins with two underscores.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
-use rnix::ast;
-use rnix::{SyntaxKind, SyntaxNode, TextRange, WalkEvent};
-use rowan::ast::AstNode;
+use rnix::{SyntaxKind, SyntaxNode, TextRange};
+use rowan::GreenNodeData;
 
 use super::names;
+use super::place::{self, Place, Step};
 use super::syntax::Fault;
 
 /// Rule name of what is found here.
@@ -44,43 +45,80 @@ const GLOBALS: [&str; 24] = [
 ];
 
 /// What a part of the text adds to what is in scope.
-enum Scope {
-    Names(Names),
+enum Scope<'g> {
+    Names(Names<'g>),
     /// Below a `with`, or where merging makes it unclear.
     Anything,
 }
 
 /// Names of one scope.
-struct Names {
-    names: HashSet<String>,
+struct Names<'g> {
+    names: Words<'g>,
     /// The `rec` set that binds them.
     set: Option<TextRange>,
     used: bool,
 }
 
+/// Some words, most of them as they stand in the tree.
+enum Words<'g> {
+    /// So few that to look at each is quicker than a table.
+    Few(Vec<Cow<'g, str>>),
+    Many(HashSet<Cow<'g, str>>),
+}
+
+/// More words than this go into a table.
+const FEW: usize = 12;
+
+impl<'g> Words<'g> {
+    fn of(words: Vec<Cow<'g, str>>) -> Self {
+        match words.len() {
+            0..=FEW => Words::Few(words),
+            _ => Words::Many(words.into_iter().collect()),
+        }
+    }
+
+    fn has(&self, word: &str) -> bool {
+        match self {
+            Words::Few(words) => words.iter().any(|w| w == word),
+            Words::Many(words) => words.contains(word),
+        }
+    }
+
+    fn all(&self) -> Vec<&str> {
+        match self {
+            Words::Few(words) => words.iter().map(Cow::as_ref).collect(),
+            Words::Many(words) => words.iter().map(Cow::as_ref).collect(),
+        }
+    }
+}
+
 /// What is gathered on a walk over a tree that parsed.
 #[derive(Default)]
-pub(super) struct Variables {
+pub(super) struct Variables<'g> {
     /// Where merging makes it unclear what is in scope: nothing is told there.
     unclear: HashSet<TextRange>,
-    scopes: Vec<Scope>,
+    scopes: Vec<Scope<'g>>,
     /// How many scopes there were outside of each node.
     outside: Vec<usize>,
     faults: Vec<Fault>,
     unused: Vec<TextRange>,
 }
 
-impl Variables {
-    pub(super) fn enter(&mut self, node: &SyntaxNode) {
+impl<'g> Variables<'g> {
+    pub(super) fn enter(&mut self, place: &Place<'g, '_>) {
         self.outside.push(self.scopes.len());
-        open(&mut self.scopes, node, &self.unclear);
-        if node.kind() == SyntaxKind::NODE_IDENT {
-            self.faults.extend(undefined(node, &mut self.scopes));
+        open(&mut self.scopes, place, &self.unclear);
+        if place.kind() == SyntaxKind::NODE_IDENT {
+            self.faults.extend(undefined(place, &mut self.scopes));
         }
     }
 
     pub(super) fn leave(&mut self) {
-        let ended = self.scopes.drain(self.outside.pop().unwrap_or(0)..);
+        let outside = self.outside.pop().unwrap_or(0);
+        if self.scopes.len() == outside {
+            return;
+        }
+        let ended = self.scopes.drain(outside..);
         self.unused.extend(ended.filter_map(|scope| match scope {
             Scope::Names(names) if !names.used => names.set,
             _ => None,
@@ -99,33 +137,31 @@ impl Variables {
 pub(super) fn faults(root: &SyntaxNode, unclear: Vec<TextRange>) -> (Vec<Fault>, Vec<TextRange>) {
     let unclear = unclear.into_iter().collect();
     let mut variables = Variables { unclear, ..Variables::default() };
-    for event in root.preorder() {
-        match event {
-            WalkEvent::Enter(node) => variables.enter(&node),
-            WalkEvent::Leave(_) => variables.leave(),
-        }
-    }
+    place::walk(root, &mut |step| match step {
+        Step::Enter(place) => variables.enter(place),
+        Step::Leave(_) => variables.leave(),
+    });
     variables.end()
 }
 
 /// Adds the scopes that begin with this node and end with it.
-fn open(scopes: &mut Vec<Scope>, node: &SyntaxNode, unclear: &HashSet<TextRange>) {
-    let parent = node.parent().map(|p| p.kind());
-    let with_body = parent == Some(SyntaxKind::NODE_WITH) && node.prev_sibling().is_some();
-    if with_body || (!unclear.is_empty() && unclear.contains(&node.text_range())) {
+fn open<'g>(scopes: &mut Vec<Scope<'g>>, place: &Place<'g, '_>, unclear: &HashSet<TextRange>) {
+    let with_body = place.within() == Some(SyntaxKind::NODE_WITH) && !place.is_first();
+    if with_body || (!unclear.is_empty() && unclear.contains(&place.range())) {
         scopes.push(Scope::Anything);
     }
-    match node.kind() {
+    match place.kind() {
         SyntaxKind::NODE_LAMBDA => {
-            scopes.push(Scope::Names(Names { names: arguments(node), set: None, used: true }))
+            let names = Words::of(names::arguments(place.green()).map(Cow::Borrowed).collect());
+            scopes.push(Scope::Names(Names { names, set: None, used: true }))
         }
         SyntaxKind::NODE_LET_IN | SyntaxKind::NODE_LEGACY_LET | SyntaxKind::NODE_ATTR_SET
-            if names::recursive(node) =>
+            if names::recursive(place.green()) =>
         {
-            let set = node.kind() == SyntaxKind::NODE_ATTR_SET;
+            let set = place.kind() == SyntaxKind::NODE_ATTR_SET;
             scopes.push(Scope::Names(Names {
-                names: names::bound(node).into_iter().collect(),
-                set: set.then(|| node.text_range()),
+                names: Words::of(bound(place)),
+                set: set.then(|| place.range()),
                 used: false,
             }));
         }
@@ -133,30 +169,21 @@ fn open(scopes: &mut Vec<Scope>, node: &SyntaxNode, unclear: &HashSet<TextRange>
     }
 }
 
-/// Names of a function's arguments.
-pub(super) fn arguments(lambda: &SyntaxNode) -> HashSet<String> {
-    let param = ast::Lambda::cast(lambda.clone()).and_then(|l| l.param());
-    let idents: Vec<Option<ast::Ident>> = match param {
-        Some(ast::Param::IdentParam(param)) => vec![param.ident()],
-        Some(ast::Param::Pattern(pattern)) => {
-            let bind = pattern.pat_bind().and_then(|b| b.ident());
-            pattern.pat_entries().map(|e| e.ident()).chain([bind]).collect()
-        }
-        None => Vec::new(),
-    };
-    let name = |i: ast::Ident| names::word(i.syntax()).map(str::to_owned);
-    idents.into_iter().flatten().filter_map(name).collect()
+/// Names that a `let` or a set binds at its top.
+fn bound<'g>(place: &Place<'g, '_>) -> Vec<Cow<'g, str>> {
+    let plain = names::bound_words(place.green());
+    let plain: Option<Vec<_>> = plain.map(|word| Some(Cow::Borrowed(word?))).collect();
+    plain.unwrap_or_else(|| names::bound(place.cursor()).into_iter().map(Cow::Owned).collect())
 }
 
-fn undefined(node: &SyntaxNode, scopes: &mut [Scope]) -> Option<Fault> {
-    let name = names::word(node)?;
-    let parent = node.parent()?;
-    let scopes = match parent.kind() {
+fn undefined(place: &Place<'_, '_>, scopes: &mut [Scope<'_>]) -> Option<Fault> {
+    let name = names::first_word(place.green())?;
+    let scopes = match place.within()? {
         SyntaxKind::NODE_ATTRPATH | SyntaxKind::NODE_IDENT_PARAM | SyntaxKind::NODE_PAT_BIND => {
             return None;
         }
-        SyntaxKind::NODE_PAT_ENTRY if node.prev_sibling().is_none() => return None,
-        SyntaxKind::NODE_INHERIT => inherited_from(&parent, scopes)?,
+        SyntaxKind::NODE_PAT_ENTRY if place.is_first() => return None,
+        SyntaxKind::NODE_INHERIT => inherited_from(place.outer()?, scopes)?,
         _ => scopes,
     };
     if known(name, scopes) {
@@ -164,25 +191,29 @@ fn undefined(node: &SyntaxNode, scopes: &mut [Scope]) -> Option<Fault> {
     }
     let message = format!("undefined variable '{name}'");
     let hint = nearest(name, scopes).map(|near| format!("did you mean '{near}'?"));
-    Some(Fault::new(UNDEFINED, node.text_range(), message).hint(hint))
+    Some(Fault::new(UNDEFINED, place.range(), message).hint(hint))
 }
 
 /// `inherit x;` looks outside of the set or `let` that it stands in; `inherit (s) x;` nowhere.
-fn inherited_from<'a>(inherit: &SyntaxNode, scopes: &'a mut [Scope]) -> Option<&'a mut [Scope]> {
-    if ast::Inherit::cast(inherit.clone())?.from().is_some() {
+fn inherited_from<'s, 'g>(
+    inherit: &Place<'_, '_>,
+    scopes: &'s mut [Scope<'g>],
+) -> Option<&'s mut [Scope<'g>]> {
+    let from = |n: &GreenNodeData| names::kind(n.kind()) == SyntaxKind::NODE_INHERIT_FROM;
+    if inherit.nodes().any(|(node, _)| from(node)) {
         return None;
     }
-    let own = names::recursive(&inherit.parent()?);
+    let own = names::recursive(inherit.outer()?.green());
     let inner = scopes.len().saturating_sub(usize::from(own));
     Some(&mut scopes[..inner])
 }
 
 /// Whether something defines a name; what binds it counts as used, also below a `with`.
-fn known(name: &str, scopes: &mut [Scope]) -> bool {
+fn known(name: &str, scopes: &mut [Scope<'_>]) -> bool {
     let mut anything = false;
     for scope in scopes.iter_mut().rev() {
         match scope {
-            Scope::Names(names) if names.names.contains(name) => {
+            Scope::Names(names) if names.names.has(name) => {
                 names.used = true;
                 return true;
             }
@@ -194,9 +225,9 @@ fn known(name: &str, scopes: &mut [Scope]) -> bool {
 }
 
 /// The name in scope that differs least: at most two letters, and not more than a third.
-fn nearest<'a>(name: &str, scopes: &'a [Scope]) -> Option<&'a str> {
+fn nearest<'a>(name: &str, scopes: &'a [Scope<'_>]) -> Option<&'a str> {
     let names = scopes.iter().flat_map(|scope| match scope {
-        Scope::Names(names) => names.names.iter().map(String::as_str).collect(),
+        Scope::Names(names) => names.names.all(),
         Scope::Anything => Vec::new(),
     });
     let limit = (name.len() / 3).clamp(1, 2);

@@ -12,7 +12,7 @@ mod scope;
 
 pub(super) use calls::Call;
 pub(super) use literals::{Literal, Piece, Text};
-pub(super) use options::{Definition, Key, Options, at_top, modules};
+pub(super) use options::{Definition, Key, Options, at_top, may_list_modules, modules};
 pub(super) use scope::Meaning;
 
 use std::cell::{Cell, RefCell};

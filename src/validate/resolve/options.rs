@@ -3,6 +3,7 @@
 
 use rnix::ast::{self, Expr};
 use rnix::{SyntaxKind, SyntaxNode};
+use rowan::GreenNodeData;
 use rowan::ast::AstNode;
 
 use super::super::names;
@@ -168,8 +169,8 @@ impl<'a> Options<'a> {
 
     fn binding(&mut self, node: &SyntaxNode, show: &mut dyn FnMut(&Definition<'_>)) -> Option<()> {
         let (before, weak) = (self.path.len(), self.weak);
-        if names::path_in(node).all(|word| word.is_some()) {
-            let words = names::path_in(node).flatten();
+        if names::path_in(node.green()).all(|word| word.is_some()) {
+            let words = names::path_in(node.green()).flatten();
             self.path.extend(words.map(|word| Key::Name(word.to_owned())));
         } else {
             let path = ast::AttrpathValue::cast(node.clone())?.attrpath()?;
@@ -340,7 +341,7 @@ pub(super) fn wrapped(call: &Call) -> Option<usize> {
 /// Expressions that are modules of their own wherever they stand: what is listed under `imports`
 /// or `modules`, and what a flake offers as `nixosModules`.
 pub(crate) fn modules(resolver: &Resolver, binding: &SyntaxNode) -> Vec<Expr> {
-    let mut words = names::path_in(binding).rev();
+    let mut words = names::path_in(binding.green()).rev();
     let (last, parent) = (words.next().flatten(), words.next().flatten());
     let value = || names::value_in(binding);
     match (parent, last) {
@@ -359,6 +360,17 @@ pub(crate) fn modules(resolver: &Resolver, binding: &SyntaxNode) -> Vec<Expr> {
         }
         _ => Vec::new(),
     }
+}
+
+/// Whether [`modules`] may find some in a binding.
+pub(crate) fn may_list_modules(binding: &GreenNodeData) -> bool {
+    let mut words = names::path_in(binding).rev();
+    let (last, parent) = (words.next().flatten(), words.next().flatten());
+    let lists = |w: &str| {
+        matches!(w, "imports" | "modules" | "sharedModules" | "extraModules")
+            || w.starts_with("nixosModule")
+    };
+    last.is_some_and(lists) || parent.is_some_and(|w| w.starts_with("nixosModule"))
 }
 
 /// Whether a set or expression stands at the top of its text: only functions, `let` and the like

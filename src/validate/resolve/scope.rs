@@ -8,7 +8,6 @@ use rnix::{SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode;
 
 use super::super::names;
-use super::super::variables::arguments;
 use super::Resolver;
 
 /// What a name means where it stands.
@@ -71,7 +70,7 @@ impl Resolver {
                 SyntaxKind::NODE_LET_IN
                 | SyntaxKind::NODE_LEGACY_LET
                 | SyntaxKind::NODE_ATTR_SET
-                    if names::recursive(&scope) =>
+                    if names::recursive(scope.green()) =>
                 {
                     match self.bound(&scope).get(name) {
                         Some(Some(value)) => return Meaning::Value(value.clone()),
@@ -92,7 +91,8 @@ impl Resolver {
         if let Some(taken) = self.taken.borrow().get(&key) {
             return taken.clone();
         }
-        let taken = Rc::new(arguments(lambda));
+        let names = names::arguments(lambda.green()).map(str::to_owned);
+        let taken: Rc<HashSet<String>> = Rc::new(names.collect());
         self.taken.borrow_mut().insert(key, taken.clone());
         taken
     }

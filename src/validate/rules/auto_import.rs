@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 
 use rnix::ast::{self, Expr};
-use rnix::{SyntaxKind, SyntaxNode, TextRange};
+use rnix::{SyntaxKind, TextRange};
 use rowan::ast::AstNode;
 
 use super::{Check, File, Rule};
 use crate::event::Severity;
 use crate::validate::names;
+use crate::validate::place::Place;
 use crate::validate::resolve::{Meaning, Resolver};
 use crate::validate::syntax::Fault;
 
@@ -47,11 +48,15 @@ pub(super) const RULE: Rule = Rule {
 /// Expressions that are looked at for one list.
 const LIMIT: usize = 2_000;
 
-fn found(file: &File<'_>, node: &SyntaxNode) -> Option<Fault> {
+fn found(file: &File<'_>, place: &Place<'_, '_>) -> Option<Fault> {
+    let named = names::path_in(place.green()).next_back()??;
+    if !matches!(named, "imports" | "modules") {
+        return None;
+    }
+    let node = place.cursor();
     let local = || node.parent().is_some_and(|p| p.kind() == SyntaxKind::NODE_LET_IN);
-    match names::path_in(node).next_back()?? {
-        "imports" | "modules" if !local() => {}
-        _ => return None,
+    if local() {
+        return None;
     }
     let binding = ast::AttrpathValue::cast(node.clone())?;
     let flows = from_folder(file.resolver, binding.value()?);

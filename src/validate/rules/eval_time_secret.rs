@@ -7,6 +7,7 @@ use rowan::ast::AstNode;
 
 use super::{Check, File, Rule};
 use crate::event::Severity;
+use crate::validate::place::Place;
 use crate::validate::resolve::{Call, Piece, Text};
 use crate::validate::syntax::Fault;
 use crate::validate::wording;
@@ -67,7 +68,8 @@ pub(super) const RULE: Rule = Rule {
 
 const READERS: [&str; 4] = ["readFile", "fileContents", "importJSON", "importTOML"];
 
-fn found(file: &File<'_>, node: &SyntaxNode) -> Option<Fault> {
+fn found(file: &File<'_>, place: &Place<'_, '_>) -> Option<Fault> {
+    let node = place.cursor();
     let apply = Apply::cast(node.clone())?;
     let call = file.resolver.call(&Expr::Apply(apply.clone()));
     let Some(call) = call else { return local(file, &apply) };

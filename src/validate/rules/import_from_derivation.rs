@@ -1,11 +1,12 @@
 //! Something that has to be built before evaluation can go on.
 
+use rnix::SyntaxKind;
 use rnix::ast::{Apply, Expr};
-use rnix::{SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode;
 
 use super::{Check, File, Rule};
 use crate::event::Severity;
+use crate::validate::place::Place;
 use crate::validate::resolve::{Call, Piece, Resolver};
 use crate::validate::syntax::Fault;
 
@@ -58,7 +59,8 @@ const MAKERS: [&str; 9] = [
     "fetchpatch",
 ];
 
-fn found(file: &File<'_>, node: &SyntaxNode) -> Option<Fault> {
+fn found(file: &File<'_>, place: &Place<'_, '_>) -> Option<Fault> {
+    let node = place.cursor();
     let apply = Apply::cast(node.clone())?;
     let resolver = file.resolver;
     let call = resolver.call(&Expr::Apply(apply))?;

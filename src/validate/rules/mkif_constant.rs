@@ -1,13 +1,13 @@
 //! `mkIf true` and `mkIf false`.
 
 use rnix::SyntaxKind;
-use rnix::SyntaxNode;
 use rnix::ast::{Apply, Expr};
 use rowan::ast::AstNode;
 
 use super::{Check, File, Rule};
 use crate::event::Severity;
 use crate::validate::names;
+use crate::validate::place::Place;
 use crate::validate::syntax::Fault;
 
 pub(super) const RULE: Rule = Rule {
@@ -30,7 +30,11 @@ pub(super) const RULE: Rule = Rule {
     ],
 };
 
-fn found(file: &File<'_>, node: &SyntaxNode) -> Option<Fault> {
+fn found(file: &File<'_>, place: &Place<'_, '_>) -> Option<Fault> {
+    if !matches!(names::argument_word(place.green()), Some("true" | "false")) {
+        return None;
+    }
+    let node = place.cursor();
     let apply = Apply::cast(node.clone())?;
     let Expr::Ident(ident) = names::unwrap(apply.argument()?) else { return None };
     let word = ident.ident_token()?;

@@ -8,6 +8,7 @@ use rowan::ast::AstNode;
 use super::{Check, File, Rule};
 use crate::event::Severity;
 use crate::validate::names;
+use crate::validate::place::Place;
 use crate::validate::resolve::Meaning;
 use crate::validate::syntax::Fault;
 
@@ -47,7 +48,11 @@ pub(super) const RULE: Rule = Rule {
     ],
 };
 
-fn found(file: &File<'_>, node: &SyntaxNode) -> Option<Fault> {
+fn found(file: &File<'_>, place: &Place<'_, '_>) -> Option<Fault> {
+    if names::argument_word(place.green()) != Some("true") {
+        return None;
+    }
+    let node = place.cursor();
     let apply = Apply::cast(node.clone())?;
     // Cheap first: the last argument says `true` itself.
     let Expr::Ident(ident) = names::unwrap(apply.argument()?) else { return None };

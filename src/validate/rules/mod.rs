@@ -41,6 +41,7 @@ pub(super) use walk::{Walk, faults};
 
 use rnix::{SyntaxKind, SyntaxNode};
 
+use super::place::Place;
 use super::resolve::{Definition, Resolver};
 use super::syntax::Fault;
 use crate::event::Severity;
@@ -126,7 +127,7 @@ pub(super) enum Check {
     Elsewhere,
 }
 
-type OfNode = fn(&File<'_>, &SyntaxNode) -> Option<Fault>;
+type OfNode = fn(&File<'_>, &Place<'_, '_>) -> Option<Fault>;
 
 /// What a rule gets to see of a file.
 pub(super) struct File<'a> {

@@ -7,6 +7,7 @@ use rowan::ast::AstNode;
 use super::{Check, File, Rule};
 use crate::event::Severity;
 use crate::validate::names;
+use crate::validate::place::Place;
 use crate::validate::syntax::Fault;
 
 pub(super) const RULE: Rule = Rule {
@@ -31,7 +32,8 @@ pub(super) const RULE: Rule = Rule {
     ],
 };
 
-fn found(_: &File<'_>, node: &SyntaxNode) -> Option<Fault> {
+fn found(_: &File<'_>, place: &Place<'_, '_>) -> Option<Fault> {
+    let node = place.cursor();
     let with = With::cast(node.clone())?;
     let mut inner = node.clone();
     let mut meta = false;

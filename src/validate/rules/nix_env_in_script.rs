@@ -1,9 +1,10 @@
 //! Packages installed by hand from a script.
 
-use rnix::{NodeOrToken, SyntaxKind, SyntaxNode, TextRange, TextSize};
+use rnix::{NodeOrToken, SyntaxKind, TextRange, TextSize};
 
 use super::{Check, File, Rule};
 use crate::event::Severity;
+use crate::validate::place::Place;
 use crate::validate::syntax::Fault;
 
 pub(super) const RULE: Rule = Rule {
@@ -37,9 +38,13 @@ pub(super) const RULE: Rule = Rule {
     ],
 };
 
-fn found(_: &File<'_>, node: &SyntaxNode) -> Option<Fault> {
-    let mut tokens = node.children_with_tokens().filter_map(NodeOrToken::into_token);
+fn found(_: &File<'_>, place: &Place<'_, '_>) -> Option<Fault> {
     let mentions = |text: &str| text.contains("nix-env") || text.contains("nix profile");
+    if !place.tokens().any(|t| mentions(t.text())) {
+        return None;
+    }
+    let node = place.cursor();
+    let mut tokens = node.children_with_tokens().filter_map(NodeOrToken::into_token);
     let token =
         tokens.find(|t| t.kind() == SyntaxKind::TOKEN_STRING_CONTENT && mentions(t.text()))?;
     let mut at = 0;

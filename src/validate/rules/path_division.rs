@@ -1,9 +1,10 @@
 //! A division that is a path.
 
-use rnix::{SyntaxKind, SyntaxNode};
+use rnix::SyntaxKind;
 
 use super::{Check, File, Rule};
 use crate::event::Severity;
+use crate::validate::place::Place;
 use crate::validate::syntax::{Edit, Fault};
 
 pub(super) const RULE: Rule = Rule {
@@ -25,7 +26,8 @@ pub(super) const RULE: Rule = Rule {
     ],
 };
 
-fn found(_: &File<'_>, node: &SyntaxNode) -> Option<Fault> {
+fn found(_: &File<'_>, place: &Place<'_, '_>) -> Option<Fault> {
+    let node = place.cursor();
     let text = node.text().to_string();
     let (over, under) = text.split_once('/')?;
     let digits = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit());

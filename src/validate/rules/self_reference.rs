@@ -1,12 +1,13 @@
 //! A name whose value needs itself.
 
+use rnix::SyntaxKind;
 use rnix::ast::{self, BinOpKind, Expr, InterpolPart};
-use rnix::{SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode;
 
 use super::{Check, File, Rule};
 use crate::event::Severity;
 use crate::validate::names;
+use crate::validate::place::Place;
 use crate::validate::syntax::Fault;
 
 pub(super) const RULE: Rule = Rule {
@@ -50,14 +51,12 @@ pub(super) const RULE: Rule = Rule {
     ],
 };
 
-fn found(_: &File<'_>, node: &SyntaxNode) -> Option<Fault> {
-    let scope = node.parent()?;
-    if !names::recursive(&scope) {
+fn found(_: &File<'_>, place: &Place<'_, '_>) -> Option<Fault> {
+    let recursive = place.outer().is_some_and(|o| names::recursive(o.green()));
+    if !recursive || names::path_in(place.green()).nth(1).is_some() {
         return None;
     }
-    if names::path_in(node).nth(1).is_some() {
-        return None;
-    }
+    let node = place.cursor();
     let binding = ast::AttrpathValue::cast(node.clone())?;
     let name = names::of_attribute(&binding.attrpath()?.attrs().next()?)?;
     if !needs(binding.value()?, &name) {

@@ -1,12 +1,13 @@
 //! A function that only calls another.
 
+use rnix::SyntaxKind;
 use rnix::ast::{self, Expr, Param};
-use rnix::{NodeOrToken, SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode;
 
 use super::{Check, File, Rule};
 use crate::event::Severity;
 use crate::validate::names;
+use crate::validate::place::Place;
 use crate::validate::syntax::Fault;
 
 pub(super) const RULE: Rule = Rule {
@@ -30,11 +31,12 @@ pub(super) const RULE: Rule = Rule {
     ],
 };
 
-fn found(_: &File<'_>, node: &SyntaxNode) -> Option<Fault> {
-    let value = node.green().children().filter_map(NodeOrToken::into_node).next_back()?;
+fn found(_: &File<'_>, place: &Place<'_, '_>) -> Option<Fault> {
+    let value = place.nodes().last()?.0;
     if !matches!(names::kind(value.kind()), SyntaxKind::NODE_LAMBDA | SyntaxKind::NODE_PAREN) {
         return None;
     }
+    let node = place.cursor();
     let binding = ast::AttrpathValue::cast(node.clone())?;
     let mut names_in = Vec::new();
     let mut body = names::unwrap(binding.value()?);

@@ -1,12 +1,13 @@
 //! Something fetched during evaluation without saying what is expected.
 
+use rnix::SyntaxKind;
 use rnix::ast::{self, Apply, Expr};
-use rnix::{SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode;
 
 use super::{Check, File, Rule};
 use crate::event::Severity;
 use crate::validate::names;
+use crate::validate::place::Place;
 use crate::validate::syntax::Fault;
 
 pub(super) const RULE: Rule = Rule {
@@ -39,7 +40,8 @@ pub(super) const RULE: Rule = Rule {
     ],
 };
 
-fn found(file: &File<'_>, node: &SyntaxNode) -> Option<Fault> {
+fn found(file: &File<'_>, place: &Place<'_, '_>) -> Option<Fault> {
+    let node = place.cursor();
     let apply = Apply::cast(node.clone())?;
     let call = file.resolver.call(&Expr::Apply(apply))?;
     let own = ["fetchTarball", "fetchurl", "fetchGit"].iter().any(|n| call.is_own(n));

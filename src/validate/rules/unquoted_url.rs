@@ -1,9 +1,12 @@
 //! A URL without quotes.
 
-use rnix::{NodeOrToken, SyntaxKind, SyntaxNode};
+use rnix::{NodeOrToken, SyntaxKind};
+use rowan::GreenTokenData;
 
 use super::{Check, File, Rule};
 use crate::event::Severity;
+use crate::validate::names;
+use crate::validate::place::Place;
 use crate::validate::syntax::{Edit, Fault};
 
 pub(super) const RULE: Rule = Rule {
@@ -23,7 +26,12 @@ pub(super) const RULE: Rule = Rule {
     ],
 };
 
-fn found(_: &File<'_>, node: &SyntaxNode) -> Option<Fault> {
+fn found(_: &File<'_>, place: &Place<'_, '_>) -> Option<Fault> {
+    let uri = |t: &GreenTokenData| names::kind(t.kind()) == SyntaxKind::TOKEN_URI;
+    if !place.tokens().next().is_some_and(uri) {
+        return None;
+    }
+    let node = place.cursor();
     let Some(NodeOrToken::Token(token)) = node.first_child_or_token() else { return None };
     if token.kind() != SyntaxKind::TOKEN_URI {
         return None;

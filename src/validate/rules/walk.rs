@@ -6,14 +6,17 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 use rnix::ast::{self, Expr};
-use rnix::{SyntaxKind, SyntaxNode, TextRange, WalkEvent};
+use rnix::{SyntaxKind, SyntaxNode, TextRange};
 use rowan::ast::AstNode;
 
 use super::service::Services;
 use super::{Check, File, OfNode, RULES, Rule, needless_rec};
 use crate::event::Severity;
 use crate::validate::names;
-use crate::validate::resolve::{Definition, Key, Options, Resolver, at_top, modules};
+use crate::validate::place::{self, Place, Step};
+use crate::validate::resolve::{
+    Definition, Key, Options, Resolver, at_top, may_list_modules, modules,
+};
 use crate::validate::syntax::Fault;
 
 /// Rules over nodes by the kind of node; the flag says whether documentation counts too.
@@ -68,7 +71,7 @@ pub(in crate::validate) fn faults(
 ) -> Vec<Fault> {
     let resolver = Resolver::new();
     let mut walk = Walk::new(&resolver, text, root, late);
-    root.preorder().for_each(|event| walk.meet(&event));
+    place::walk(root, &mut |step| walk.meet(step));
     walk.end(unused)
 }
 
@@ -118,15 +121,15 @@ impl<'a> Walk<'a> {
     }
 
     /// The next step of the walk.
-    pub(in crate::validate) fn meet(&mut self, event: &WalkEvent<SyntaxNode>) {
+    pub(in crate::validate) fn meet(&mut self, step: Step<'_, '_>) {
         if self.count.is_multiple_of(4096) {
             self.stopped |= (self.late)();
         }
         self.count += 1;
-        match event {
+        match step {
             _ if self.stopped => {}
-            WalkEvent::Enter(node) => self.enter(node),
-            WalkEvent::Leave(node) => self.leave(node),
+            Step::Enter(place) => self.enter(place),
+            Step::Leave(place) => self.leave(place),
         }
     }
 
@@ -149,30 +152,30 @@ impl<'a> Walk<'a> {
         faults
     }
 
-    fn enter(&mut self, node: &SyntaxNode) {
-        let kind = node.kind();
+    fn enter(&mut self, place: &Place<'_, '_>) {
+        let kind = place.kind();
         if kind == SyntaxKind::NODE_ATTRPATH_VALUE {
-            self.exempt += usize::from(documents(node));
-            if self.exempt == 0 {
-                self.tops.extend(modules(self.file.resolver, node));
+            self.exempt += usize::from(documents(place));
+            if self.exempt == 0 && may_list_modules(place.green()) {
+                self.tops.extend(modules(self.file.resolver, place.cursor()));
             }
         }
         for (rule, anywhere, check) in &BY_KIND[kind as usize] {
             if (*anywhere || self.exempt == 0) && self.possible.has(*rule) {
-                self.faults.extend(check(&self.file, node));
+                self.faults.extend(check(&self.file, place));
             }
         }
-        if kind == SyntaxKind::NODE_ATTR_SET && names::recursive(node) {
-            self.recursive.push(node.clone());
+        if kind == SyntaxKind::NODE_ATTR_SET && names::recursive(place.green()) {
+            self.recursive.push(place.cursor().clone());
         }
         if kind == SyntaxKind::NODE_APPLY && self.exempt == 0 && self.imports {
-            self.imported(node);
+            self.imported(place.cursor());
         }
     }
 
-    fn leave(&mut self, node: &SyntaxNode) {
-        if self.exempt > 0 && node.kind() == SyntaxKind::NODE_ATTRPATH_VALUE {
-            self.exempt -= usize::from(documents(node));
+    fn leave(&mut self, place: &Place<'_, '_>) {
+        if self.exempt > 0 && place.kind() == SyntaxKind::NODE_ATTRPATH_VALUE {
+            self.exempt -= usize::from(documents(place));
         }
     }
 
@@ -254,12 +257,12 @@ fn package_set(walk: &Walk<'_>, apply: &ast::Apply) -> Option<Expr> {
 }
 
 /// Whether a binding documents or declares: nothing below it is a configuration.
-fn documents(binding: &SyntaxNode) -> bool {
-    let Some(Some(first)) = names::path_in(binding).next() else { return false };
-    match names::path_in(binding).next_back().flatten() {
+fn documents(place: &Place<'_, '_>) -> bool {
+    let Some(Some(first)) = names::path_in(place.green()).next() else { return false };
+    match names::path_in(place.green()).next_back().flatten() {
         Some("example" | "description" | "defaultText" | "longDescription") => true,
-        Some("default") => within_option(binding),
-        _ => first == "options" && binding.parent().is_some_and(|set| at_top(&set)),
+        Some("default") => within_option(place.cursor()),
+        _ => first == "options" && place.cursor().parent().is_some_and(|set| at_top(&set)),
     }
 }
 
