@@ -284,8 +284,9 @@ impl Look<'_> {
         }
         let told: Vec<_> = faults.iter().filter_map(|(f, _)| f.secret.clone()).collect();
         let secrets = LazyCell::new(|| [told, super::secrets::written(text)].concat());
-        let mut kept = Vec::new();
-        for (fault, allowed) in faults {
+        let mut kept = Vec::with_capacity(faults.len());
+        for (mut fault, allowed) in faults {
+            fault.message.shrink_to_fit();
             let identity = Identity::of(text, &fault);
             let always = rules::rule(fault.code).is_none_or(rules::Rule::always_blocks);
             let old = match (&self.job.base, before.as_deref_mut()) {

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::io::{BufWriter, Seek, SeekFrom, Write as _};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -143,7 +144,7 @@ impl Verdicts {
         let kept = Kept { faults, entry: verdict.entry.clone() };
         let line = match kept.faults.is_empty() && kept.entry.is_none() {
             true => String::new(),
-            false => serde_json::to_string(&kept).unwrap_or_default(),
+            false => serde_json::to_string(&kept).unwrap_or_default().into_boxed_str().into(),
         };
         self.note(Used::Fresh(name, line));
     }
@@ -161,31 +162,29 @@ impl Verdicts {
         used.sort_by_key(|u| match u {
             Used::Known(name) | Used::Fresh(name, _) => *name,
         });
-        // A tree may have a great many: the text is made once, in the room that it takes, with
-        // the sum put in when all of it is there, and what is in it is let go.
-        let line = |used: &Used| match used {
-            Used::Known(name) => self.known.get(name).map_or(0, Range::len),
-            Used::Fresh(_, line) => line.len(),
-        };
-        let room: usize = used.iter().map(|u| line(u) + 33).sum();
-        let mut text = String::with_capacity(self.head.len() + 66 + room);
-        text.push_str(&self.head);
-        let sum = text.len() + 1..text.len() + 65;
-        text.push_str(&format!(" {:064}\n", 0));
-        for used in used {
-            let (name, line) = match &used {
-                Used::Known(name) => {
-                    (name, self.known.get(name).and_then(|r| self.text.get(r.clone())))
-                }
-                Used::Fresh(name, line) => (name, Some(line.as_str())),
-            };
-            let line = line.unwrap_or_default().trim_end();
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{name:032x}{line}");
-        }
-        let told = blake3::hash(&text.as_bytes()[sum.end + 1..]).to_hex();
-        text.replace_range(sum, &told);
-        if let Err(error) = files::put(&self.file, text.as_bytes()) {
+        // A tree may have a great many: none is held twice, and each is let go when it is written.
+        let told = files::put_with(&self.file, |file| {
+            let mut out = BufWriter::with_capacity(1 << 16, file);
+            writeln!(out, "{} {:064}", self.head, 0)?;
+            let (mut sum, mut line) = (blake3::Hasher::new(), String::new());
+            for used in used {
+                let (name, kept) = match &used {
+                    Used::Known(name) => {
+                        (name, self.known.get(name).and_then(|r| self.text.get(r.clone())))
+                    }
+                    Used::Fresh(name, line) => (name, Some(line.as_str())),
+                };
+                line.clear();
+                // Writing to a string cannot fail.
+                let _ = writeln!(line, "{name:032x}{}", kept.unwrap_or_default().trim_end());
+                sum.update(line.as_bytes());
+                out.write_all(line.as_bytes())?;
+            }
+            out.seek(SeekFrom::Start(self.head.len() as u64 + 1))?;
+            out.write_all(sum.finalize().to_hex().as_bytes())?;
+            out.flush()
+        });
+        if let Err(error) = told {
             tracing::debug!(%error, "no verdict is kept");
         }
     }

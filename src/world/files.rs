@@ -56,9 +56,18 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// Whatever the system says.
 pub fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put_with(path, |file| file.write_all(bytes))
+}
+
+/// The same of what is too much to be held at once: `write` gets a file that is not in its
+/// place yet.
+///
+/// # Errors
+/// Whatever the system or `write` says; what was there before is there still.
+pub fn put_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
+    write(file.as_file_mut())?;
     file.persist(path).map(drop).map_err(|e| e.error)
 }
 

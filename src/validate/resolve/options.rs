@@ -69,12 +69,29 @@ pub(crate) struct Options<'a> {
     weak: bool,
     hops: usize,
     depth: usize,
+    /// First words of the options that are wanted; `None`: all are.
+    about: Option<&'a [&'static str]>,
 }
 
 impl<'a> Options<'a> {
     pub(crate) fn new(resolver: &'a Resolver) -> Self {
         let (path, conditions) = (Vec::new(), Vec::new());
-        Self { resolver, path, conditions, weak: false, hops: 0, depth: 0 }
+        Self { resolver, path, conditions, weak: false, hops: 0, depth: 0, about: None }
+    }
+
+    /// Leaves out options that begin with other words.
+    pub(crate) fn about(mut self, words: Option<&'a [&'static str]>) -> Self {
+        self.about = words;
+        self
+    }
+
+    /// Whether what is defined below a path is wanted.
+    fn is_wanted(&self) -> bool {
+        let Some(about) = self.about else { return true };
+        match top(&self.path) {
+            [Key::Name(first), ..] => first == "specialisation" || about.contains(&first.as_str()),
+            _ => true,
+        }
     }
 
     /// Starts below a path instead of at the top.
@@ -178,7 +195,8 @@ impl<'a> Options<'a> {
             self.path.extend(keys);
         }
         let declares = matches!(self.path.first(), Some(Key::Name(first)) if first == "options");
-        if let Some(value) = names::value_in(node).filter(|_| !declares) {
+        let wanted = !declares && self.is_wanted();
+        if let Some(value) = wanted.then(|| names::value_in(node)).flatten() {
             self.value(&value, node, show);
         }
         self.path.truncate(before);

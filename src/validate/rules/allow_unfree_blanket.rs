@@ -13,6 +13,7 @@ pub(super) const RULE: Rule = Rule {
           so that a new one is a decision.",
     fixable: false,
     needs: &["allowUnfree"],
+    tops: &["nixpkgs"],
     check: Check::Option(found),
     bad: &[
         "{ nixpkgs.config.allowUnfree = true; }",

@@ -21,6 +21,7 @@ pub(super) const RULE: Rule = Rule {
           too, and nobody can see from the text what a host consists of. List the modules.",
     fixable: false,
     needs: &["readDir", "listFilesRecursive"],
+    tops: &[],
     check: Check::Node(&[SyntaxKind::NODE_ATTRPATH_VALUE], found),
     bad: &[
         "{ imports = map (f: ./modules + \"/${f}\") (builtins.attrNames (builtins.readDir \

@@ -22,6 +22,7 @@ pub(super) const RULE: Rule = Rule {
           starts.",
     fixable: false,
     needs: &READERS,
+    tops: &[],
     check: Check::Node(&[SyntaxKind::NODE_APPLY], found),
     bad: &[
         "{ config, ... }: { a.password = builtins.readFile config.age.secrets.a.path; }",

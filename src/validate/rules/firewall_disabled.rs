@@ -14,9 +14,11 @@ pub(super) const RULE: Rule = Rule {
           an allow comment.",
     fixable: false,
     needs: &["firewall"],
+    tops: &["networking"],
     check: Check::Option(found),
     bad: &[
         "{ networking.firewall.enable = false; }",
+        "{ networking.\"fire\\wall\".\"en\\able\" = false; }",
         "{ lib, ... }: { config.networking = { firewall.enable = lib.mkForce false; }; }",
         "{ lib, c, ... }: let off = false; in { networking.firewall = lib.mkIf c { enable = off; \
           }; }",

@@ -18,6 +18,7 @@ pub(super) const RULE: Rule = Rule {
           finding.",
     fixable: false,
     needs: &["openFirewall", "allowedTCPPort", "allowedUDPPort"],
+    tops: &[],
     check: Check::Option(found),
     bad: &[
         "{ networking.firewall.allowedTCPPorts = [ 80 443 ]; }",

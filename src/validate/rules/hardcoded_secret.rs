@@ -18,6 +18,7 @@ pub(super) const RULE: Rule = Rule {
           ever printed.",
     fixable: false,
     needs: &secrets::SIGNS,
+    tops: &[],
     check: Check::Node(&[SyntaxKind::NODE_STRING], found),
     bad: &[
         concat!("{ a = \"gh", "p_16C7e42F292c6912E7710c838347Ae178B4a\"; }"),

@@ -19,6 +19,7 @@ pub(super) const RULE: Rule = Rule {
           all without a builder. Fetch it as a flake input, or keep the generated file.",
     fixable: false,
     needs: &["import", "readFile", "readDir", "fileContents"],
+    tops: &[],
     check: Check::Node(&[SyntaxKind::NODE_APPLY], found),
     bad: &[
         "{ pkgs }: import (pkgs.runCommand \"a\" { } \"\")",

@@ -17,6 +17,7 @@ pub(super) const RULE: Rule = Rule {
           oneshot service is only a note.",
     fixable: false,
     needs: &["systemd"],
+    tops: &["systemd"],
     check: Check::Service(found),
     bad: &[
         "{ systemd.services.a.serviceConfig = { ExecStart = \"/x\"; User = \"a\"; }; }",

@@ -24,6 +24,7 @@ pub(super) const RULE: Rule = Rule {
           none while a file that no host imports sets one: it may be a module for all.",
     fixable: false,
     needs: &[],
+    tops: &[],
     check: Check::Elsewhere,
     bad: &["{ imports = [ ]; networking.hostName = \"a\"; boot.loader.grub.enable = true; }"],
     good: &["{ imports = [ ./b.nix ]; system.stateVersion = \"24.05\"; }"],

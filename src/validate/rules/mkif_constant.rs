@@ -17,6 +17,7 @@ pub(super) const RULE: Rule = Rule {
     why: "The condition decides nothing: with true it can go, with false all of it is dead.",
     fixable: false,
     needs: &["mkIf"],
+    tops: &[],
     check: Check::Node(&[SyntaxKind::NODE_APPLY], found),
     bad: &[
         "{ lib, ... }: { a = lib.mkIf true { b = 1; }; }",

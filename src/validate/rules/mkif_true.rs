@@ -24,6 +24,7 @@ pub(super) const RULE: Rule = Rule {
           on. `mkIf c false` is no finding.",
     fixable: false,
     needs: &["mkIf"],
+    tops: &[],
     check: Check::Node(&[SyntaxKind::NODE_APPLY], found),
     bad: &[
         "{ lib, config, ... }: { services.a.enable = lib.mkIf config.b true; }",

@@ -59,8 +59,11 @@ pub struct Rule {
     pub why: &'static str,
     /// Whether `--fix` can put it right.
     pub fixable: bool,
-    /// It can say nothing of a text that holds none of these; none: of any text.
+    /// It can say nothing of a text that holds none of these, small letters or not; none: of any
+    /// text.
     pub(super) needs: &'static [&'static str],
+    /// First words of the options that it is about; none: of any.
+    pub(super) tops: &'static [&'static str],
     pub(super) check: Check,
     pub(super) bad: &'static [&'static str],
     pub(super) good: &'static [&'static str],

@@ -17,6 +17,7 @@ pub(super) const RULE: Rule = Rule {
           into infinite recursion. Drop it where nothing needs it.",
     fixable: true,
     needs: &[],
+    tops: &[],
     check: Check::Recursion,
     bad: &[
         "rec { a = 1; b = 2; }",

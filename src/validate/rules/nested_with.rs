@@ -18,6 +18,7 @@ pub(super) const RULE: Rule = Rule {
           either gains a name. `inherit (lib) mkIf;` says where a name is from.",
     fixable: false,
     needs: &[],
+    tops: &[],
     check: Check::Anywhere(&[SyntaxKind::NODE_WITH], found),
     bad: &[
         "{ lib, pkgs }: with lib; { a = with pkgs; [ hello ]; }",

@@ -1,9 +1,11 @@
 //! Packages installed by hand from a script.
 
 use rnix::{NodeOrToken, SyntaxKind, TextRange, TextSize};
+use rowan::GreenTokenData;
 
 use super::{Check, File, Rule};
 use crate::event::Severity;
+use crate::validate::names;
 use crate::validate::place::Place;
 use crate::validate::syntax::Fault;
 
@@ -15,6 +17,7 @@ pub(super) const RULE: Rule = Rule {
           back and not on the next machine. Declare the package, or use `nix run` and `nix shell`.",
     fixable: false,
     needs: &["nix-env", "nix profile"],
+    tops: &[],
     check: Check::Node(&[SyntaxKind::NODE_STRING], found),
     bad: &[
         "{ a = ''\n  nix-env -iA nixpkgs.hello\n''; }",
@@ -24,6 +27,7 @@ pub(super) const RULE: Rule = Rule {
         "{ pkgs }: { a = ''${pkgs.nix}/bin/nix-env -i hello''; }",
         "{ a = \"nix profile add nixpkgs#hello\"; }",
         "{ a = \"FOO=1 nix-env -e hello\"; }",
+        "{ environment.etc.a.text = ''\n  #!/bin/sh\n  nix-env -i hello\n''; }",
     ],
     good: &[
         "{ a = \"nix-env --list-generations\"; b = \"nix-env --delete-generations old\"; }",
@@ -35,12 +39,13 @@ pub(super) const RULE: Rule = Rule {
         "# nix-env -i hello\n{ a = \"nix profile list\"; }",
         "{ a = \"nix-env -p /nix/var/nix/profiles/system -i x\"; }",
         "{ a = \"nix-env -q --installed\"; }",
+        "{ home = { file.\"a/README\".text = ''\n  nix-env -iA is not used here\n''; }; }",
     ],
 };
 
 fn found(_: &File<'_>, place: &Place<'_, '_>) -> Option<Fault> {
     let mentions = |text: &str| text.contains("nix-env") || text.contains("nix profile");
-    if !place.tokens().any(|t| mentions(t.text())) {
+    if !place.tokens().any(|t| mentions(t.text())) || is_page(place) {
         return None;
     }
     let node = place.cursor();
@@ -60,6 +65,24 @@ fn found(_: &File<'_>, place: &Place<'_, '_>) -> Option<Fault> {
         at += line.len() + 1;
     }
     None
+}
+
+/// Whether it is the text of a file that nobody runs: `environment.etc.NAME.text` and the like,
+/// unless it begins as a script does.
+fn is_page(place: &Place<'_, '_>) -> bool {
+    const FOLDERS: [&str; 4] = ["etc", "file", "configFile", "dataFile"];
+    let mut words = Vec::new();
+    let mut around = place.outer();
+    while let Some(outer) = around {
+        if outer.kind() == SyntaxKind::NODE_ATTRPATH_VALUE {
+            words.extend(names::path_in(outer.green()).rev().flatten());
+        }
+        around = outer.outer();
+    }
+    let content = |t: &&GreenTokenData| names::kind(t.kind()) == SyntaxKind::TOKEN_STRING_CONTENT;
+    let runs =
+        place.tokens().find(content).is_some_and(|t| t.text().trim_start().starts_with("#!"));
+    words.first() == Some(&"text") && words.iter().any(|w| FOLDERS.contains(w)) && !runs
 }
 
 /// Where a line of a script installs something: a command of its own, not a word of another.

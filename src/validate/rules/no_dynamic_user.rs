@@ -13,6 +13,7 @@ pub(super) const RULE: Rule = Rule {
           much hardening. It does not fit where a fixed id owns files, or a device is needed.",
     fixable: false,
     needs: &["systemd"],
+    tops: &["systemd"],
     check: Check::Service(found),
     bad: &[
         "{ systemd.services.a.script = \"x\"; }",

@@ -15,6 +15,7 @@ pub(super) const RULE: Rule = Rule {
           Write `6 / 3`.",
     fixable: true,
     needs: &[],
+    tops: &[],
     check: Check::Anywhere(&[SyntaxKind::NODE_PATH_REL], found),
     bad: &["{ a = 6/3; }", "{ a = [ 1024/2 ]; }"],
     good: &[

@@ -14,6 +14,7 @@ pub(super) const RULE: Rule = Rule {
           back.",
     fixable: false,
     needs: &["permittedInsecurePackages", "allowBroken", "allowInsecure"],
+    tops: &["nixpkgs"],
     check: Check::Option(found),
     bad: &[
         "{ nixpkgs.config.permittedInsecurePackages = [ \"a-1.0\" ]; }",

@@ -13,10 +13,12 @@ pub(super) const RULE: Rule = Rule {
     why: "It lies in the repository and in the world-readable store of every machine. Use the \
           option's *File variant with agenix or sops-nix, or a hashed password for a login.",
     fixable: false,
-    needs: &[],
+    needs: &["pass", "api", "secret", "token"],
+    tops: &[],
     check: Check::Option(found),
     bad: &[
         "{ users.users.me.initialPassword = \"hunter2\"; }",
+        "{ services.a.\"pass\\word\" = \"hunter2\"; }",
         "{ users.users.me.password = \"hunter2\"; }",
         "let p = \"hunter2\"; in { services.a.settings.database.password = p; }",
         "{ services.a.config.adminpass = \"hunter2\"; }",

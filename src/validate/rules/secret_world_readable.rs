@@ -13,6 +13,7 @@ pub(super) const RULE: Rule = Rule {
           user of the machine. 0400 with an owner, or 0440 with a group, is enough.",
     fixable: false,
     needs: &["secrets"],
+    tops: &["age", "sops"],
     check: Check::Option(found),
     bad: &[
         "{ age.secrets.a.mode = \"0644\"; }",

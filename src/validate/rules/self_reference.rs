@@ -19,6 +19,7 @@ pub(super) const RULE: Rule = Rule {
           are not looked into until later. Give the new value a name of its own.",
     fixable: false,
     needs: &[],
+    tops: &[],
     check: Check::Anywhere(&[SyntaxKind::NODE_ATTRPATH_VALUE], found),
     bad: &[
         "x: let x = x; in x",

@@ -15,6 +15,7 @@ pub(super) const RULE: Rule = Rule {
           elsewhere.",
     fixable: false,
     needs: &["systemd"],
+    tops: &["systemd"],
     check: Check::Service(found),
     bad: &[
         "{ systemd.services.a.serviceConfig.ExecStart = \"/x\"; }",

@@ -17,6 +17,7 @@ pub(super) const RULE: Rule = Rule {
           does need root.",
     fixable: false,
     needs: &["systemd"],
+    tops: &["systemd"],
     check: Check::Service(found),
     bad: &[
         "{ systemd.services.a.serviceConfig.User = \"root\"; }",

@@ -14,6 +14,7 @@ pub(super) const RULE: Rule = Rule {
           that one is in `users.users.NAME.openssh.authorizedKeys` before passwords go.",
     fixable: false,
     needs: &["asswordAuthentication"],
+    tops: &["services"],
     check: Check::Option(found),
     bad: &[
         "{ services.openssh.settings.PasswordAuthentication = true; }",

@@ -13,10 +13,13 @@ pub(super) const RULE: Rule = Rule {
           still lets keys in, which is all that a deploy needs.",
     fixable: false,
     needs: &["ermitRootLogin"],
+    tops: &["services"],
     check: Check::Option(found),
     bad: &[
         "{ services.openssh.settings.PermitRootLogin = \"yes\"; }",
         "{ services.openssh.permitRootLogin = \"yes\"; }",
+        "{ services.\"open\\ssh\".settings.\"Permit\\RootLogin\" = \"yes\"; }",
+        "{ services.${\"open\" + \"ssh\"}.settings.\"Permit${\"Root\"}Login\" = \"yes\"; }",
         "{ services.openssh = { enable = true; settings = { PermitRootLogin = true; }; }; }",
         "{ services.openssh.extraConfig = ''\n  Port 22\n  PermitRootLogin yes # really\n''; }",
     ],

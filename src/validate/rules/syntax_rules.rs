@@ -11,7 +11,7 @@ const fn syntax(
     good: &'static [&'static str],
 ) -> Rule {
     let (severity, check) = (Severity::Block, Check::Syntax);
-    Rule { id, severity, flags, why, fixable: false, needs: &[], check, bad, good }
+    Rule { id, severity, flags, why, fixable: false, needs: &[], tops: &[], check, bad, good }
 }
 
 pub(super) const SYNTAX_ERROR: Rule = syntax(

@@ -18,6 +18,7 @@ pub(super) const RULE: Rule = Rule {
           on purpose.",
     fixable: false,
     needs: &[],
+    tops: &[],
     check: Check::Node(&[SyntaxKind::NODE_ATTRPATH_VALUE], found),
     bad: &["{ lib }: { f = a: b: lib.g a b; }", "{ lib }: let f = x: lib.g x; in f"],
     good: &[

@@ -19,6 +19,7 @@ pub(super) const RULE: Rule = Rule {
           make it a flake input.",
     fixable: false,
     needs: &["fetchTarball", "fetchurl", "fetchGit"],
+    tops: &[],
     check: Check::Node(&[SyntaxKind::NODE_APPLY], found),
     bad: &[
         "builtins.fetchTarball \"https://example.org/a.tar.gz\"",

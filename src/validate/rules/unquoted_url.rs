@@ -16,6 +16,7 @@ pub(super) const RULE: Rule = Rule {
     why: "Nix has deprecated it (RFC 45), and it hides mistakes: `x:x` is a URL and no function.",
     fixable: true,
     needs: &[],
+    tops: &[],
     check: Check::Anywhere(&[SyntaxKind::NODE_LITERAL], found),
     bad: &["{ a = https://example.org/a; }", "x:x"],
     good: &[

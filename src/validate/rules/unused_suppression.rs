@@ -11,6 +11,7 @@ pub(super) const RULE: Rule = Rule {
           allow comment also counts as unused when it gives no reason or names no rule.",
     fixable: true,
     needs: &[],
+    tops: &[],
     check: Check::Elsewhere,
     bad: &["# nixdeploy: allow(firewall-disabled) -- behind the router\n{ a = 1; }"],
     good: &["{\n  # nixdeploy: allow(firewall-disabled) -- behind the router\n  \

@@ -35,8 +35,18 @@ static BY_KIND: LazyLock<Vec<Vec<(usize, bool, OfNode)>>> = LazyLock::new(|| {
 
 /// What each rule needs to find in a text before it can say anything of it.
 static NEEDED: LazyLock<Vec<Vec<Finder<'static>>>> = LazyLock::new(|| {
-    RULES.iter().map(|rule| rule.needs.iter().map(Finder::new).collect()).collect()
+    let finder = |need: &&str| Finder::new(&letters(need)).into_owned();
+    RULES.iter().map(|rule| rule.needs.iter().map(finder).collect()).collect()
 });
+
+/// A text in small letters and without what escapes: `"open\\ssh"` is a name as well.
+fn letters(text: &str) -> Vec<u8> {
+    let mut bytes = text.as_bytes().to_ascii_lowercase();
+    if memchr::memchr(b'\\', &bytes).is_some() {
+        bytes.retain(|b| *b != b'\\');
+    }
+    bytes
+}
 
 /// The rules that can say something of a text, by their place in [`RULES`].
 #[derive(Clone, Copy)]
@@ -44,11 +54,33 @@ struct Possible(u64);
 
 impl Possible {
     fn of(text: &str) -> Self {
+        let text = letters(text);
         let holds = |needs: &Vec<Finder<'_>>| {
-            needs.is_empty() || needs.iter().any(|n| n.find(text.as_bytes()).is_some())
+            needs.is_empty() || needs.iter().any(|n| n.find(&text).is_some())
         };
         let bits = NEEDED.iter().enumerate().map(|(at, needs)| u64::from(holds(needs)) << at);
         Self(bits.fold(0, |all, bit| all | bit))
+    }
+
+    /// The same and every rule about options: a name is put together, and may be any.
+    fn with_options(self) -> Self {
+        let about = |rule: &Rule| matches!(rule.check, Check::Option(_) | Check::Service(_));
+        let bits = RULES.iter().enumerate().map(|(at, rule)| u64::from(about(rule)) << at);
+        Self(bits.fold(self.0, |all, bit| all | bit))
+    }
+
+    /// The first words of the options that its rules are about; `None`: they may be any.
+    fn tops(self) -> Option<Vec<&'static str>> {
+        let about = |rule: &Rule| matches!(rule.check, Check::Option(_) | Check::Service(_));
+        let rules = RULES.iter().enumerate().filter(|(at, rule)| self.has(*at) && about(rule));
+        let mut tops = Vec::new();
+        for (_, rule) in rules {
+            if rule.tops.is_empty() {
+                return None;
+            }
+            tops.extend(rule.tops);
+        }
+        Some(tops)
     }
 
     fn has(self, rule: usize) -> bool {
@@ -81,8 +113,8 @@ pub(in crate::validate) struct Walk<'a> {
     possible: Possible,
     /// Some rule may have something to say of how packages are imported.
     imports: bool,
-    /// Some rule may have something to say of options or services.
-    options: bool,
+    /// Some name of an option is more than a plain word.
+    composed: bool,
     late: &'a dyn Fn() -> bool,
     faults: Vec<Fault>,
     /// Expressions that are modules.
@@ -104,12 +136,11 @@ impl<'a> Walk<'a> {
         late: &'a dyn Fn() -> bool,
     ) -> Self {
         let possible = Possible::of(text);
-        let options = possible.any(|r| matches!(r.check, Check::Option(_) | Check::Service(_)));
         Self {
             file: File { resolver },
             possible,
             imports: possible.any(|r| r.needs_nixpkgs()),
-            options,
+            composed: false,
             late,
             faults: Vec::new(),
             tops: ast::Root::cast(root.clone()).and_then(|r| r.expr()).into_iter().collect(),
@@ -140,11 +171,15 @@ impl<'a> Walk<'a> {
                 self.faults.extend(needless_rec::found(&set));
             }
         }
+        if self.composed {
+            self.possible = self.possible.with_options();
+        }
+        let about = self.possible.tops();
         for top in std::mem::take(&mut self.tops) {
-            if !self.options || (self.late)() {
+            if about.as_ref().is_some_and(Vec::is_empty) || (self.late)() {
                 break;
             }
-            self.module(&top);
+            self.module(&top, about.as_deref());
         }
         let mut seen: HashSet<(&str, Range<usize>)> = HashSet::new();
         let mut faults = self.faults;
@@ -156,6 +191,7 @@ impl<'a> Walk<'a> {
         let kind = place.kind();
         if kind == SyntaxKind::NODE_ATTRPATH_VALUE {
             self.exempt += usize::from(documents(place));
+            self.composed |= names::path_in(place.green()).any(|word| word.is_none());
             if self.exempt == 0 && may_list_modules(place.green()) {
                 self.tops.extend(modules(self.file.resolver, place.cursor()));
             }
@@ -191,11 +227,11 @@ impl<'a> Walk<'a> {
         self.faults.extend(found.into_iter().map(|(_, fault)| fault));
     }
 
-    fn module(&mut self, top: &Expr) {
+    fn module(&mut self, top: &Expr, about: Option<&[&'static str]>) {
         let mut found: Vec<(Vec<Key>, Fault)> = Vec::new();
         let mut disabled: Vec<Vec<Key>> = Vec::new();
         let mut services = Services::default();
-        Options::new(self.file.resolver).each(top, &mut |definition| {
+        Options::new(self.file.resolver).about(about).each(top, &mut |definition| {
             self.defined(definition, &mut found);
             services.add(self.file.resolver, definition);
             disabled.extend(self.disabled(definition));
