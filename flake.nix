@@ -16,7 +16,7 @@
     in
     {
       packages = eachSystem (pkgs: rec {
-        nixdeploy = pkgs.callPackage ./nixos/package.nix { };
+        nixdeploy = pkgs.callPackage ./src/nixos/package.nix { };
         default = nixdeploy;
       });
 
@@ -28,17 +28,17 @@
         };
       });
 
-      overlays.default = final: _prev: { nixdeploy = final.callPackage ./nixos/package.nix { }; };
+      overlays.default = final: _prev: { nixdeploy = final.callPackage ./src/nixos/package.nix { }; };
 
       # A host that is deployed to; no host needs it whose root nixdeploy may log in as.
-      nixosModules.default = ./nixos/target.nix;
+      nixosModules.default = ./src/nixos/target.nix;
 
       # For home-manager, on the machine that deploys.
-      homeModules.default = import ./nixos/home.nix { packageOf = ours; };
+      homeModules.default = import ./src/nixos/home.nix { packageOf = ours; };
 
       templates = rec {
         fleet = {
-          path = ./nixos/fleet;
+          path = ./src/nixos/fleet;
           description = "Three NixOS machines, and hosts.toml beside them";
         };
         default = fleet;

@@ -63,12 +63,12 @@ fn our_own_check_finds_nothing_in_them() {
 
 #[test]
 fn the_template_is_a_fleet() {
-    let path = root().join("nixos/fleet/hosts.toml");
+    let path = root().join("src/nixos/fleet/hosts.toml");
     let text = std::fs::read_to_string(&path).expect("read");
     let fleet = nixdeploy::fleet::hosts_toml::parse(&path, &text).expect("a fleet");
     let mut names: Vec<_> = fleet.hosts.iter().map(|h| h.name.to_string()).collect();
     names.sort();
-    let flake = std::fs::read_to_string(root().join("nixos/fleet/flake.nix")).expect("read");
+    let flake = std::fs::read_to_string(root().join("src/nixos/fleet/flake.nix")).expect("read");
     assert_eq!(names, ["db", "router", "web"]);
     assert!(names.iter().all(|n| flake.contains(&format!("\"{n}\""))), "{flake}");
 }
@@ -100,7 +100,7 @@ mod lab {
             };
             for file in nix_files() {
                 copy(&file, &format!("repo/{file}"));
-                if let Some(inner) = file.strip_prefix("nixos/fleet/") {
+                if let Some(inner) = file.strip_prefix("src/nixos/fleet/") {
                     copy(&file, &format!("fleet/{inner}"));
                 }
             }
@@ -137,7 +137,7 @@ mod lab {
         fn value(&self, expression: &str) -> Result<Value, String> {
             let flake = |name| format!("builtins.getFlake \"{}\"", self.flake(name));
             let whole = format!(
-                "let nixpkgs = {}; module = import {}/repo/nixos/target.nix; in {expression}",
+                "let nixpkgs = {}; module = import {}/repo/src/nixos/target.nix; in {expression}",
                 flake("nixpkgs"),
                 self.folder
             );
@@ -250,8 +250,8 @@ mod lab {
         let Some(flakes) = Flakes::new() else { return };
         let home = format!(
             "let set = nixpkgs.legacyPackages.x86_64-linux; \
-             ours = set.callPackage {}/repo/nixos/package.nix {{ }}; \
-             home = import {}/repo/nixos/home.nix {{ packageOf = _: ours; }}; in \
+             ours = set.callPackage {}/repo/src/nixos/package.nix {{ }}; \
+             home = import {}/repo/src/nixos/home.nix {{ packageOf = _: ours; }}; in \
              {{ on = enable: (nixpkgs.lib.evalModules {{ modules = [ home {{ \
                options.home.packages = nixpkgs.lib.mkOption {{ default = [ ]; }}; \
                config.programs.nixdeploy.enable = enable; }} ]; specialArgs.pkgs = set; }})\

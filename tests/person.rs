@@ -1,7 +1,7 @@
 //! What a person meets who knows none of it yet: suggestions, pages, forms of results, errors for
 //! programs, and what is kept of a file that is replaced.
 
-use nixdeploy::cli::PAGES;
+use nixdeploy::docs::PAGES;
 use serde_json::Value;
 
 use crate::support::home::{Desk, assert_harmless};

@@ -103,7 +103,7 @@ fn every_flag_is_listed_once() {
 #[test]
 fn every_command_line_is_understood() {
     let mut found = 0;
-    for (page, _, text) in cli::PAGES {
+    for (page, _, text) in nixdeploy::docs::PAGES {
         // In a sentence `...` and `[RUN]` stand for what may be typed.
         let inline = text.split("\n```").step_by(2).flat_map(quoted);
         let inline = inline.filter(|l| l.starts_with("nixdeploy ") && !l.contains(['[', '\n']));

@@ -3,7 +3,8 @@
 
 use clap::CommandFactory;
 
-use crate::cli::{Cli, HelpArgs, PAGES, command_names};
+use crate::cli::{Cli, HelpArgs, command_names};
+use crate::docs::PAGES;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::fleet::hosts_toml::nearest;

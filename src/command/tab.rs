@@ -14,7 +14,8 @@ use clap_complete::engine::{
 use clap_complete::env::{EnvCompleter, Shells};
 
 use super::inventory;
-use crate::cli::{Cli, Global, PAGES, command_names};
+use crate::cli::{Cli, Global, command_names};
+use crate::docs::PAGES;
 use crate::event::harmless;
 use crate::fleet::Fleet;
 use crate::report::look::Look;

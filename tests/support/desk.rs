@@ -119,7 +119,7 @@ impl Desk {
             self.factory();
             self.committed("");
         }
-        let state = self.state();
+        let state = self.unguarded();
         assert!(sound(&state), "no good state: {state:?}");
         state
     }

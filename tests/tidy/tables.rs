@@ -6,7 +6,7 @@ pub(super) const RINGS: &[(&str, &[&str])] = &[
     // The leaves know no slice.
     ("error", &["exit"]),
     ("exit", &["event"]),
-    // Pages; no code.
+    // Pages, and their list; no code.
     ("docs", &[]),
     ("fleet", &["error"]),
     // What a store path's name says; the slices that compare packages share it.
@@ -16,7 +16,7 @@ pub(super) const RINGS: &[(&str, &[&str])] = &[
     ("world", &["event", "fleet"]),
     // Renderers read the stream and its fold; the store of runs also needs files and folders.
     ("report", &["event", "fleet", "plan", "exit", "error", "world::files", "world::Environment"]),
-    ("cli", &["exit", "fleet", "plan"]),
+    ("cli", &["docs", "exit", "fleet", "plan"]),
     // The slices in their order: leaves, and the evidence of slices before them.
     ("validate", &["event", "fleet", "plan", "world"]),
     ("build", &["error", "event", "fleet", "package", "plan", "world", "validate"]),
@@ -89,7 +89,7 @@ pub(super) const BANNED_MODULES: [&str; 7] =
     ["util", "utils", "common", "helpers", "misc", "core", "manager"];
 
 /// What may lie at the top besides hidden files.
-pub(super) const TOP_LEVEL: [&str; 10] = [
+pub(super) const TOP_LEVEL: [&str; 9] = [
     "Cargo.lock",
     "Cargo.toml",
     "LICENSE",
@@ -97,8 +97,6 @@ pub(super) const TOP_LEVEL: [&str; 10] = [
     "flake.lock",
     "flake.nix",
     "hosts.toml",
-    // Modules, package and template of flake.nix.
-    "nixos",
     "src",
     "tests",
 ];

@@ -10,24 +10,23 @@
   openssh,
 }:
 let
-  cargo = lib.importTOML ../Cargo.toml;
+  cargo = lib.importTOML ../../Cargo.toml;
 
   # Only what the build reads: a change of anything else builds nothing anew.
   src = lib.fileset.toSource {
-    root = ../.;
+    root = ../../.;
     fileset = lib.fileset.unions [
-      ../Cargo.toml
-      ../Cargo.lock
-      ../README.md
-      ../flake.nix
-      ../hosts.toml
-      ../nixos
-      ../src
-      ../tests
-      (lib.fileset.maybeMissing ../LICENSE)
-      (lib.fileset.maybeMissing ../.ci)
-      (lib.fileset.maybeMissing ../.clippy.toml)
-      (lib.fileset.maybeMissing ../.rustfmt.toml)
+      ../../Cargo.toml
+      ../../Cargo.lock
+      ../../README.md
+      ../../flake.nix
+      ../../hosts.toml
+      ../../src
+      ../../tests
+      (lib.fileset.maybeMissing ../../LICENSE)
+      (lib.fileset.maybeMissing ../../.ci)
+      (lib.fileset.maybeMissing ../../.clippy.toml)
+      (lib.fileset.maybeMissing ../../.rustfmt.toml)
     ];
   };
 in
@@ -35,7 +34,7 @@ rustPlatform.buildRustPackage {
   pname = cargo.package.name;
   inherit (cargo.package) version;
   inherit src;
-  cargoLock.lockFile = ../Cargo.lock;
+  cargoLock.lockFile = ../../Cargo.lock;
 
   nativeBuildInputs = [
     installShellFiles
