@@ -28,7 +28,9 @@
         };
       });
 
-      overlays.default = final: _prev: { nixdeploy = final.callPackage ./src/nixos/package.nix { }; };
+      overlays.default = final: _prev: {
+        nixdeploy = final.callPackage ./src/nixos/package.nix { };
+      };
 
       # A host that is deployed to; no host needs it whose root nixdeploy may log in as.
       nixosModules.default = ./src/nixos/target.nix;

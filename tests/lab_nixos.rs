@@ -11,7 +11,7 @@ fn root() -> &'static Path {
 
 /// flake.nix and every file of the modules and the template, from the top of the repository.
 fn nix_files() -> Vec<String> {
-    let (mut files, mut folders) = (vec!["flake.nix".to_owned()], vec!["nixos".to_owned()]);
+    let (mut files, mut folders) = (vec!["flake.nix".to_owned()], vec!["src/nixos".to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in root().join(&folder).read_dir().expect("a folder").flatten() {
             let path = format!("{folder}/{}", entry.file_name().to_string_lossy());

@@ -134,7 +134,7 @@ fn caches_are_asked_for_what_is_built_here() {
     let nothing = Desk::with_fleet("[hosts.p620]\n");
     nothing.fake("nix", "exit 1\n");
     let said = nothing.run(&["perf-cache"]);
-    assert!(said.code == 2 && said.stderr.contains("nixdeploy build all"), "{}", said.stderr);
+    assert!(said.code == 4 && said.stderr.contains("nixdeploy build all"), "{}", said.stderr);
 }
 
 #[test]

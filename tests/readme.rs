@@ -123,7 +123,8 @@ fn every_command_line_is_understood() {
     assert!(found > 50, "{found}");
 }
 
-const FLEET: &str = "[cache]\nurl = 'http://p620:5000'\n[hosts.p620]\n[hosts.p510]\n";
+const FLEET: &str = "[cache]\nurl = 'http://p620:5000'\n[metrics]\ntextfile = '~'\n\
+    [hosts.p620]\n[hosts.p510]\n";
 
 /// Where nobody answers and nothing builds, every command of the README ends with a word about
 /// that, and never as a mistake of whoever typed what stands there. What they do where machines

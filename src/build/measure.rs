@@ -57,7 +57,8 @@ async fn measured(world: &World, invocation: Invocation) -> Result<Took, String>
     let output = world.run(weighed).await.map_err(|e| e.to_string())?;
     let ms = world.clock.monotonic_ms().saturating_sub(began);
     if !output.ended.ok() {
-        return Err(harmless::line(&output.err_tail(3)));
+        let said = harmless::line(&output.err_tail(3));
+        return Err(if said.is_empty() { format!("nix: {}", output.ended) } else { said });
     }
     let path = output.out.iter().find_map(|line| StorePath::new(line.trim()).ok());
     let path = path.ok_or_else(|| "nix named no store path".to_owned())?;

@@ -48,11 +48,16 @@ pub(in crate::command) async fn run(
     let fleet = inventory::load(&world.environment, global)?;
     let meant = meant(world, global, &fleet, args)?;
     let mut paths: BTreeMap<String, PathInfo> = BTreeMap::new();
+    let mut unknown = Vec::new();
     for host in &meant.hosts {
         say(global, &format!("{}: its closure", host.name));
         let options = super::options(host);
-        let Ok(took) = measure::evaluation(world, &meant.flake, &host.attr, &options).await else {
-            continue;
+        let took = match measure::evaluation(world, &meant.flake, &host.attr, &options).await {
+            Ok(took) => took,
+            Err(error) => {
+                unknown.push(format!("{}: {error}", host.name));
+                continue;
+            }
         };
         let Some(top) = toplevel(world, &took.path).await else { continue };
         for path in closure::closure(world, &top).await.unwrap_or_default() {
@@ -60,9 +65,8 @@ pub(in crate::command) async fn run(
         }
     }
     if paths.is_empty() {
-        return Err(
-            Error::usage("nothing that hosts are to run is built here").hint("nixdeploy build all")
-        );
+        let nothing = Error::new(Exit::NotBuilt, "nothing that hosts are to run is built here");
+        return Err(unknown.into_iter().fold(nothing, Error::because).hint("nixdeploy build all"));
     }
     // A hash says nothing of its path: the first of them are as good as any.
     let sample: Vec<&PathInfo> = paths.values().take(SAMPLE).collect();
@@ -71,6 +75,7 @@ pub(in crate::command) async fn run(
     urls.iter_mut().for_each(|url| url.truncate(url.trim_end_matches('/').len()));
     urls.dedup();
     let mut measured = Measured::new("perf-cache");
+    measured.unmeasured.extend(unknown);
     if urls.is_empty() {
         measured.unmeasured.push("no substituter is configured, nor a [cache]".to_owned());
     }
