@@ -141,6 +141,8 @@ pub(super) fn parse(text: &str) -> Result<Parsed, Box<Fault>> {
     let unmarked = text.strip_prefix('\u{feff}').map(|rest| format!("   {rest}"));
     let unmarked = unmarked.as_deref().unwrap_or(text);
     if let Some(root) = quick::parse(unmarked) {
+        // Wherever assertions are on, in every test and under the fuzzer, both are asked.
+        debug_assert!(*root.green() == *rnix::Root::parse(unmarked).syntax().green());
         return Ok(Parsed { root, faults: Vec::new() });
     }
     let mut faults = Vec::new();
