@@ -75,6 +75,7 @@ fn the_template_is_a_fleet() {
 
 mod lab {
     use std::path::Path;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use serde_json::{Value, json};
 
@@ -90,7 +91,9 @@ mod lab {
     impl Flakes {
         fn new() -> Option<Self> {
             let lab = Lab::from_env()?;
-            let name = format!("flakes-{}", std::process::id());
+            static TIMES: AtomicU32 = AtomicU32::new(0);
+            let n = TIMES.fetch_add(1, Ordering::Relaxed);
+            let name = format!("flakes-{}-{n}", std::process::id());
             let flakes = Self { lab, folder: format!("/srv/share/{name}") };
             let here = flakes.lab.file(&format!("share/{name}"));
             let copy = |from: &str, to: &str| {
