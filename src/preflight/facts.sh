@@ -1,8 +1,9 @@
-# Everything that is read of a host before anything is decided, in one round trip. Sent after
+# Everything that is read of a host before anything is decided, over one connection. Sent after
 # bootloader.sh on the standard input of `sh -s`, as root. It changes nothing, takes no lock, and
 # what cannot be read is left out, never guessed.
-# Two parts: what "nothing to do" needs is printed before the shell has even read the rest, and
-# normally starts no program; a bash (NixOS's sh) reads its script byte by byte, so length is time.
+# Two parts: what "nothing to do" needs is printed before the shell has even read the rest, which
+# may come later or never (read.rs), and normally starts no program; a bash (NixOS's sh) reads its script
+# byte by byte, so length is time.
 # $1: prefix of every path, for tests; empty on a host.
 # shellcheck shell=sh
 # shellcheck disable=SC3013 # dash, bash and busybox all know -ef
