@@ -4,8 +4,8 @@ mod lab {
     use std::time::Duration;
 
     use crate::support::desk::Desk;
-    use crate::support::last;
     use crate::support::rows::{COMMITTED, REFUSED, REVERTED, Row, Then, flat, has_row, rows};
+    use crate::support::wait_until;
 
     /// Leaves so many KiB of a file system.
     fn fill(desk: &Desk, place: &str, file: &str, left_kib: u32) {
@@ -246,12 +246,13 @@ mod lab {
             during: |desk, running| {
                 running.heard("copy started");
                 desk.lab().cut(desk.host());
-                last(Duration::from_secs(20));
+                // Out until ssh gives up, some 20 s later; the new connection waits for 10.
+                let lost = "contact lost; once more over a new connection";
+                wait_until("the loss to be noticed", Duration::from_secs(60), || {
+                    let logs = desk.run(&["logs", desk.host()]).stdout;
+                    Some(()).filter(|()| logs.contains(lost))
+                });
                 desk.lab().heal(desk.host());
-            },
-            after: |desk, _, _| {
-                let logs = desk.run(&["logs", desk.host()]).stdout;
-                assert!(logs.contains("contact lost; once more over a new connection"), "{logs}");
             },
             ..COMMITTED
         };

@@ -208,7 +208,11 @@ pub(super) fn sort(log: &Log, ended: Ended) -> TransferError {
     if let Some(message) = said(&broken) {
         let failure =
             if plain.is_empty() { Failure::Broken(message.clone()) } else { ssh::diagnose(&plain) };
-        return TransferError::Link(failure);
+        return TransferError::Link(match failure {
+            // It was reached: ssh says "timed out" of a line that was cut, too.
+            Failure::Unreachable(why) if !log.begun.is_empty() => Failure::Broken(why),
+            other => other,
+        });
     }
     TransferError::Other(last.or(plain.last().cloned()).unwrap_or_else(|| ended.to_string()))
 }
@@ -281,5 +285,19 @@ mod tests {
         assert!(matches!(recorded!("copy-unreachable"), Link(Failure::Unreachable(_))));
         assert!(matches!(recorded!("copy-refused"), Link(Failure::Unreachable(_))));
         assert!(matches!(recorded!("copy-sudo-password"), Link(Failure::NoElevation(_))));
+    }
+
+    #[test]
+    fn a_host_that_was_reached_is_lost_and_not_unreachable() {
+        let said = |before: &str| {
+            let mut log = Log::default();
+            log.take(before);
+            log.take("Read from remote host p620: Connection timed out");
+            log.take("error: unexpected end-of-file");
+            sort(&log, Ended::Exited(1))
+        };
+        assert!(matches!(said(""), TransferError::Link(Failure::Unreachable(_))));
+        let begun = said("copying path '/nix/store/x' to 'ssh-ng://root@p620'...");
+        assert!(matches!(begun, TransferError::Link(Failure::Broken(_))));
     }
 }
