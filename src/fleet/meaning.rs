@@ -28,7 +28,8 @@ pub(super) fn read(
     places: &Places<'_>,
     mistakes: &mut Vec<Mistake>,
 ) -> Fleet {
-    let mut judge = Judge { places, text, mistakes, hosts: places.names("hosts") };
+    let ends = memchr::memchr_iter(b'\n', text.as_bytes()).collect();
+    let mut judge = Judge { places, ends, mistakes, hosts: places.names("hosts") };
     let RawFile { defaults, hosts, cache, builders, check, issues, metrics, history, notify } = raw;
     judge.common(&["defaults"], &defaults.common, &builders);
     let canary = judge.canary(defaults.canary.as_deref());
@@ -63,7 +64,8 @@ fn end_of_day(day: &str) -> Option<i64> {
 /// Collects mistakes while it turns raw values into names.
 pub(super) struct Judge<'a, 'i> {
     places: &'a Places<'i>,
-    text: &'a str,
+    /// Where its lines end, in bytes.
+    ends: Vec<usize>,
     mistakes: &'a mut Vec<Mistake>,
     hosts: Vec<String>,
 }
@@ -104,8 +106,7 @@ impl Judge<'_, '_> {
     }
 
     fn line(&self, span: &Range<usize>) -> usize {
-        let before = self.text.as_bytes().iter().take(span.start);
-        before.filter(|byte| **byte == b'\n').count() + 1
+        self.ends.partition_point(|end| *end < span.start) + 1
     }
 
     fn flake(&mut self, flake: Option<String>) -> Option<String> {
