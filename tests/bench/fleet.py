@@ -73,13 +73,29 @@ class Change:
         deployer.shell(f"echo '{text}' | tee {files} > /dev/null; git add -A; git commit -qm 'change {self.n}'")
 
 
+def worked():
+    """Seconds of processor that the whole box has used: proc_stat(5), what is neither idle nor stolen."""
+    with open("/proc/stat") as stat:
+        user, nice, system, _, _, irq, softirq = (int(n) for n in stat.readline().split()[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
 def times(deployer, title, steps, before=lambda: None, n=N):
-    took = []
+    """The median, and how many processors of the box (all machines are on it) were busy meanwhile."""
+    took, cpu = [], 0.0
     for _ in range(n):
         before()
+        cpu -= worked()
         took.append(deployer.time(steps)["took"])
-    print(f"\n{title}   n={n}, load {bench.load()}\n  {shown(took)}", flush=True)
-    return quartiles(took)[0]
+        cpu += worked()
+    busy = cpu / sum(took)
+    print(f"\n{title}   n={n}, load {bench.load()}\n  {shown(took)}; {busy:.1f} processors busy", flush=True)
+    return quartiles(took)[0], busy
+
+
+def most(busy, many):
+    """What so many at once can gain on this box if it takes no more work than in turn."""
+    return min(many, (os.cpu_count() or 1) / busy)
 
 
 # benchmarks ------------------------------------------------------------------------------------
@@ -113,21 +129,23 @@ def changed(deployer):
     change, four = Change(), some(4)
     alone = {}
     for host in four:
-        alone[host] = times(
+        alone[host], busy = times(
             deployer, f"a change of {host} alone", quick([host]), lambda h=host: change.next(deployer, [h]), max(N // 2, 2))
-    together = times(
+    together, _ = times(
         deployer, "the same change of 4 hosts at once", quick(four), lambda: change.next(deployer, four), max(N // 2, 2))
     ratio = together / max(alone.values())
-    print(f"  {ratio:.2f} times the slowest alone; bound at most 1.3: {verdict(ratio <= 1.3)}", flush=True)
+    print(f"  {ratio:.2f} times the slowest alone; bound at most 1.3: {verdict(ratio <= 1.3)}")
+    print(f"  the work of four such hosts leaves this box at least {4 / most(busy, 4):.2f} times", flush=True)
     if HOSTS < 20:
         return
     twenty = some(20)
-    turns = times(deployer, "a change of 20 hosts, one after the other", quick(twenty, "--max-parallel", "1"),
+    turns, busy = times(deployer, "a change of 20 hosts, one after the other", quick(twenty, "--max-parallel", "1"),
                   lambda: change.next(deployer, twenty), 1)
-    at_once = times(deployer, "a change of 20 hosts, all at once", quick(twenty, "--max-parallel", "20"),
+    at_once, _ = times(deployer, "a change of 20 hosts, all at once", quick(twenty, "--max-parallel", "20"),
                     lambda: change.next(deployer, twenty), 1)
     ratio = turns / at_once
-    print(f"  {ratio:.1f} times faster at once; bound at least 5 on 4 cores: {verdict(ratio >= 5)}", flush=True)
+    print(f"  {ratio:.1f} times faster at once; bound at least 5 on 4 cores: {verdict(ratio >= 5)}")
+    print(f"  the same work leaves this box at most {most(busy, 20):.1f} times", flush=True)
 
 
 def evaluated(deployer):
@@ -140,11 +158,15 @@ def evaluated(deployer):
         files = " ".join(f"hosts/{h}/knobs.nix" for h in hosts)
         deployer.shell(f"echo '{text}' | tee {files} > /dev/null; git add -A; git commit -qm 'costly {count[0]}'")
 
-    one = times(deployer, "evaluated and built for 1 host", [["nixdeploy", "test-host", hosts[0]]], costly, max(N // 2, 2))
-    four = times(deployer, "evaluated and built for 4 hosts", [["nixdeploy", "test-host", *hosts]], costly, max(N // 2, 2))
+    one, _ = times(deployer, "evaluated and built for 1 host", [["nixdeploy", "test-host", hosts[0]]], costly, max(N // 2, 2))
+    four, _ = times(deployer, "evaluated and built for 4 hosts", [["nixdeploy", "test-host", *hosts]], costly, max(N // 2, 2))
     least = 0.8 * min(len(hosts), os.cpu_count() or 1)
     ratio = len(hosts) * one / four
     print(f"  {ratio:.1f} times faster than in turn; bound at least {least:.1f}: {verdict(ratio >= least)}", flush=True)
+    raw = lambda some: [["bash", "-uc", "".join(f"nix eval --raw {attr(h)}.drvPath > /dev/null & " for h in some) + "wait"]]
+    bare_one, _ = times(deployer, "nix eval of 1 host", raw(hosts[:1]), costly, max(N // 2, 2))
+    bare_four, _ = times(deployer, "nix eval of 4 hosts, side by side by hand", raw(hosts), costly, max(N // 2, 2))
+    print(f"  Nix alone, by hand: {len(hosts) * bare_one / bare_four:.1f} times", flush=True)
     deployer.shell("git rm -qf hosts/*/knobs.nix; git commit -qm 'cheap again'")
     deployer.time(quick(hosts))
 
@@ -168,9 +190,9 @@ def growth(deployer):
     deployer.time(quick(["all"]))
     for n in SIZES:
         hosts = some(n)
-        live = times(deployer, f"nothing to do, {n} hosts, masters live", quick(hosts))
-        alone = times(deployer, f"nothing to do, {n} hosts, no masters", quick(hosts), lambda: drop_master(deployer))
-        new = times(deployer, f"a change of {n} hosts, 16 at once", quick(hosts), lambda h=hosts: change.next(deployer, h),
+        live, _ = times(deployer, f"nothing to do, {n} hosts, masters live", quick(hosts))
+        alone, _ = times(deployer, f"nothing to do, {n} hosts, no masters", quick(hosts), lambda: drop_master(deployer))
+        new, _ = times(deployer, f"a change of {n} hosts, 16 at once", quick(hosts), lambda h=hosts: change.next(deployer, h),
                     1 if n > 4 else max(N // 2, 2))
         rows.append((n, live, alone, new))
     head = f"{os.cpu_count()} cores, load {bench.load()}"
