@@ -114,10 +114,10 @@ power_on() {
 }
 
 attached() { # a loop device holds an image of this machine's directory
-  local f
-  for f in /sys/block/loop*/loop/backing_file; do
-    if [ -e "$f" ] && [[ $(< "$f") == "$1"/*.img* ]]; then return 0; fi
-  done 2>/dev/null
+  local f image
+  for f in /sys/block/loop*/loop/backing_file; do # it may go while it is read, which ends a shell at $(< "$f")
+    if { read -r image < "$f"; } 2>/dev/null && [[ $image == "$1"/*.img* ]]; then return 0; fi
+  done
   return 1
 }
 
