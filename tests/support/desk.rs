@@ -309,10 +309,25 @@ impl Desk {
     }
 }
 
+impl Desk {
+    /// What the machine is like and what its console said last, beside what a test failed with.
+    #[expect(clippy::print_stderr, reason = "libtest keeps it with the test's other words")]
+    fn tell(&self) {
+        let console = self.lab.file(&format!("m/{}/console.log", self.host));
+        let text = std::fs::read(console).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let last: Vec<&str> = text.lines().rev().take(40).collect();
+        let last: Vec<&str> = last.into_iter().rev().collect();
+        let state = self.lab.told_state(&self.host);
+        eprintln!("--- {}: {state}\n{}\n---", self.host, last.join("\n"));
+    }
+}
+
 impl Drop for Desk {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let _ = std::fs::write(self.spoilt(), "");
+            self.tell();
         }
     }
 }

@@ -195,6 +195,12 @@ impl Lab {
         State::read(&self.verb("state", &[host]).stdout)
     }
 
+    /// The same as text, or why it is not to be had; ends no test.
+    pub(crate) fn told_state(&self, host: &str) -> String {
+        let said = self.try_verb("state", &[host]);
+        said.stdout + &said.stderr
+    }
+
     /// Waits until the state of a host is as wanted.
     pub(crate) fn wait_for(
         &self,
