@@ -67,11 +67,19 @@ mod lab {
         // What the README's recording shows after that, where nothing is to do and back again.
         let mut seen = Vec::new();
         for line in two_minutes().into_iter().filter(|l| *l != "nixdeploy init") {
-            if !seen.contains(&line) {
-                let said = typed(&desk, line);
-                assert_eq!(said.code, 0, "{line}\n{}{}", said.stdout, said.stderr);
-                seen.push(line);
+            if seen.contains(&line) {
+                continue;
             }
+            let said = typed(&desk, line);
+            if line == "nixdeploy status" {
+                // The other two are other tests' machines, and may just be off.
+                let own = said.stdout.lines().find(|l| l.starts_with(desk.host()));
+                assert!(own.is_some_and(|row| row.contains(" differs ")), "{}", said.stdout);
+                assert!(matches!(said.code, 0 | 5), "{}{}", said.stdout, said.stderr);
+            } else {
+                assert_eq!(said.code, 0, "{line}\n{}{}", said.stdout, said.stderr);
+            }
+            seen.push(line);
         }
         assert!(seen.iter().any(|l| l.contains("rollback")) && seen.len() >= 5, "{seen:?}");
         assert!(desk.state().is_all(before.get("running")), "back to the system of before");
