@@ -34,7 +34,7 @@ pub const TABLE: &[(Exit, &str)] = &[
     (Exit::Usage, "usage, hosts.toml or I/O"),
     (Exit::Blocked, "findings that block"),
     (Exit::NotBuilt, "evaluation or build failed"),
-    (Exit::Refused, "host unchanged: unreachable, locked, or refused before anything changed"),
+    (Exit::Refused, "host unchanged: unreachable, locked, not healthy, or refused before go"),
     (Exit::RolledBack, "failed, reverted, and the revert was verified"),
     (Exit::Staged, "staged for boot only; not running yet"),
     (Exit::Unknown, "no last word of a host; it decides by itself by a stated time"),
@@ -75,7 +75,9 @@ pub fn of_outcome(outcome: &Outcome) -> Exit {
             Exit::Done
         }
         Outcome::Refused { skipped: true, .. } => Exit::Done,
-        Outcome::Refused { skipped: false, .. } | Outcome::NotBegun => Exit::Refused,
+        Outcome::Refused { skipped: false, .. } | Outcome::NotBegun | Outcome::Unhealthy => {
+            Exit::Refused
+        }
         Outcome::Staged => Exit::Staged,
         Outcome::Blocked => Exit::Blocked,
         Outcome::NotBuilt => Exit::NotBuilt,

@@ -100,6 +100,11 @@ fn done_is_also_what_needs_nothing_and_what_is_left_out() {
 }
 
 #[test]
+fn a_host_that_needs_nothing_and_is_not_healthy_is_no_success() {
+    assert_eq!(one(Outcome::Unhealthy), Exit::Refused);
+}
+
+#[test]
 fn changes_are_told_only_when_asked_for_and_only_instead_of_0() {
     let changed = Some(Outcome::Planned { changes: true });
     let same = Some(Outcome::Unchanged { verified: false });

@@ -149,6 +149,25 @@ mod lab {
             says: &["greeter.service", "critical service is"],
             ..REVERTED
         };
+        a_critical_service_that_is_gone_and_nothing_to_do: Row {
+            id: "critical, unchanged",
+            before: |desk| {
+                desk.committed("lab.apps.greeter = { };");
+                let _ = desk.exec("systemctl stop greeter");
+            },
+            knob: "lab.apps.greeter = { };",
+            hosts: "critical_services = [\"greeter\"]",
+            args: &["deploy", "--yes"],
+            exit: 5,
+            result: "unhealthy",
+            says: &["FAIL HOST", "greeter.service: critical service is inactive", "left alone"],
+            after: |desk, _, _| {
+                let status = desk.run(&["status", desk.host()]);
+                let told = "critical, and not running: greeter.service";
+                assert!(flat(&status).contains(told), "{}", status.stdout);
+            },
+            ..REVERTED
+        };
         a_dead_name_server: Row {
             id: "F30 dns",
             knob: "lab.breakDns = true;",

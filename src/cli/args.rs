@@ -31,7 +31,7 @@ pub struct DeployFlags {
     /// By default what hosts.toml says, else local.
     #[arg(long, value_name = "target|local|HOST")]
     pub build_on: Option<String>,
-    /// Also fetch from the [cache] of hosts.toml
+    /// Also fetch from the cache of hosts.toml
     #[arg(long)]
     pub cached: bool,
     /// Install for the next boot only; the running system stays
@@ -173,7 +173,7 @@ pub struct BuildFlags {
     /// By default what hosts.toml says, else local.
     #[arg(long, value_name = "target|local|HOST")]
     pub build_on: Option<String>,
-    /// Also fetch from the [cache] of hosts.toml
+    /// Also fetch from the cache of hosts.toml
     #[arg(long)]
     pub cached: bool,
 }

@@ -3,10 +3,11 @@
 use clap::{Args, Subcommand, value_parser};
 
 /// Words of `history --outcome`.
-pub const OUTCOMES: [&str; 21] = [
+pub const OUTCOMES: [&str; 22] = [
     "failed",
     "changed",
     "unchanged",
+    "unhealthy",
     "rolled-back",
     "built",
     "would-change",
@@ -99,7 +100,7 @@ pub enum MetricsAction {
     /// Print what is known of every host, asking none
     #[command(before_long_help = "Example:\n  nixdeploy metrics show | promtool check metrics")]
     Show,
-    /// Ask every host, then write and push as [metrics] of hosts.toml says
+    /// Ask every host, then write and push as hosts.toml says of metrics
     ///
     /// A run does the same at its end, with what it saw; for a timer, so that hosts that are down
     /// or behind are known without a run.

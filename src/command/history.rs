@@ -18,7 +18,8 @@ use crate::report::{Format, door};
 use crate::world::World;
 
 /// Words of the recap that `--outcome failed` means.
-const FAILED: [&str; 12] = [
+const FAILED: [&str; 13] = [
+    "unhealthy",
     "blocked",
     "not-built",
     "refused",

@@ -10,6 +10,8 @@ use crate::preflight::{self, admit_early};
 use crate::report::board::{Note, Row, State, Transaction, Trouble};
 use crate::report::look::{Look, bytes};
 use crate::report::table::{ago, span};
+use crate::verify::units::full_name;
+use crate::world::invocation::quote;
 
 /// All of a host, the most pressing first.
 pub(super) fn notes(known: &Known<'_>, row: &Row, facts: Option<&Facts>) -> Vec<Note> {
@@ -227,6 +229,7 @@ fn condition(known: &Known<'_>, facts: &Facts, state: &State) -> Vec<Note> {
         notes.push(note("incomplete", "its answer broke off: figures may be missing"));
     }
     notes.extend(units(known, state));
+    notes.extend(critical(known, facts));
     let over = state.vitals.disks.iter().filter(|d| {
         let limit = known.host.limits.disk_percent;
         d.size_kib > 0 && d.used_percent() > limit
@@ -262,7 +265,7 @@ fn units(known: &Known<'_>, state: &State) -> Vec<Note> {
     let mut notes = Vec::new();
     if let Some(first) = units.failed.first() {
         let text = format!("failed: {}", units.failed.join(", "));
-        let unit = crate::world::invocation::quote(first);
+        let unit = quote(first);
         let next = vec![format!("ssh {} journalctl -n 50 -u {unit}", known.host.address())];
         notes.push(Note { next, ..note("failed", text) });
     }
@@ -270,6 +273,21 @@ fn units(known: &Known<'_>, state: &State) -> Vec<Note> {
         notes.push(note("pending", format!("not active yet: {}", units.pending.join(", "))));
     }
     notes
+}
+
+/// What the operator called critical and does not run; a unit that failed is told of already.
+fn critical(known: &Known<'_>, facts: &Facts) -> Vec<Note> {
+    let names = known.host.critical_services.iter().map(|n| full_name(n));
+    let dead = names.filter(|_| facts.systemd).filter(|name| {
+        let active = facts.units.get(name).map_or("inactive", |unit| &unit.active);
+        !matches!(active, "active" | "activating" | "reloading" | "refreshing" | "failed")
+    });
+    let address = known.host.address();
+    dead.map(|name| {
+        let next = vec![format!("ssh {address} systemctl status {}", quote(&name))];
+        Note { next, ..note("critical-service", format!("critical, and not running: {name}")) }
+    })
+    .collect()
 }
 
 /// What hosts of one flake may share, so it names none.

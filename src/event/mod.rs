@@ -71,6 +71,8 @@ pub enum Outcome {
         /// Whether its health was looked at.
         verified: bool,
     },
+    /// All pointers were the new closure already, and its health is not right; left alone.
+    Unhealthy,
     /// The plan ended before anything was to change (test, build, dry run).
     Planned {
         /// Whether a deploy would change the host.

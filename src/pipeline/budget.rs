@@ -138,6 +138,7 @@ fn fate(outcome: &Outcome) -> &'static str {
             "did not answer"
         }
         Outcome::Refused { .. } => "was refused",
+        Outcome::Unhealthy => "is not healthy",
         Outcome::Blocked => "is blocked by findings",
         Outcome::Declined => "was declined",
         Outcome::Staged => "is only staged for the next boot",

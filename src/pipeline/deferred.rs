@@ -70,7 +70,10 @@ pub(super) fn settle(run: &Run, step: &HostPlan, mut report: HostReport) -> Host
         return report;
     }
     match &report.outcome {
-        Outcome::Committed { .. } | Outcome::Unchanged { .. } | Outcome::Staged => {
+        Outcome::Committed { .. }
+        | Outcome::Unchanged { .. }
+        | Outcome::Unhealthy
+        | Outcome::Staged => {
             if kept().is_some()
                 && let Err(error) = std::fs::remove_file(file(state, &step.host))
             {

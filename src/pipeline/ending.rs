@@ -157,7 +157,7 @@ fn rung(status: &Status) -> Option<String> {
 /// What was left out on the way back, for the phase's line.
 pub fn bypass(status: &Status) -> &'static str {
     match status.rung {
-        Some(1 | 2) => "; its pre-switch checks were bypassed",
+        Some(1 | 2) => "; pre-switch checks are left out on the way back",
         _ => "",
     }
 }

@@ -81,6 +81,7 @@ pub async fn activate(
             open.failed(fault.clone());
             journey.run.emitter.emit(captured(journey, &activated, &fault));
             let mut why = why(Phase::Activate, &fault, Decider::Deployer);
+            why.causes.extend(limit(journey, activated.end() == ActEnd::TimedOut));
             let locked = activated.end() == ActEnd::Exited(LOCKED);
             if locked {
                 why.causes.extend(switching(journey, known).await);
@@ -148,6 +149,12 @@ fn fault(end: ActEnd) -> Option<String> {
     })
 }
 
+/// Which limit it was, and where it stands.
+fn limit(journey: &Journey<'_>, over: bool) -> Option<String> {
+    let limit_s = journey.step.policy.activate_timeout_s;
+    over.then(|| format!("it may take {limit_s} s: activate_timeout_s in hosts.toml"))
+}
+
 fn note(end: ActEnd) -> &'static str {
     if end == ActEnd::Exited(4) { "a unit failed: looking closer" } else { "" }
 }
@@ -201,7 +208,8 @@ pub(super) async fn not_activated(
                 lines,
             };
             journey.run.emitter.emit(Event::Captured { host: journey.host.name.clone(), evidence });
-            let why = why(Phase::Activate, text, Decider::Guard);
+            let mut why = why(Phase::Activate, text, Decider::Guard);
+            why.causes.extend(limit(journey, status.act == Some(ActEnd::TimedOut)));
             arrive::await_end(journey, known, way_back, why).await
         }
         WhyNot::Gone => {
@@ -310,18 +318,20 @@ pub async fn examine_unchanged(journey: &Journey<'_>, known: &Known) -> Result<H
         findings = look_at(journey, known, &running) => findings,
         () = journey.run.stop.once() => return Err(interrupted(Phase::Verify)),
     };
-    let bad = condemning(&findings).len();
-    let note = match bad {
-        0 => "nothing to do, verified".to_owned(),
-        1 => "nothing to do, but 1 check fails".to_owned(),
-        n => format!("nothing to do, but {n} checks fail"),
+    let mut report = match condemning(&findings)[..] {
+        [] => {
+            open.ok(healthy(&findings));
+            let note = "nothing to do, verified";
+            ending::report(Outcome::Unchanged { verified: true }, Phase::Verify, note)
+        }
+        [first, ref more @ ..] => {
+            open.failed(said(first));
+            let mut report = ending::report(Outcome::Unhealthy, Phase::Verify, said(first));
+            report.causes = more.iter().map(|finding| said(finding)).collect();
+            report.next = vec![format!("nixdeploy status {}", journey.host.name)];
+            report
+        }
     };
-    if bad == 0 {
-        open.ok(healthy(&findings))
-    } else {
-        open.failed(note.clone())
-    }
-    let mut report = ending::report(Outcome::Unchanged { verified: true }, Phase::Verify, note);
     report.before = Some(known.before().clone());
     report.after = Some(known.before().clone());
     Ok(report)
@@ -353,7 +363,12 @@ async fn look_at(journey: &Journey<'_>, known: &Known, running: &StorePath) -> V
             recommend(journey, reboot_advice(journey, &pending).into_iter().collect());
             examined.findings
         }
-        Err(error) => vec![error.finding()],
+        Err(error) => {
+            let (host, finding) = (Some(journey.host.name.clone()), error.finding());
+            let event = Event::Found { host, phase: Phase::Verify, finding: finding.clone() };
+            journey.run.emitter.emit(event);
+            vec![finding]
+        }
     }
 }
 

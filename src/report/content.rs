@@ -120,7 +120,10 @@ fn changes_title(host: &HostState) -> &'static str {
 fn before(state: &RunState, host: &HostState) -> Vec<Item> {
     let mut items = phases(state, host, |p| p < Phase::Copy);
     let unchanged = host.report.as_ref().is_some_and(|r| {
-        matches!(r.outcome, Outcome::Unchanged { .. } | Outcome::Planned { changes: false })
+        matches!(
+            r.outcome,
+            Outcome::Unchanged { .. } | Outcome::Unhealthy | Outcome::Planned { changes: false }
+        )
     });
     let told = if host.changes.is_some() {
         "change detection: configuration changed"

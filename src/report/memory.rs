@@ -95,6 +95,7 @@ fn touched(host: &HostState) -> bool {
         }
         Some(
             Outcome::Unchanged { .. }
+            | Outcome::Unhealthy
             | Outcome::Planned { .. }
             | Outcome::Blocked
             | Outcome::NotBuilt

@@ -12,6 +12,9 @@ use crate::event::{
 /// Lines of one piece of evidence in the recap; the report shows all.
 const EVIDENCE: usize = 12;
 
+/// Warnings below the table; the report shows all.
+const UNWELL: usize = 12;
+
 /// The table and the failures, as one text that ends with a line feed.
 pub fn text(state: &RunState, look: &Look) -> String {
     let mut lines = table(state, look);
@@ -19,8 +22,7 @@ pub fn text(state: &RunState, look: &Look) -> String {
         lines.push(String::new());
         lines.extend(finding_lines(finding, look, "     "));
     }
-    let unwell = state.hosts.iter().filter(|h| matches!(words::tone(h), Tone::Good | Tone::Quiet));
-    lines.extend(unwell.flat_map(|host| unwell_lines(host, look)));
+    lines.extend(unwell(state, look));
     lines.extend(state.hosts.iter().flat_map(|host| deferred_lines(state, host, look)));
     for host in failed(state) {
         lines.push(String::new());
@@ -48,18 +50,34 @@ fn deferred_lines(state: &RunState, host: &HostState, look: &Look) -> Vec<String
     look.wrap(&format!("{} {}  ", look.mark(Mark::Skip), host.name), "     ", &truth)
 }
 
-/// What does not work on a host that ended well all the same (it did not before, or it was only to
-/// warn), and who is at work there. Nobody should have to open the report for that.
-fn unwell_lines(host: &HostState, look: &Look) -> Vec<String> {
-    let told = ["health", "locked", "switch-running"];
-    let ill = |f: &Finding| f.severity == Severity::Block || told.contains(&f.code.as_str());
-    let findings = host.findings.iter().map(|(_, f)| f);
-    let findings = findings.filter(|f| f.severity >= Severity::Warn && ill(f));
-    let lines = findings.flat_map(|f| {
+/// What does not work on hosts that ended well all the same (it did not before, or it was only to
+/// warn), who is at work there, and what a question would have told before, where none was asked.
+/// Nobody should have to open the report for that.
+fn unwell(state: &RunState, look: &Look) -> Vec<String> {
+    let well = state.hosts.iter().filter(|h| matches!(words::tone(h), Tone::Good | Tone::Quiet));
+    let told =
+        well.flat_map(|host| unwell_of(host, state.waits.is_empty()).map(move |f| (host, f)));
+    let told: Vec<(&HostState, &Finding)> = told.collect();
+    let mut lines: Vec<String> = Vec::new();
+    for (host, finding) in told.iter().take(UNWELL) {
         let first = format!("{} {}  ", look.mark(Mark::Warn), host.name);
-        look.wrap(&first, "     ", &format!("{}: {} [{}]", f.subject, f.message, f.code))
+        let text = format!("{}: {} [{}]", finding.subject, finding.message, finding.code);
+        lines.extend(look.wrap(&first, "     ", &text));
+    }
+    if let more @ 1.. = told.len().saturating_sub(UNWELL) {
+        lines.push(format!("  and {more} more: nixdeploy report {}", state.run));
+    }
+    lines
+}
+
+fn unwell_of(host: &HostState, silent: bool) -> impl Iterator<Item = &Finding> {
+    let told = ["health", "locked", "switch-running"];
+    let new = silent && words::tone(host) == Tone::Good;
+    let findings = host.findings.iter().filter(move |(phase, f)| {
+        let ill = f.severity == Severity::Block || told.contains(&f.code.as_str());
+        f.severity >= Severity::Warn && (ill || new && *phase == Phase::Admit)
     });
-    lines.collect()
+    findings.map(|(_, finding)| finding)
 }
 
 /// One row per host between a head and a count.

@@ -103,6 +103,9 @@ fn disk(state: &State) -> Cell {
 }
 
 fn reboot(state: Option<&State>) -> Cell {
+    if state.is_some_and(|s| s.staged) {
+        return ("staged".to_owned(), Some(Ink::Warn));
+    }
     match state.and_then(|s| s.reboot.as_ref()) {
         Some(parts) if parts.is_empty() => plain("no"),
         Some(_) => ("yes".to_owned(), Some(Ink::Warn)),

@@ -1,4 +1,4 @@
-//! The live screen: lines of [`screen::frame`](super::screen::frame) kept in place by indicatif,
+//! The live screen: lines of [`screen::frame`] kept in place by indicatif,
 //! and above them what is final.
 //!
 //! One bar carries all lines, so a tick is one write and nothing flickers; which hosts have a

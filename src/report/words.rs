@@ -87,6 +87,7 @@ fn result_of(outcome: &Outcome, goal: Option<Goal>) -> &'static str {
     match outcome {
         Outcome::Committed { .. } => "changed",
         Outcome::Unchanged { .. } => "unchanged",
+        Outcome::Unhealthy => "unhealthy",
         Outcome::Planned { .. } if goal == Some(Goal::Build) => "built",
         Outcome::Planned { changes: true } => "would-change",
         Outcome::Planned { changes: false } => "unchanged",
@@ -140,6 +141,7 @@ fn truth_of(outcome: &Outcome, goal: Option<Goal>, clock: &dyn Fn(i64) -> String
         Outcome::Committed { reboot_required: false } => "deployed and verified",
         Outcome::Unchanged { verified: true } => "nothing to do; its health was verified",
         Outcome::Unchanged { verified: false } => "nothing to do",
+        Outcome::Unhealthy => "nothing to do, but it is not healthy; left alone",
         Outcome::Planned { .. } if goal == Some(Goal::Build) => "built; the host was not touched",
         Outcome::Planned { changes: true } => "a deploy would change it; nothing was changed",
         Outcome::Planned { changes: false } => "a deploy would change nothing",

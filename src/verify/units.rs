@@ -315,7 +315,7 @@ fn critical(expect: &Expectation, seen: &Observed, found: &[Finding]) -> Vec<Fin
 }
 
 /// `sshd` is `sshd.service`, as for systemctl.
-pub(super) fn full_name(name: &str) -> String {
+pub fn full_name(name: &str) -> String {
     let kinds = ["service", "socket", "timer", "mount", "automount", "path", "swap", "target"];
     let full = name.rsplit_once('.').is_some_and(|(_, kind)| kinds.contains(&kind));
     if full { name.to_owned() } else { format!("{name}.service") }

@@ -92,7 +92,10 @@ pub(super) async fn apply(
 fn deployed_by(state: &RunState) -> Vec<HostName> {
     let new = state.hosts.iter().filter(|host| {
         let outcome = host.report.as_ref().map(|report| &report.outcome);
-        matches!(outcome, Some(Outcome::Committed { .. } | Outcome::Unchanged { .. }))
+        matches!(
+            outcome,
+            Some(Outcome::Committed { .. } | Outcome::Unchanged { .. } | Outcome::Unhealthy)
+        )
     });
     new.map(|host| host.name.clone()).collect()
 }

@@ -53,7 +53,7 @@ fn of_host(state: &Path, run: &RunState, host: &HostState) -> Fate {
 fn of_outcome(outcome: &Outcome, unchanged: Fate) -> Fate {
     match outcome {
         Outcome::Committed { .. } | Outcome::Staged => Fate::Runs,
-        Outcome::Unchanged { .. } => unchanged,
+        Outcome::Unchanged { .. } | Outcome::Unhealthy => unchanged,
         Outcome::Unknown { .. } => Fate::Open,
         Outcome::Planned { .. }
         | Outcome::Blocked

@@ -262,7 +262,7 @@ impl Host {
         let meant = match outcome {
             Some(Outcome::Declined | Outcome::NotBegun | Outcome::Planned { .. }) => false,
             Some(Outcome::Refused { skipped, .. }) => !skipped && changes(goal),
-            Some(Outcome::Unchanged { .. }) => changes(goal),
+            Some(Outcome::Unchanged { .. } | Outcome::Unhealthy) => changes(goal),
             _ => changes(goal) || recovered,
         };
         if !meant || self.last.as_ref().is_some_and(|last| last.at_ms > at_ms) {
@@ -311,7 +311,7 @@ impl Host {
                 self.reboot = Some(*reboot_required);
                 self.behind = (goal == Some(Goal::Deploy)).then_some(false);
             }
-            Some(Outcome::Unchanged { .. }) if goal == Some(Goal::Deploy) => {
+            Some(Outcome::Unchanged { .. } | Outcome::Unhealthy) if goal == Some(Goal::Deploy) => {
                 self.behind = Some(false);
             }
             Some(Outcome::Planned { changes }) if goal == Some(Goal::DryRun) => {

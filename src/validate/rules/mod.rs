@@ -2,7 +2,7 @@
 //!
 //! A rule is data: what it is called, how bad it is, why it is there, and a function over the part
 //! of a text that it is about. All rules of a file share one walk and one
-//! [`Resolver`](super::resolve::Resolver), and what that cannot tell is silence.
+//! [`Resolver`], and what that cannot tell is silence.
 
 mod allow_unfree_blanket;
 mod auto_import;
