@@ -189,6 +189,28 @@ fn what_only_nix_can_judge_is_a_warning() {
     assert_eq!(examined.files, 2);
 }
 
+/// A list of five megabytes, most of them in comments; `last` is its last element.
+fn huge(last: &str) -> String {
+    let comment = "x".repeat(50_000);
+    let element = format!("  {{ name = \"a\"; value = x 1; }} # {comment}\n");
+    format!("{{ x }}: [\n{}  {last}\n]\n", element.repeat(100))
+}
+
+#[test]
+fn a_huge_text_is_judged_as_others_are() {
+    assert!(told(&check(&huge("{ b = x; }"))).is_empty());
+    for (last, what) in [
+        ("{ b = y; }", "Block 102:9 undefined-variable: undefined variable 'y'"),
+        ("{ b = 1; b = x; }", "Block 102:12 duplicate-attr: attribute 'b' already defined"),
+        ("{ b = ; }", "Block 102:9 syntax-error: syntax error, unexpected ';'"),
+        ("( x", "Block 103:2 syntax-error: syntax error, unexpected end of file"),
+        ("y: x", "Block 102:4 syntax-error: syntax error, unexpected ':'"),
+    ] {
+        let told = told(&check(&huge(last)));
+        assert!(told[0].starts_with(what), "{last} {told:?}");
+    }
+}
+
 #[test]
 fn bytes_that_are_no_utf_8_are_placed_and_do_not_hide_the_rest() {
     let told_of = |bytes: &[u8]| told(&check_all(&[bytes]));
@@ -215,8 +237,8 @@ fn many_files_come_in_the_order_of_their_names() {
     let texts: Vec<&[u8]> =
         (0..200).map(|n| if n % 2 == 0 { b"{" as &[u8] } else { b"{ }" }).collect();
     let examined = check_all(&texts);
-    assert_eq!((examined.files, examined.faulty.len()), (200, 100));
-    assert!(examined.faulty.is_sorted_by(|a, b| a.path < b.path));
+    assert_eq!((examined.files, examined.faulty().count()), (200, 100));
+    assert!(examined.faulty().map(|f| f.path).is_sorted_by(|a, b| a < b));
 }
 
 /// The lab's own Nix files, and our flake.

@@ -45,6 +45,20 @@ fn found(desk: &Desk, args: &[&str]) -> (i32, Vec<String>) {
 }
 
 #[test]
+fn of_a_huge_file_it_is_told_which_rules_were_asked() {
+    let element = format!("  {{ services.a.x = true; }} # {}\n", "x".repeat(50_000));
+    let text = |last: &str| format!("{{ lib, c }}: [\n{}{last}\n]\n", element.repeat(100));
+    let desk = committed(&[("a.nix", &text("{ networking.firewall.enable = false; }"))]);
+    let note = "new info a.nix:1:1 judged-in-pieces".to_owned();
+    assert_eq!(found(&desk, &[]), (0, vec![note.clone()]));
+    assert!(desk.run(&["check", "--all"]).stdout.contains("no other rule was asked"));
+    let token = ["gh", "p_16C7e42F292c6912E7710c838347Ae178B4a"].concat();
+    desk.write("a.nix", text(&format!("\"{token}\"")));
+    let secret = "new block a.nix:102:2 hardcoded-secret".to_owned();
+    assert_eq!(found(&desk, &[]), (3, vec![note, secret]));
+}
+
+#[test]
 fn only_what_is_new_blocks() {
     let desk = committed(&[("a.nix", BAD), ("b.nix", GOOD)]);
     assert_eq!(found(&desk, &[]), (0, vec!["old block a.nix:3:7 mkif-true".to_owned()]));

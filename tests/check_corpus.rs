@@ -104,7 +104,7 @@ fn rules_hold_on_files_as_people_write_them() {
         for code in &expected.anywhere {
             sums.entry(of(code)).or_default().expected += 1;
         }
-        for (_, found) in examined.told().filter(|(file, _)| file.path == job.path) {
+        for (_, found) in examined.told().filter(|(path, _)| *path == job.path) {
             let (code, line) = (found.fault.code, found.from.line);
             let sum = sums.entry(of(code)).or_default();
             match expected.take(code, line) {

@@ -67,11 +67,10 @@ fn told(rule: &str, bodies: &[String]) -> Vec<(String, bool)> {
     let broken: Vec<_> = examined
         .told()
         .filter(|(_, f)| ["syntax-error", "undefined-variable"].contains(&f.fault.code))
-        .map(|(file, f)| format!("{}: {}", file.path.display(), f.fault.message))
+        .map(|(path, f)| format!("{}: {}", path.display(), f.fault.message))
         .collect();
     assert!(broken.is_empty(), "{rule}: {broken:?}");
-    let says =
-        |path: &Path| examined.told().any(|(file, f)| file.path == path && f.fault.code == rule);
+    let says = |path: &Path| examined.told().any(|(file, f)| file == path && f.fault.code == rule);
     texts.iter().zip(&jobs).map(|(text, job)| (text.clone(), says(&job.path))).collect()
 }
 

@@ -79,7 +79,7 @@ fn ours(folder: &Path, count: usize) -> Vec<bool> {
     let paths: Vec<PathBuf> = (0..count).map(|n| format!("{n:05}.nix").into()).collect();
     let examined = examine(folder, &paths);
     let refused = |path: &PathBuf| {
-        let file = examined.faulty.iter().find(|f| f.path == *path);
+        let file = examined.faulty().find(|f| f.path == *path);
         file.is_some_and(|f| f.faults.iter().any(|x| x.fault.severity == Severity::Block))
     };
     paths.iter().map(|p| !refused(p)).collect()

@@ -9,6 +9,7 @@ mod sarif;
 pub mod scripts;
 mod text;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
@@ -85,10 +86,10 @@ pub enum Form {
 }
 
 /// What to print on standard output, and the code to end with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Answer {
-    /// Complete lines.
-    pub text: String,
+    outcome: Outcome,
+    unicode: bool,
     /// For `$GITHUB_STEP_SUMMARY`, when that is wanted.
     pub summary: Option<String>,
     /// [`Exit::Done`] or [`Exit::Blocked`].
@@ -96,12 +97,35 @@ pub struct Answer {
 }
 
 /// Everything that the printers need.
-pub(super) struct Outcome<'a> {
-    examined: &'a Examined,
-    check: &'a Check,
+#[derive(Debug)]
+pub(super) struct Outcome {
+    examined: Examined,
+    check: Check,
     took_ms: u64,
     fixed: usize,
-    notes: &'a [String],
+    notes: Vec<String>,
+}
+
+impl Answer {
+    /// Writes all of it, line by line: a large tree can have a great many findings.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        let outcome = &self.outcome;
+        match outcome.check.form {
+            Form::Drawn => text::drawn(outcome, self.unicode, out),
+            Form::Compact => text::compact(outcome, out),
+            Form::Json => document_to(out, &json::Document(outcome)),
+            Form::Sarif => document_to(out, &sarif::Document(&outcome.examined)),
+            Form::Github => out.write_all(github::annotations(outcome).as_bytes()),
+        }
+    }
+}
+
+fn document_to(out: &mut dyn io::Write, document: &impl serde::Serialize) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, document)?;
+    out.write_all(b"\n")
 }
 
 /// Checks files.
@@ -110,7 +134,7 @@ pub(super) struct Outcome<'a> {
 /// When a path does not exist, git refuses, or hosts.toml or the baseline is wrong.
 pub async fn run(world: &World, check: &Check, settings: &fleet::Checks) -> Result<Answer, Error> {
     let began = world.clock.elapsed();
-    let chosen = chosen(world, check).await?;
+    let mut chosen = chosen(world, check).await?;
     let mut notes = Vec::new();
     let (levels, baseline) = self::settings(settings, &chosen.root)
         .map_err(|m| Error::usage(m).hint("nixdeploy check --list-rules"))?;
@@ -120,7 +144,7 @@ pub async fn run(world: &World, check: &Check, settings: &fleet::Checks) -> Resu
     }
     let depth =
         Depth { rules: !check.syntax_only, drawn: DRAWN, old: check.all || check.syntax_only };
-    let (root, jobs) = (chosen.root.clone(), chosen.jobs.clone());
+    let (root, jobs) = (chosen.root.clone(), std::mem::take(&mut chosen.jobs));
     let whole = check.paths.is_empty() && check.scope == Scope::Tree && !check.syntax_only;
     let cache = whole.then(|| world.environment.cache.clone());
     let looking = tokio::task::spawn_blocking(move || {
@@ -129,11 +153,12 @@ pub async fn run(world: &World, check: &Check, settings: &fleet::Checks) -> Resu
         if let Some(verdicts) = verdicts {
             verdicts.save();
         }
-        examined
+        (examined, jobs)
     });
-    let examined = looking.await;
-    let mut examined =
-        examined.map_err(|e| Error::new(Exit::Internal, "the check failed").because(e))?;
+    let looked = looking.await;
+    let (mut examined, jobs) =
+        looked.map_err(|e| Error::new(Exit::Internal, "the check failed").because(e))?;
+    chosen.jobs = jobs;
     if check.nix {
         let asked =
             nix::confirm(world, &chosen.root, &chosen.jobs, &mut examined, &mut notes).await;
@@ -160,23 +185,17 @@ pub async fn run(world: &World, check: &Check, settings: &fleet::Checks) -> Resu
         baseline.apply(&mut examined, &file, whole);
     }
     let took_ms = u64::try_from((world.clock.elapsed() - began).as_millis()).unwrap_or(u64::MAX);
-    let outcome = Outcome { examined: &examined, check, took_ms, fixed, notes: &notes };
-    Ok(answer(world, &outcome))
+    let outcome = Outcome { examined, check: check.clone(), took_ms, fixed, notes };
+    Ok(answer(world, outcome))
 }
 
-fn answer(world: &World, outcome: &Outcome<'_>) -> Answer {
-    let check = outcome.check;
+fn answer(world: &World, outcome: Outcome) -> Answer {
+    let check = &outcome.check;
     let blocks_from = if check.deny_warnings { Severity::Warn } else { Severity::Block };
     let blocked = outcome.examined.worst_new().is_some_and(|worst| worst >= blocks_from);
-    let text = match check.form {
-        Form::Drawn => text::drawn(outcome, world.environment.unicode),
-        Form::Compact => text::compact(outcome),
-        Form::Json => format!("{:#}\n", json::document(outcome)),
-        Form::Sarif => format!("{:#}\n", sarif::document(outcome.examined)),
-        Form::Github => github::annotations(outcome),
-    };
-    let summary = (check.form == Form::Github).then(|| github::summary(outcome));
-    Answer { text, summary, exit: if blocked { Exit::Blocked } else { Exit::Done } }
+    let summary = (check.form == Form::Github).then(|| github::summary(&outcome));
+    let exit = if blocked { Exit::Blocked } else { Exit::Done };
+    Answer { outcome, unicode: world.environment.unicode, summary, exit }
 }
 
 /// What hosts.toml says of rules, and the baseline of a tree.

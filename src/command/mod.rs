@@ -175,7 +175,7 @@ async fn checked(world: &World, cli: &Cli) -> Result<Exit, Error> {
         check.scripts = check::scripts::lacking(fleet, Path::new(&flake));
     }
     let answer = check::run(world, &check, &settings).await?;
-    report::show(&answer.text)?;
+    report::show_with(|out| answer.write(out))?;
     if let (Some(path), Some(summary)) = (&world.environment.step_summary, &answer.summary) {
         check::github::append(path, summary)?;
     }

@@ -53,10 +53,19 @@ pub(crate) fn unreadable(run: &str, error: &std::io::Error) -> Error {
 
 /// Writes a result; a full disk behind standard output is an error, a reader that left is none.
 pub(crate) fn show(text: &str) -> Result<Exit, Error> {
-    door::try_out(text).map_err(|e| {
-        Error::usage("standard output can not be written").because(e).hint("df -h .")
-    })?;
+    door::try_out(text).map_err(|e| unwritten(&e))?;
     Ok(Exit::Done)
+}
+
+/// The same of a result that is too much to be held at once.
+pub(crate) fn show_with(
+    write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>,
+) -> Result<(), Error> {
+    door::try_out_with(write).map_err(|e| unwritten(&e))
+}
+
+fn unwritten(error: &std::io::Error) -> Error {
+    Error::usage("standard output can not be written").because(error).hint("df -h .")
 }
 
 /// Says what could not be read; the rest is shown all the same.

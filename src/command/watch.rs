@@ -126,7 +126,7 @@ async fn look(world: &World, cli: &Cli, paths: Vec<PathBuf>) -> Result<Exit, Err
     let (form, colour) = check_form(world, cli);
     let check = Check { paths, form, colour, ..Check::default() };
     match check::run(world, &check, &settings).await {
-        Ok(answer) => super::report::show(&answer.text).map(|_| answer.exit),
+        Ok(answer) => super::report::show_with(|out| answer.write(out)).map(|()| answer.exit),
         Err(error) => Ok(complained(&error)),
     }
 }

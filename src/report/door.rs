@@ -39,6 +39,17 @@ pub fn try_out(text: &str) -> io::Result<()> {
     aside(|| write(anstream::stdout().lock(), text))
 }
 
+/// The same of a result that is too much to be held at once.
+///
+/// # Errors
+/// As [`try_out`].
+pub fn try_out_with(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    aside(|| {
+        let mut out = io::BufWriter::with_capacity(1 << 16, anstream::stdout().lock());
+        wanted(write(&mut out).and_then(|()| out.flush()))
+    })
+}
+
 /// Writes to standard error.
 ///
 /// # Errors
@@ -48,7 +59,12 @@ pub fn try_err(text: &str) -> io::Result<()> {
 }
 
 fn write(mut door: impl Write, text: &str) -> io::Result<()> {
-    match door.write_all(text.as_bytes()).and_then(|()| door.flush()) {
+    wanted(door.write_all(text.as_bytes()).and_then(|()| door.flush()))
+}
+
+/// A reader that left wants no more.
+fn wanted(written: io::Result<()>) -> io::Result<()> {
+    match written {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }

@@ -31,6 +31,31 @@ pub(super) struct Allow {
     line: Range<usize>,
 }
 
+impl Allow {
+    /// Where the comment stands.
+    pub(super) fn place(&self) -> &Range<usize> {
+        &self.at
+    }
+
+    /// Whether it says nothing of what is beyond a part of the text, unless of the whole file.
+    pub(super) fn stays_within(&self, part: &Range<usize>) -> bool {
+        let within = |r: &Range<usize>| part.start <= r.start && r.end <= part.end;
+        within(&self.line) && (self.covers == (0..usize::MAX) || within(&self.covers))
+    }
+
+    /// Moves its places to those of another text.
+    pub(super) fn moved(&mut self, moved: &dyn Fn(&Range<usize>) -> Range<usize>) {
+        for place in [&mut self.at, &mut self.covers, &mut self.line] {
+            *place = moved(place);
+        }
+    }
+
+    /// Nobody can tell whether something needs it.
+    pub(super) fn count_as_used(&mut self) {
+        self.used = true;
+    }
+}
+
 /// The comments of a text that allow something.
 pub(super) fn read(text: &str, root: &SyntaxNode) -> Vec<Allow> {
     if !text.contains(MARK) {

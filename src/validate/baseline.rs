@@ -56,9 +56,9 @@ impl Baseline {
         let mut lines: Vec<String> = examined
             .told()
             .filter(|(_, found)| eligible(found.fault.code))
-            .filter_map(|(file, found)| {
+            .filter_map(|(path, found)| {
                 let identity = found.identity?.hex();
-                let path = file.path.to_str().filter(|p| !p.contains('\n'))?;
+                let path = path.to_str().filter(|p| !p.contains('\n'))?;
                 Some(format!("{} {identity} {path}", found.fault.code))
             })
             .collect();
@@ -73,17 +73,23 @@ impl Baseline {
     /// Marks what it holds as old. When `whole`, the entire tree was looked at, and entries that
     /// nothing needs are told as findings of the file itself.
     pub fn apply(mut self, examined: &mut Examined, file: &Path, whole: bool) {
-        for faulty in &mut examined.faulty {
-            let path = faulty.path.to_string_lossy().into_owned();
-            for found in faulty.faults.iter_mut().filter(|f| f.allowed.is_none()) {
-                let Some(identity) = found.identity else { continue };
-                let key = (path.clone(), found.fault.code.to_owned(), identity);
-                if let Some((left, _)) = self.entries.get_mut(&key).filter(|(left, _)| *left > 0) {
-                    *left -= 1;
-                    found.new &= !eligible(found.fault.code);
+        let known = !self.entries.is_empty();
+        examined.change(
+            |_, _| known,
+            |path, found| {
+                let path = path.to_string_lossy().into_owned();
+                for found in found.iter_mut().filter(|f| f.allowed.is_none()) {
+                    let Some(identity) = found.identity else { continue };
+                    let key = (path.clone(), found.fault.code.to_owned(), identity);
+                    if let Some((left, _)) =
+                        self.entries.get_mut(&key).filter(|(left, _)| *left > 0)
+                    {
+                        *left -= 1;
+                        found.new &= !eligible(found.fault.code);
+                    }
                 }
-            }
-        }
+            },
+        );
         if whole {
             let idle = self.entries.into_iter().filter(|(_, (left, _))| *left > 0);
             let mut idle: Vec<_> =

@@ -11,14 +11,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::found::{Examined, Faulty, Found, Lines};
+use super::found::{Examined, Found, Kept, Lines};
+use super::gather::{Drawn, PORTS, Share};
 use super::identity::{Before, Identity};
+use super::packed::{Mark, Packed};
 use super::reading::{self, SIZE_LIMIT, read};
 use super::resolve::Resolver;
 use super::rules::{self, Entry};
 use super::syntax::{self, Fault};
 use super::verdicts::{Verdict, Verdicts};
-use super::{allow, nesting, variables};
+use super::{allow, nesting, pieces};
 use crate::event::Severity;
 use crate::world::Clock;
 
@@ -64,6 +66,13 @@ pub struct Depth {
     pub old: bool,
 }
 
+impl Depth {
+    /// Whether a finding is one of those that are drawn.
+    pub(super) fn draws(self, mark: Mark) -> bool {
+        self.old || (mark.new && mark.severity > Severity::Info)
+    }
+}
+
 /// Reads and checks files below `root`, all of them new. Blocks, and has threads of its own.
 pub fn examine(root: &Path, paths: &[PathBuf]) -> Examined {
     let job = |path: &PathBuf| Job { path: path.clone(), bytes: None, base: Base::None };
@@ -88,18 +97,18 @@ pub fn examine_with(
     verdicts: Option<&Verdicts>,
 ) -> Examined {
     let verdicts = verdicts.filter(|_| depth.rules);
-    let (next, drawn) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let seen: Mutex<Vec<(usize, Seen)>> = Mutex::new(Vec::new());
+    let (next, drawn) = (AtomicUsize::new(0), Drawn::default());
+    let whole: Mutex<Share> = Mutex::default();
     let work = || {
-        let mut mine = Vec::new();
+        let mut mine = Share::default();
         while let Some((at, job)) = take(&next, jobs) {
             let clock = Clock::start();
-            let look = Look { root, job, depth, drawn: &drawn, verdicts, clock };
+            let look = Look { root, at, job, depth, drawn: &drawn, verdicts, clock };
             let seen = catch_unwind(AssertUnwindSafe(|| look.look()));
             let seen = seen.unwrap_or_else(|_| Some(Seen::alone(&job.path, failed())));
-            mine.extend(seen.map(|seen| (at, seen)));
+            seen.into_iter().for_each(|seen| mine.add(at, seen));
         }
-        seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).append(&mut mine);
+        whole.lock().unwrap_or_else(std::sync::PoisonError::into_inner).join(mine);
     };
     thread::scope(|scope| {
         for _ in 0..workers(jobs.len()) {
@@ -109,15 +118,15 @@ pub fn examine_with(
             }
         }
     });
-    let mut seen = seen.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut whole = whole.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     while let Some((at, job)) = take(&next, jobs) {
         let cause = io::Error::other("no thread could be started to check it");
-        seen.push((at, Seen::unread(&job.path, &cause)));
+        whole.add(at, Seen::unread(&job.path, &cause));
     }
-    let mut examined = gather(seen);
+    let (mut examined, entries) = whole.end(depth);
     if depth.rules {
         let known: HashSet<&Path> = jobs.iter().map(|j| j.path.as_path()).collect();
-        for (path, fault) in rules::without_version(&examined.entries, &known) {
+        for (path, fault) in rules::without_version(&entries, &known) {
             let at = jobs.iter().find(|j| j.path == path);
             let same = at.is_some_and(|j| j.base == Base::Same);
             examined.add(&path, fault, !same);
@@ -141,16 +150,20 @@ fn failed() -> Fault {
     Fault::doubt("check-failed", 0..0, message.to_owned())
 }
 
+fn is_syntax(fault: &Fault) -> bool {
+    rules::rule(fault.code).is_some_and(rules::Rule::is_syntax)
+}
+
 /// One file that was looked at.
-struct Seen {
-    faulty: Option<Faulty>,
-    read: bool,
+pub(super) struct Seen {
+    pub(super) kept: Option<Kept>,
+    pub(super) read: bool,
     /// It mentions `scopedImport`, which defines variables in other files.
-    scopes_others: bool,
+    pub(super) scopes_others: bool,
     /// What it tells of a host's modules.
-    entry: Option<(PathBuf, Entry)>,
+    pub(super) entry: Option<(PathBuf, Entry)>,
     /// Ports that were open before.
-    ports: Vec<String>,
+    pub(super) ports: Vec<String>,
 }
 
 impl Seen {
@@ -162,17 +175,18 @@ impl Seen {
     /// Nothing but one fault, without a text.
     fn alone(path: &Path, fault: Fault) -> Self {
         let found = Found::placed(&Lines::of(""), fault, true, None);
-        let faulty = Some(Faulty { path: path.to_owned(), faults: vec![found] });
-        Self { faulty, read: false, scopes_others: false, entry: None, ports: Vec::new() }
+        let kept = Some(Kept { path: path.to_owned(), packed: Packed::of(vec![found]) });
+        Self { kept, read: false, scopes_others: false, entry: None, ports: Vec::new() }
     }
 }
 
 /// One file that is looked at.
 struct Look<'a> {
     root: &'a Path,
+    at: usize,
     job: &'a Job,
     depth: Depth,
-    drawn: &'a AtomicUsize,
+    drawn: &'a Drawn,
     verdicts: Option<&'a Verdicts>,
     clock: Clock,
 }
@@ -196,13 +210,17 @@ impl Look<'_> {
         let (text, Verdict { faults, entry }) = self.verdict(bytes);
         let mut before = self.before();
         let ports = before.as_ref().map(|b| b.keys_of(PORTS).cloned().collect());
+        let mut ports: Vec<String> = ports.unwrap_or_default();
         let found = self.found(&text, faults, before.as_mut());
+        let old = found.iter().filter(|f| f.fault.code == PORTS && !f.new);
+        ports.extend(old.flat_map(|f| f.fault.keys.iter().cloned()));
+        let packed = (!found.is_empty()).then(|| Packed::of(found));
         Some(Seen {
-            faulty: (!found.is_empty()).then(|| Faulty { path: path.clone(), faults: found }),
+            kept: packed.map(|packed| Kept { path: path.clone(), packed }),
             read: true,
             scopes_others: text.contains("scopedImport"),
             entry: entry.map(|e| (path.clone(), e)),
-            ports: ports.unwrap_or_default(),
+            ports,
         })
     }
 
@@ -231,6 +249,9 @@ impl Look<'_> {
     }
 
     fn check(&self, text: &str) -> (Checked, Vec<allow::Allow>) {
+        if let Some(judged) = pieces::judged(text, self.depth.rules) {
+            return self.in_pieces(text, judged);
+        }
         let parsed = match syntax::parse(text) {
             Ok(parsed) => parsed,
             Err(fault) => return (Checked { faults: vec![*fault], entry: None }, Vec::new()),
@@ -255,6 +276,22 @@ impl Look<'_> {
         }
         let entry = rules::entries(&self.job.path, text, &root);
         (Checked { faults, entry }, allows)
+    }
+
+    /// A text that was too large for one tree.
+    fn in_pieces(&self, text: &str, judged: pieces::Judged) -> (Checked, Vec<allow::Allow>) {
+        let pieces::Judged { mut faults, allows } = judged;
+        if !self.depth.rules || faults.iter().any(|f| f.severity == Severity::Block && is_syntax(f))
+        {
+            return (Checked { faults, entry: None }, Vec::new());
+        }
+        let message = format!(
+            "larger than {} MiB, judged in pieces: by Nix's grammar and names, and by the rules \
+             that always block; no other rule was asked",
+            pieces::LARGE >> 20
+        );
+        faults.push(Fault::at("judged-in-pieces", Severity::Info, 0..0, message));
+        (Checked { faults, entry: Entry::unread(text) }, allows)
     }
 
     /// What was wrong with the file before.
@@ -285,8 +322,8 @@ impl Look<'_> {
         let told: Vec<_> = faults.iter().filter_map(|(f, _)| f.secret.clone()).collect();
         let secrets = LazyCell::new(|| [told, super::secrets::written(text)].concat());
         let mut kept = Vec::with_capacity(faults.len());
-        for (mut fault, allowed) in faults {
-            fault.message.shrink_to_fit();
+        let (room, mut drawn) = (self.drawn.room(self.at, self.depth.drawn), 0);
+        for (fault, allowed) in faults {
             let identity = Identity::of(text, &fault);
             let always = rules::rule(fault.code).is_none_or(rules::Rule::always_blocks);
             let old = match (&self.job.base, before.as_deref_mut()) {
@@ -297,12 +334,13 @@ impl Look<'_> {
             let new = always || !old;
             let mut found = Found::placed(&lines, fault, new, allowed);
             found.identity = Some(identity);
-            let wanted = self.depth.old || (found.new && found.fault.severity > Severity::Info);
-            if wanted && self.drawn.fetch_add(1, Ordering::Relaxed) < self.depth.drawn {
+            if drawn < room && self.depth.draws(found.mark()) {
+                drawn += 1;
                 found.draw_from(&lines, &secrets);
             }
             kept.push(found);
         }
+        self.drawn.note(self.at, drawn);
         kept
     }
 }
@@ -315,41 +353,4 @@ fn place(fault: &Fault) -> (usize, std::cmp::Reverse<Severity>, usize, &'static 
 struct Checked {
     faults: Vec<Fault>,
     entry: Option<Entry>,
-}
-
-const PORTS: &str = "firewall-port-opened";
-
-fn gather(mut seen: Vec<(usize, Seen)>) -> Examined {
-    let scoped = seen.iter().any(|(_, s)| s.scopes_others);
-    let files = seen.iter().filter(|(_, s)| s.read).count();
-    seen.sort_by_key(|(at, _)| *at);
-    let entries: Vec<(PathBuf, Entry)> =
-        seen.iter_mut().filter_map(|(_, s)| s.entry.take()).collect();
-    let mut open: HashSet<String> = seen.iter_mut().flat_map(|(_, s)| s.ports.drain(..)).collect();
-    let mut faulty: Vec<Faulty> = seen.into_iter().filter_map(|(_, s)| s.faulty).collect();
-    faulty.sort_by(|a, b| a.path.cmp(&b.path));
-    let all = |faulty: &[Faulty]| -> Vec<String> {
-        let faults = faulty.iter().flat_map(|f| &f.faults);
-        let old = faults.filter(|f| f.fault.code == PORTS && !f.new);
-        old.flat_map(|f| f.fault.keys.clone()).collect()
-    };
-    open.extend(all(&faulty));
-    for found in faulty.iter_mut().flat_map(|f| &mut f.faults) {
-        if scoped {
-            soften(&mut found.fault);
-        }
-        if found.fault.code == PORTS && found.fault.keys.iter().all(|key| open.contains(key)) {
-            found.new = false;
-            found.fault.severity = Severity::Info;
-        }
-    }
-    Examined { files, faulty, entries }
-}
-
-/// Some file gives variables to others, so nothing is undefined for certain.
-fn soften(fault: &mut Fault) {
-    if fault.code == variables::UNDEFINED {
-        fault.severity = Severity::Warn;
-        fault.message.push_str(" (unless scopedImport gives it)");
-    }
 }

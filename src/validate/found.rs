@@ -1,11 +1,11 @@
 //! Findings at their places: what a check found, kept small enough for a tree of any size.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::identity::Identity;
 use super::levels::{Level, Levels};
-use super::rules::Entry;
+use super::packed::{Mark, Packed};
 use super::syntax::{Fault, Position};
 use crate::event::{Finding, Severity, harmless};
 
@@ -20,8 +20,14 @@ pub struct Examined {
     /// Files that were read to their end.
     pub files: usize,
     /// Those in which something is wrong, by path.
-    pub faulty: Vec<Faulty>,
-    pub(super) entries: Vec<(PathBuf, Entry)>,
+    pub(super) kept: Vec<Kept>,
+}
+
+/// A file in which something is wrong, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) path: PathBuf,
+    pub(super) packed: Packed,
 }
 
 /// A file in which something is wrong.
@@ -64,43 +70,89 @@ pub(super) struct Excerpt {
 }
 
 impl Examined {
+    /// Files in which something is wrong, by path.
+    pub fn faulty(&self) -> impl Iterator<Item = Faulty> + '_ {
+        self.kept.iter().map(|kept| {
+            let (path, faults) = (kept.path.clone(), kept.packed.found().collect());
+            Faulty { path, faults }
+        })
+    }
+
+    /// Every finding, by path and in the order of the text; also what a comment lets pass.
+    pub fn all(&self) -> impl Iterator<Item = (&Path, Found)> + '_ {
+        self.kept
+            .iter()
+            .flat_map(|kept| kept.packed.found().map(|found| (kept.path.as_path(), found)))
+    }
+
+    /// What counts of each, in the same order.
+    pub fn marks(&self) -> impl Iterator<Item = Mark> + '_ {
+        self.kept.iter().flat_map(|kept| kept.packed.marks())
+    }
+
     /// Findings that count: not let pass by a comment.
-    pub fn told(&self) -> impl Iterator<Item = (&Faulty, &Found)> {
-        let all = self.faulty.iter().flat_map(|file| file.faults.iter().map(move |f| (file, f)));
-        all.filter(|(_, found)| found.allowed.is_none())
+    pub fn told(&self) -> impl Iterator<Item = (&Path, Found)> + '_ {
+        self.all().filter(|(_, found)| found.allowed.is_none())
+    }
+
+    /// What counts of those.
+    pub fn counted(&self) -> impl Iterator<Item = Mark> + '_ {
+        self.marks().filter(|mark| !mark.allowed)
+    }
+
+    /// Changes the findings of each file that has one which is meant; without any it is gone.
+    pub(super) fn change(
+        &mut self,
+        meant: impl Fn(&Path, Mark) -> bool,
+        mut change: impl FnMut(&Path, &mut Vec<Found>),
+    ) {
+        self.kept.retain_mut(|kept| {
+            if kept.packed.marks().any(|mark| meant(&kept.path, mark)) {
+                let mut found: Vec<Found> = kept.packed.found().collect();
+                change(&kept.path, &mut found);
+                kept.packed = Packed::of(found);
+            }
+            kept.packed.marks().next().is_some()
+        });
     }
 
     /// Adds a fault of a file as a whole.
-    pub fn add(&mut self, path: &std::path::Path, fault: Fault, new: bool) {
+    pub fn add(&mut self, path: &Path, fault: Fault, new: bool) {
         let identity = Some(Identity::of("", &fault));
         let found = Found { identity, ..Found::placed(&Lines::of(""), fault, new, None) };
-        match self.faulty.iter_mut().find(|f| f.path == path) {
-            Some(file) => file.faults.insert(0, found),
-            None => {
-                self.faulty.push(Faulty { path: path.to_owned(), faults: vec![found] });
-                self.faulty.sort_by(|a, b| a.path.cmp(&b.path));
-            }
-        }
+        self.put(path, found, |_| {});
     }
 
     /// Adds a fault of a line of a file that is no Nix.
-    pub fn add_at(&mut self, path: &std::path::Path, line: usize, fault: Fault) {
-        self.add(path, fault, true);
-        let file = self.faulty.iter_mut().find(|f| f.path == path);
-        if let Some(found) = file.and_then(|f| f.faults.first_mut()) {
-            let place = Position { line, column: 1 };
-            (found.from, found.upto) = (place, place);
-        }
-        if let Some(file) = self.faulty.iter_mut().find(|f| f.path == path) {
-            file.faults.sort_by_key(|f| f.from.line);
+    pub fn add_at(&mut self, path: &Path, line: usize, fault: Fault) {
+        let identity = Some(Identity::of("", &fault));
+        let place = Position { line, column: 1 };
+        let found = Found::placed(&Lines::of(""), fault, true, None);
+        let found = Found { identity, from: place, upto: place, ..found };
+        self.put(path, found, |all| all.sort_by_key(|f| f.from.line));
+    }
+
+    /// Puts a finding before the others of its file.
+    fn put(&mut self, path: &Path, found: Found, then: impl FnOnce(&mut Vec<Found>)) {
+        let mut all = vec![found];
+        match self.kept.binary_search_by(|kept| kept.path.as_path().cmp(path)) {
+            Ok(at) => {
+                all.extend(self.kept[at].packed.found());
+                then(&mut all);
+                self.kept[at].packed = Packed::of(all);
+            }
+            Err(at) => {
+                let packed = Packed::of(all);
+                self.kept.insert(at, Kept { path: path.to_owned(), packed });
+            }
         }
     }
 
     /// Gives each finding the severity it has here; those that are off are gone.
     pub fn weigh(&mut self, levels: &Levels) {
-        for file in &mut self.faulty {
-            let path = file.path.clone();
-            file.faults.retain_mut(|found| match levels.of(found.fault.code, &path) {
+        let meant = |path: &Path, mark: Mark| levels.of(mark.code, path).is_some();
+        self.change(meant, |path, found| {
+            found.retain_mut(|found| match levels.of(found.fault.code, path) {
                 Some(Level::Off) => false,
                 Some(Level::As(severity)) => {
                     found.fault.severity = severity;
@@ -108,36 +160,35 @@ impl Examined {
                 }
                 None => true,
             });
-        }
-        self.faulty.retain(|file| !file.faults.is_empty());
+        });
     }
 
     /// How bad the worst fault is; `None`: nothing is wrong.
     pub fn worst(&self) -> Option<Severity> {
-        self.told().map(|(_, f)| f.fault.severity).max()
+        self.counted().map(|mark| mark.severity).max()
     }
 
     /// How bad the worst new fault is; `None`: nothing new is wrong.
     pub fn worst_new(&self) -> Option<Severity> {
-        self.told().filter(|(_, f)| f.new).map(|(_, f)| f.fault.severity).max()
+        self.counted().filter(|mark| mark.new).map(|mark| mark.severity).max()
     }
 
     /// How many faults are just that bad.
     pub fn count(&self, severity: Severity) -> usize {
-        self.told().filter(|(_, f)| f.fault.severity == severity).count()
+        self.counted().filter(|mark| mark.severity == severity).count()
     }
 
     /// Everything as findings for the stream, harmless to print.
     pub fn findings(&self) -> Vec<Finding> {
-        self.told().map(|(file, found)| file.finding(found)).collect()
+        self.told().map(|(path, found)| found.finding(path)).collect()
     }
 }
 
-impl Faulty {
-    /// One of its faults for the stream.
-    pub fn finding(&self, found: &Found) -> Finding {
-        let (at, fault) = (found.from, &found.fault);
-        let subject = format!("{}:{}:{}", self.path.display(), at.line, at.column);
+impl Found {
+    /// It for the stream, in a file.
+    pub fn finding(&self, path: &Path) -> Finding {
+        let (at, fault) = (self.from, &self.fault);
+        let subject = format!("{}:{}:{}", path.display(), at.line, at.column);
         Finding {
             code: fault.code.to_owned(),
             severity: fault.severity,

@@ -28,6 +28,14 @@ impl Identity {
         Self(short)
     }
 
+    pub(super) fn bytes(self) -> [u8; 8] {
+        self.0
+    }
+
+    pub(super) fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(bytes)
+    }
+
     /// Sixteen hexadecimal digits.
     pub fn hex(self) -> String {
         self.0.iter().map(|b| format!("{b:02x}")).collect()

@@ -27,12 +27,15 @@ pub mod baseline;
 mod examine;
 pub mod fix;
 mod found;
+mod gather;
 mod grammar;
 pub mod identity;
 pub mod levels;
 mod names;
 mod nesting;
 pub mod nix;
+mod packed;
+mod pieces;
 mod place;
 mod quick;
 mod reading;
@@ -58,6 +61,7 @@ use verdicts::Verdicts;
 
 pub use examine::{Base, Depth, Job, examine, examine_jobs, examine_with};
 pub use found::{Examined, Faulty, Found};
+pub use packed::Mark;
 pub use syntax::{Fault, Position};
 
 /// The tree that is evaluated.
@@ -168,9 +172,9 @@ pub async fn run(
     let (files, old, findings) = match examined(world, tree, strictness).await {
         Ok(mut examined) => {
             nix::acquit(world, &tree.root, &mut examined).await;
-            let old = examined.told().filter(|(_, f)| !f.new).count();
+            let old = examined.counted().filter(|mark| !mark.new).count();
             let new = examined.told().filter(|(_, f)| f.new);
-            let new = new.map(|(file, f)| file.finding(f));
+            let new = new.map(|(path, f)| f.finding(path));
             (examined.files, old, new.filter(|f| f.severity > Severity::Info).collect())
         }
         Err(failure) => (0, 0, vec![unfinished(&failure)]),
@@ -210,11 +214,11 @@ async fn examined(
         })
     };
     let first = look(tree.files.iter().map(new).collect()).await.map_err(|e| e.to_string())?;
-    let counts = |found: &Found| {
-        let always = rules::rule(found.fault.code).is_none_or(rules::Rule::always_blocks);
-        found.new && !always && found.fault.severity > Severity::Info
+    let counts = |mark: Mark| {
+        let always = rules::rule(mark.code).is_none_or(rules::Rule::always_blocks);
+        mark.new && !always && mark.severity > Severity::Info
     };
-    if !first.told().any(|(_, found)| counts(found)) {
+    if !first.counted().any(counts) {
         return Ok(first);
     }
     let Ok(mut known) = revision::against_head(world, &tree.root).await else { return Ok(first) };

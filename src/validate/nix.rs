@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::syntax::Fault;
-use super::{Examined, Faulty, Found, Job, rules};
+use super::{Examined, Found, Job, Mark, rules};
 use crate::event::{Severity, harmless};
 use crate::world::process::{self, StartError};
 use crate::world::{Invocation, World};
@@ -46,11 +46,10 @@ pub async fn confirm(
             refused.insert(path);
         }
     }
-    for file in examined.faulty.iter_mut().filter(|f| !refused.contains(&f.path)) {
-        if !paths.contains(&file.path) || refused.len() >= REFUSED {
-            continue;
-        }
-        taken(file);
+    if refused.len() < REFUSED {
+        let asked: HashSet<&PathBuf> = paths.iter().filter(|p| !refused.contains(*p)).collect();
+        let takes = |path: &Path, mark: Mark| stops(mark) && asked.contains(&path.to_path_buf());
+        examined.change(takes, |_, found| taken(found));
     }
     Ok(())
 }
@@ -60,13 +59,11 @@ pub async fn confirm(
 ///
 /// What Nix refuses and we do not needs no question: the evaluation beside this one finds it.
 pub(super) async fn acquit(world: &World, root: &Path, examined: &mut Examined) {
-    let stops = |file: &&mut Faulty| file.faults.iter().any(stops);
-    let mut stopped: Vec<&mut Faulty> =
-        examined.faulty.iter_mut().filter(stops).take(AT_ONCE).collect();
-    if stopped.is_empty() {
+    let stopped = examined.kept.iter().filter(|kept| kept.packed.marks().any(stops));
+    let paths: Vec<PathBuf> = stopped.take(AT_ONCE).map(|kept| kept.path.clone()).collect();
+    if paths.is_empty() {
         return;
     }
-    let paths: Vec<PathBuf> = stopped.iter().map(|f| f.path.clone()).collect();
     let first = match parse(world, root, &paths).await {
         Ok(None) => paths.len(),
         // It reads them in order, and stops at the first that it refuses.
@@ -76,17 +73,18 @@ pub(super) async fn acquit(world: &World, root: &Path, examined: &mut Examined) 
             0
         }
     };
-    stopped.iter_mut().take(first).for_each(|file| taken(file));
+    let takes = |path: &Path, mark: Mark| stops(mark) && paths[..first].iter().any(|p| p == path);
+    examined.change(takes, |_, found| taken(found));
 }
 
-fn stops(found: &Found) -> bool {
-    let syntax = rules::rule(found.fault.code).is_some_and(rules::Rule::is_syntax);
-    syntax && found.fault.severity == Severity::Block
+fn stops(mark: Mark) -> bool {
+    let syntax = rules::rule(mark.code).is_some_and(rules::Rule::is_syntax);
+    syntax && mark.severity == Severity::Block
 }
 
 /// Nix takes a file.
-fn taken(file: &mut Faulty) {
-    for found in file.faults.iter_mut().filter(|f| stops(f)) {
+fn taken(found: &mut [Found]) {
+    for found in found.iter_mut().filter(|f| stops(f.mark())) {
         found.fault.severity = Severity::Warn;
         found.fault.message.push_str(" (Nix takes it: please report this)");
     }
@@ -99,10 +97,9 @@ fn place(root: &Path, path: &Path) -> String {
 
 /// Nix refuses a file; one that we took is a finding, and a mistake of ours.
 fn disagree(examined: &mut Examined, path: &Path, error: &str, notes: &mut Vec<String>) {
-    let blocked = |f: &&Faulty| {
-        f.path == path && f.faults.iter().any(|found| found.fault.severity == Severity::Block)
-    };
-    if examined.faulty.iter().any(|f| blocked(&f)) {
+    let file = examined.kept.iter().find(|kept| kept.path == path);
+    let blocks = |mark: Mark| mark.severity == Severity::Block;
+    if file.is_some_and(|kept| kept.packed.marks().any(blocks)) {
         return;
     }
     let what = error.lines().find_map(|l| l.trim().strip_prefix("error: ")).unwrap_or(error);

@@ -4,7 +4,7 @@
 //! Names and contents are taken as bytes, never as lines of text. In a hook git may point to an
 //! index of its own (`git commit FILE`), which is then the one that counts: githooks(5).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -175,7 +175,7 @@ impl Repository {
     }
 
     /// Names counted from the top, and whether git tracks them.
-    async fn listed(&self, below: &[PathBuf]) -> Result<BTreeMap<PathBuf, bool>, Untold> {
+    async fn listed(&self, below: &[PathBuf]) -> Result<Vec<(PathBuf, bool)>, Untold> {
         let mut words = vec!["ls-files", "-z", "-t", "--cached", "--others", "--exclude-standard"];
         let paths = pathspec(below);
         words.extend(["--full-name", "--"]);
@@ -186,7 +186,11 @@ impl Repository {
             let path = PathBuf::from(OsString::from_vec(name.to_vec()));
             path.extension().is_some_and(|e| e == "nix").then_some((path, *tag != b'?'))
         };
-        Ok(told.split(|b| *b == 0).filter_map(entry).collect())
+        let mut all: Vec<(PathBuf, bool)> = told.split(|b| *b == 0).filter_map(entry).collect();
+        drop(told);
+        all.sort(); // a file in conflict is listed once for each side
+        all.dedup_by(|a, b| a.0 == b.0);
+        Ok(all)
     }
 
     /// Those of the changes that lie below paths. Git itself would not see a rename from elsewhere.

@@ -1,11 +1,13 @@
 //! Findings in a text drawn as compilers do: the line, what is wrong under it, what to do. Pure.
 
 use std::ops::Range;
+use std::path::Path;
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use super::found::{Examined, Faulty, Found};
+use super::found::{Examined, Found};
+use super::packed::Mark;
 use crate::event::{Severity, harmless};
 use crate::fleet::hosts_toml::drawable;
 
@@ -15,27 +17,32 @@ const WIDTH: usize = 80;
 impl Examined {
     /// Every fault, drawn; with colours and with more than ASCII where the reader can show them.
     pub fn drawn(&self, colour: bool, unicode: bool) -> String {
-        self.drawn_where(colour, unicode, |_| true)
+        self.drawings(colour, unicode, |mark| Some(mark.severity)).collect()
     }
 
-    /// The faults that are wanted, drawn.
-    pub fn drawn_where(
+    /// The faults that are wanted, drawn with the severity that is given for each.
+    pub fn drawings(
         &self,
         colour: bool,
         unicode: bool,
-        wanted: impl Fn(&Found) -> bool,
-    ) -> String {
+        wanted: impl Fn(Mark) -> Option<Severity>,
+    ) -> impl Iterator<Item = String> {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let style = if unicode { DecorStyle::Unicode } else { DecorStyle::Ascii };
         let renderer = renderer.term_width(WIDTH).decor_style(style);
-        let faults = self.told().filter(|(_, found)| wanted(found));
-        faults.map(|(file, found)| draw(&renderer, file, found) + "\n\n").collect()
+        // Most are old or notes, and not even unpacked.
+        let any = self.counted().any(|mark| wanted(mark).is_some());
+        let told = any.then(|| self.told()).into_iter().flatten();
+        told.filter_map(move |(path, mut found)| {
+            found.fault.severity = wanted(found.mark())?;
+            Some(draw(&renderer, path, &found) + "\n\n")
+        })
     }
 }
 
-fn draw(renderer: &Renderer, file: &Faulty, found: &Found) -> String {
+fn draw(renderer: &Renderer, path: &Path, found: &Found) -> String {
     let fault = &found.fault;
-    let path = harmless::line(&file.path.display().to_string());
+    let path = harmless::line(&path.display().to_string());
     let message = harmless::line(&fault.message);
     let level = match fault.severity {
         Severity::Block => Level::ERROR,

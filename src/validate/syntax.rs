@@ -68,6 +68,15 @@ impl Fault {
         Self::at(code, Severity::Warn, range, message)
     }
 
+    /// Moves its places to those of another text.
+    pub(super) fn moved(&mut self, moved: &dyn Fn(&Range<usize>) -> Range<usize>) {
+        let others = [self.other.as_mut().map(|(range, _)| range), self.secret.as_mut()];
+        let fix = self.fix.as_mut().map(|edit| &mut edit.range);
+        for place in others.into_iter().flatten().chain(fix).chain([&mut self.range]) {
+            *place = moved(place);
+        }
+    }
+
     pub(super) fn hint(mut self, hint: Option<String>) -> Self {
         self.hint = hint;
         self

@@ -6,12 +6,12 @@
 //! hosts.toml, the baseline and what is new are not in a verdict: they are put on it each time.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
-use std::io::{BufWriter, Seek, SeekFrom, Write as _};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write as _};
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,20 +30,31 @@ const FEWEST: usize = 32;
 /// The name of a file with its content.
 type Name = u128;
 
-/// Verdicts on the files of one tree.
+/// Verdicts on the files of one tree. There can be tens of megabytes: none is held.
 #[derive(Debug)]
 pub struct Verdicts {
-    file: PathBuf,
+    path: PathBuf,
     head: String,
-    text: String,
-    known: HashMap<Name, Range<usize>>,
-    used: Mutex<Vec<Used>>,
+    /// Those of an earlier look, and where each stands.
+    file: Option<File>,
+    known: HashMap<Name, Line>,
+    used: Mutex<Used>,
 }
 
-#[derive(Debug)]
-enum Used {
-    Known(Name),
-    Fresh(Name, String),
+/// A line of a file: where it begins, and its bytes.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    at: u64,
+    length: u32,
+}
+
+/// What this look needed.
+#[derive(Debug, Default)]
+struct Used {
+    known: Vec<Name>,
+    fresh: usize,
+    /// Lines of what was found now, and their sum so far; `None`: they cannot be kept.
+    lines: Option<(BufWriter<File>, blake3::Hasher)>,
 }
 
 /// What was found in a file, each fault with the reason for which a comment lets it pass.
@@ -85,33 +96,43 @@ impl Verdicts {
         let name = blake3::hash(root.as_os_str().as_encoded_bytes()).to_hex();
         let folder = cache.join("checks");
         files::private_folder(&folder).ok()?;
-        let file = folder.join(&name[..32]);
-        let mut verdicts = Self {
-            text: files::read_private(&file, LIMIT).unwrap_or_default(),
-            file,
-            head,
-            known: HashMap::new(),
-            used: Mutex::default(),
-        };
-        verdicts.index();
+        let path = folder.join(&name[..32]);
+        let lines = files::nameless(&folder).ok()?;
+        let lines = Some((BufWriter::with_capacity(1 << 16, lines), blake3::Hasher::new()));
+        let file = files::open_private(&path, LIMIT).ok();
+        let used = Mutex::new(Used { lines, ..Used::default() });
+        let mut verdicts = Self { path, head, file, known: HashMap::new(), used };
+        verdicts.known = verdicts.index().unwrap_or_default();
         Some(verdicts)
     }
 
     /// Finds each line of a file that is whole and of this program.
-    fn index(&mut self) {
-        let Some((head, body)) = self.text.split_once('\n') else { return };
-        let sum = blake3::hash(body.as_bytes()).to_hex();
-        if head != format!("{} {sum}", self.head) {
-            return;
-        }
-        let mut at = head.len() + 1;
-        for line in body.split_inclusive('\n') {
-            let (upto, name) = (at + line.len(), line.get(..32));
-            if let Some(name) = name.and_then(|n| Name::from_str_radix(n, 16).ok()) {
-                self.known.insert(name, at + 32..upto);
+    fn index(&self) -> Option<HashMap<Name, Line>> {
+        let mut file = BufReader::with_capacity(1 << 16, self.file.as_ref()?);
+        let (mut line, mut sum, mut known) = (Vec::new(), blake3::Hasher::new(), HashMap::new());
+        file.read_until(b'\n', &mut line).ok()?;
+        let head = String::from_utf8(std::mem::take(&mut line)).ok()?;
+        let expected = head.trim_end().strip_prefix(&self.head)?.trim_start().to_owned();
+        let mut at = head.len() as u64;
+        while file.read_until(b'\n', &mut line).ok()? > 0 {
+            sum.update(&line);
+            let name = line.get(..32).and_then(|name| std::str::from_utf8(name).ok());
+            if let Some(name) = name.and_then(|name| Name::from_str_radix(name, 16).ok()) {
+                let length = u32::try_from(line.len()).ok()?;
+                known.insert(name, Line { at, length });
             }
-            at = upto;
+            at += line.len() as u64;
+            line.clear();
         }
+        (sum.finalize().to_hex().as_str() == expected).then_some(known)
+    }
+
+    /// A line that is kept, with its name.
+    fn line(&self, name: Name) -> Option<String> {
+        let Line { at, length } = *self.known.get(&name)?;
+        let mut bytes = vec![0; length as usize];
+        self.file.as_ref()?.read_exact_at(&mut bytes, at).ok()?;
+        String::from_utf8(bytes).ok()
     }
 
     /// The name of a file's content.
@@ -126,14 +147,14 @@ impl Verdicts {
 
     /// What was found in that text.
     pub(super) fn get(&self, name: Name, text: &str) -> Option<Verdict> {
-        let line = self.text.get(self.known.get(&name)?.clone())?.trim();
-        let kept = match line {
+        let line = self.line(name)?;
+        let kept = match line.get(32..)?.trim() {
             "" => Kept { faults: Vec::new(), entry: None },
             line => serde_json::from_str(line).ok()?,
         };
         let faults: Option<Vec<_>> = kept.faults.into_iter().map(|f| f.restored(text)).collect();
         let verdict = Verdict { faults: faults?, entry: kept.entry };
-        self.note(Used::Known(name));
+        self.used().known.push(name);
         Some(verdict)
     }
 
@@ -144,48 +165,56 @@ impl Verdicts {
         let kept = Kept { faults, entry: verdict.entry.clone() };
         let line = match kept.faults.is_empty() && kept.entry.is_none() {
             true => String::new(),
-            false => serde_json::to_string(&kept).unwrap_or_default().into_boxed_str().into(),
+            false => serde_json::to_string(&kept).unwrap_or_default(),
         };
-        self.note(Used::Fresh(name, line));
+        self.used().add(&format!("{name:032x}{line}\n"));
     }
 
-    fn note(&self, used: Used) {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).push(used);
+    fn used(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps what was used, if there is something new; a disk that is full loses nothing but time.
     pub fn save(self) {
-        let mut used = self.used.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if !used.iter().any(|u| matches!(u, Used::Fresh(..))) {
-            return;
-        }
-        used.sort_by_key(|u| match u {
-            Used::Known(name) | Used::Fresh(name, _) => *name,
-        });
-        // A tree may have a great many: none is held twice, and each is let go when it is written.
-        let told = files::put_with(&self.file, |file| {
-            let mut out = BufWriter::with_capacity(1 << 16, file);
-            writeln!(out, "{} {:064}", self.head, 0)?;
-            let (mut sum, mut line) = (blake3::Hasher::new(), String::new());
-            for used in used {
-                let (name, kept) = match &used {
-                    Used::Known(name) => {
-                        (name, self.known.get(name).and_then(|r| self.text.get(r.clone())))
-                    }
-                    Used::Fresh(name, line) => (name, Some(line.as_str())),
-                };
-                line.clear();
-                // Writing to a string cannot fail.
-                let _ = writeln!(line, "{name:032x}{}", kept.unwrap_or_default().trim_end());
-                sum.update(line.as_bytes());
-                out.write_all(line.as_bytes())?;
-            }
-            out.seek(SeekFrom::Start(self.head.len() as u64 + 1))?;
-            out.write_all(sum.finalize().to_hex().as_bytes())?;
-            out.flush()
-        });
+        let used = std::mem::take(&mut *self.used());
+        let Some((lines, sum)) = used.lines.filter(|_| used.fresh > 0) else { return };
+        let told = files::put_with(&self.path, |file| self.write(file, lines, sum, &used.known));
         if let Err(error) = told {
             tracing::debug!(%error, "no verdict is kept");
+        }
+    }
+
+    /// What was found now, and what is still known.
+    fn write(
+        &self,
+        file: &mut File,
+        lines: BufWriter<File>,
+        mut sum: blake3::Hasher,
+        known: &[Name],
+    ) -> io::Result<()> {
+        let mut lines = lines.into_inner().map_err(io::IntoInnerError::into_error)?;
+        lines.rewind()?;
+        writeln!(file, "{} {:064}", self.head, 0)?;
+        io::copy(&mut lines, file)?;
+        let mut out = BufWriter::with_capacity(1 << 16, file);
+        for line in known.iter().filter_map(|name| self.line(*name)) {
+            sum.update(line.as_bytes());
+            out.write_all(line.as_bytes())?;
+        }
+        out.seek(SeekFrom::Start(self.head.len() as u64 + 1))?;
+        out.write_all(sum.finalize().to_hex().as_bytes())?;
+        out.flush()
+    }
+}
+
+impl Used {
+    fn add(&mut self, line: &str) {
+        self.fresh += 1;
+        if let Some((lines, sum)) = &mut self.lines {
+            sum.update(line.as_bytes());
+            if lines.write_all(line.as_bytes()).is_err() {
+                self.lines = None;
+            }
         }
     }
 }
@@ -251,10 +280,10 @@ mod tests {
         let root = Path::new("/");
         let verdicts = Verdicts::on(cache, root, jobs.len()).expect("verdicts");
         let examined = examine_with(root, jobs, depth, Some(&verdicts));
-        let used = verdicts.used.lock().expect("used");
-        let fresh = used.iter().filter(|u| matches!(u, Used::Fresh(..))).count();
-        let known = used.len() - fresh;
-        drop(used);
+        let (known, fresh) = {
+            let used = verdicts.used();
+            (used.known.len(), used.fresh)
+        };
         verdicts.save();
         (examined, known, fresh)
     }
@@ -280,7 +309,7 @@ mod tests {
         let (seen, _, fresh) =
             examined(folder.path(), &jobs("{ networking.firewall.enable = false; }"));
         assert_eq!(fresh, 1);
-        assert!(seen.faulty.iter().any(|f| f.path.starts_with(format!("{FEWEST:04}"))));
+        assert!(seen.faulty().any(|f| f.path.starts_with(format!("{FEWEST:04}"))));
         let mut moved = jobs("{ }");
         moved[0].path = "elsewhere/configuration.nix".into();
         assert_eq!(examined(folder.path(), &moved).2, 2, "and the edit is undone");

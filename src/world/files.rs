@@ -71,6 +71,14 @@ pub fn put_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) ->
     file.persist(path).map(drop).map_err(|e| e.error)
 }
 
+/// A file without a name, for what is too much to be held: it is gone when it is closed.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn nameless(folder: &Path) -> io::Result<File> {
+    tempfile::tempfile_in(folder)
+}
+
 /// As [`put`], for everybody to read: for another program, which runs as another user.
 ///
 /// # Errors
@@ -114,6 +122,16 @@ pub fn pipe(path: &Path, secret: Password) -> io::Result<()> {
 /// # Errors
 /// As [`read_text`], and when it is not ours.
 pub fn read_private(path: &Path, limit: u64) -> io::Result<String> {
+    let mut text = String::new();
+    open_private(path, limit)?.take(limit).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Opens a file of at most so many bytes that only we can have written.
+///
+/// # Errors
+/// As [`read_private`].
+pub fn open_private(path: &Path, limit: u64) -> io::Result<File> {
     let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(nofollow).open(path)?;
     let meta = file.metadata()?;
@@ -121,9 +139,7 @@ pub fn read_private(path: &Path, limit: u64) -> io::Result<String> {
     if !meta.is_file() || !mine || meta.permissions().mode() & 0o022 != 0 || meta.len() > limit {
         return Err(io::Error::other(format!("{} is not a file of ours", path.display())));
     }
-    let mut text = String::new();
-    file.take(limit).read_to_string(&mut text)?;
-    Ok(text)
+    Ok(file)
 }
 
 /// Reads a text of at most so many bytes.

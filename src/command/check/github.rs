@@ -3,7 +3,6 @@
 //! GitHub shows ten annotations of a step and drops the rest without a word, so the rest is
 //! counted here.
 
-use std::cmp::Reverse;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -13,7 +12,7 @@ use super::text::count;
 use crate::error::Error;
 use crate::event::{Severity, harmless};
 use crate::report::github::command;
-use crate::validate::{Faulty, Found};
+use crate::validate::{Found, Mark};
 use crate::world::files;
 
 /// Annotations of a step that GitHub shows.
@@ -21,21 +20,29 @@ const SHOWN: usize = 10;
 /// Rows of the summary; GitHub takes a mebibyte.
 const ROWS: usize = 200;
 
-/// New findings, the worst first, in the order of their places.
-fn worst_first<'a>(outcome: &'a Outcome<'_>) -> Vec<(&'a Faulty, &'a Found)> {
-    let wanted = |f: &Found| f.new && f.fault.severity > Severity::Info;
-    let mut found: Vec<_> = outcome.examined.told().filter(|(_, f)| wanted(f)).collect();
-    found.sort_by_key(|(_, f)| Reverse(f.fault.severity));
-    found
+/// How many new findings there are, and how many of them block.
+fn counts(outcome: &Outcome) -> (usize, usize) {
+    let wanted = |mark: &Mark| mark.new && mark.severity > Severity::Info;
+    let new = || outcome.examined.counted().filter(wanted);
+    (new().count(), new().filter(|mark| mark.severity == Severity::Block).count())
 }
 
-pub(super) fn annotations(outcome: &Outcome<'_>) -> String {
-    let found = worst_first(outcome);
+/// The first of them, the worst first, in the order of their places.
+fn worst_first(outcome: &Outcome, most: usize) -> Vec<(&Path, Found)> {
+    let of = |severity: Severity| {
+        let told = outcome.examined.told();
+        told.filter(move |(_, f)| f.new && f.fault.severity == severity).take(most)
+    };
+    of(Severity::Block).chain(of(Severity::Warn)).take(most).collect()
+}
+
+pub(super) fn annotations(outcome: &Outcome) -> String {
+    let (all, errors) = counts(outcome);
     let mut text = String::new();
-    let room = if found.len() > SHOWN { SHOWN - 1 } else { SHOWN };
-    for (file, found) in found.iter().take(room) {
+    let room = if all > SHOWN { SHOWN - 1 } else { SHOWN };
+    for (path, found) in worst_first(outcome, room) {
         let kind = if found.fault.severity == Severity::Block { "error" } else { "warning" };
-        let path = harmless::line(&file.path.display().to_string());
+        let path = harmless::line(&path.display().to_string());
         let (at, upto) = (found.from, found.upto);
         let numbers = [at.line, upto.line, at.column, upto.column].map(|n| n.to_string());
         let [line, end_line, col, end_col] = &numbers;
@@ -48,34 +55,33 @@ pub(super) fn annotations(outcome: &Outcome<'_>) -> String {
         let message = harmless::lines(format!("{}{hint}", found.fault.message).lines()).join("\n");
         let _ = writeln!(text, "{}", command(kind, &place, &message));
     }
-    if found.len() > room {
-        let left = found.len() - room;
+    if all > room {
+        let left = all - room;
         let _ = writeln!(text, "::notice title=nixdeploy check::{left} more: see the summary");
     }
-    let errors = found.iter().filter(|(_, f)| f.fault.severity == Severity::Block).count();
-    let warnings = count(found.len() - errors, "warning");
+    let warnings = count(all - errors, "warning");
     let (files, errors) = (count(outcome.examined.files, "file"), count(errors, "error"));
     let _ = writeln!(text, "{files}, {errors}, {warnings}");
     text
 }
 
 /// The summary as Markdown.
-pub(super) fn summary(outcome: &Outcome<'_>) -> String {
-    let found = worst_first(outcome);
+pub(super) fn summary(outcome: &Outcome) -> String {
+    let (all, _) = counts(outcome);
     let mut text = format!("### nixdeploy check\n\n{} files checked. ", outcome.examined.files);
-    if found.is_empty() {
+    if all == 0 {
         return text + "Nothing new was found.\n";
     }
-    let _ = writeln!(text, "{} new findings:\n\n| | rule | where | what |", found.len());
+    let _ = writeln!(text, "{all} new findings:\n\n| | rule | where | what |");
     text.push_str("|---|---|---|---|\n");
-    for (file, found) in found.iter().take(ROWS) {
+    for (path, found) in worst_first(outcome, ROWS) {
         let kind = if found.fault.severity == Severity::Block { "blocks" } else { "warns" };
-        let place = format!("{}:{}", file.path.display(), found.from.line);
+        let place = format!("{}:{}", path.display(), found.from.line);
         let (place, message) = (cell(&place), cell(&found.fault.message));
         let _ = writeln!(text, "| {kind} | {} | {place} | {message} |", found.fault.code);
     }
-    if found.len() > ROWS {
-        let _ = writeln!(text, "\n{} more are not listed.", found.len() - ROWS);
+    if all > ROWS {
+        let _ = writeln!(text, "\n{} more are not listed.", all - ROWS);
     }
     text
 }

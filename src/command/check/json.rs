@@ -1,41 +1,69 @@
 //! The findings as one JSON document.
 
+use std::cell::Cell;
+use std::path::Path;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
 use super::{Outcome, text::word};
 use crate::event::Severity;
-use crate::validate::{Faulty, Found};
+use crate::validate::Found;
 
 /// Lines and columns count from 1, in characters; the offset is in bytes, from 0. Every finding is
 /// listed; `new` tells which block.
-pub(super) fn document(outcome: &Outcome<'_>) -> Value {
-    let examined = outcome.examined;
-    let blocking = examined.told().filter(|(_, f)| f.new && f.fault.severity == Severity::Block);
-    let allowed = examined.faulty.iter().flat_map(|f| &f.faults).filter(|f| f.allowed.is_some());
+pub(super) struct Document<'a>(pub(super) &'a Outcome);
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let told = self.0.examined.told().map(|(path, found)| finding(path, &found));
+        let mut document = serializer.serialize_map(Some(3))?;
+        document.serialize_entry("findings", &Each::of(told))?;
+        document.serialize_entry("summary", &summary(self.0))?;
+        document.serialize_entry("version", &1)?;
+        document.end()
+    }
+}
+
+/// Values that are written as they come.
+pub(super) struct Each<I>(Cell<Option<I>>);
+
+impl<I: Iterator<Item = Value>> Each<I> {
+    pub(super) fn of(values: I) -> Self {
+        Self(Cell::new(Some(values)))
+    }
+}
+
+impl<I: Iterator<Item = Value>> Serialize for Each<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.take().into_iter().flatten())
+    }
+}
+
+fn summary(outcome: &Outcome) -> Value {
+    let examined = &outcome.examined;
+    let blocking = examined.counted().filter(|m| m.new && m.severity == Severity::Block);
+    let allowed = examined.marks().filter(|mark| mark.allowed);
     json!({
-        "version": 1,
-        "findings": examined.told().map(|(file, found)| finding(file, found)).collect::<Vec<_>>(),
-        "summary": {
-            "files": examined.files,
-            "errors": examined.count(Severity::Block),
-            "warnings": examined.count(Severity::Warn),
-            "notes": examined.count(Severity::Info),
-            "new": examined.told().filter(|(_, f)| f.new).count(),
-            "blocking": blocking.count(),
-            "allowed": allowed.count(),
-            "fixed": outcome.fixed,
-            "elapsed_ms": outcome.took_ms,
-        },
+        "files": examined.files,
+        "errors": examined.count(Severity::Block),
+        "warnings": examined.count(Severity::Warn),
+        "notes": examined.count(Severity::Info),
+        "new": examined.counted().filter(|mark| mark.new).count(),
+        "blocking": blocking.count(),
+        "allowed": allowed.count(),
+        "fixed": outcome.fixed,
+        "elapsed_ms": outcome.took_ms,
     })
 }
 
-fn finding(file: &Faulty, found: &Found) -> Value {
+fn finding(path: &Path, found: &Found) -> Value {
     let fault = &found.fault;
     let mut value = json!({
         "rule": fault.code,
         "severity": word(fault.severity),
         "new": found.new,
-        "path": file.path.display().to_string(),
+        "path": path.display().to_string(),
         "line": found.from.line,
         "column": found.from.column,
         "end_line": found.upto.line,

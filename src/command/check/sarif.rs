@@ -5,29 +5,45 @@
 
 use std::path::Path;
 
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
+use super::json::Each;
 use crate::event::Severity;
 use crate::validate::rules::{RULES, Rule};
-use crate::validate::{Examined, Faulty, Found};
+use crate::validate::{Examined, Found};
 
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 
-pub(super) fn document(examined: &Examined) -> Value {
-    let all = examined.faulty.iter().flat_map(|file| file.faults.iter().map(move |f| (file, f)));
-    json!({
-        "$schema": SCHEMA,
-        "version": "2.1.0",
-        "runs": [{
-            "tool": { "driver": {
-                "name": "nixdeploy",
-                "version": env!("CARGO_PKG_VERSION"),
-                "rules": RULES.iter().map(|r| rule(r)).collect::<Vec<_>>(),
-            }},
-            "columnKind": "unicodeCodePoints",
-            "results": all.map(|(file, found)| result(file, found)).collect::<Vec<_>>(),
-        }],
-    })
+/// All findings of a run.
+pub(super) struct Document<'a>(pub(super) &'a Examined);
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut document = serializer.serialize_map(Some(3))?;
+        document.serialize_entry("$schema", SCHEMA)?;
+        document.serialize_entry("runs", &[Run(self.0)])?;
+        document.serialize_entry("version", "2.1.0")?;
+        document.end()
+    }
+}
+
+struct Run<'a>(&'a Examined);
+
+impl Serialize for Run<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let tool = json!({ "driver": {
+            "name": "nixdeploy",
+            "version": env!("CARGO_PKG_VERSION"),
+            "rules": RULES.iter().map(|r| rule(r)).collect::<Vec<_>>(),
+        }});
+        let all = self.0.all().map(|(path, found)| result(path, &found));
+        let mut run = serializer.serialize_map(Some(3))?;
+        run.serialize_entry("columnKind", "unicodeCodePoints")?;
+        run.serialize_entry("results", &Each::of(all))?;
+        run.serialize_entry("tool", &tool)?;
+        run.end()
+    }
 }
 
 fn level(severity: Severity) -> &'static str {
@@ -47,7 +63,7 @@ fn rule(rule: &Rule) -> Value {
     })
 }
 
-fn result(file: &Faulty, found: &Found) -> Value {
+fn result(path: &Path, found: &Found) -> Value {
     let fault = &found.fault;
     let message = match &fault.hint {
         Some(hint) => format!("{}; {hint}", fault.message),
@@ -58,7 +74,7 @@ fn result(file: &Faulty, found: &Found) -> Value {
         "level": level(fault.severity),
         "message": { "text": message },
         "locations": [{ "physicalLocation": {
-            "artifactLocation": { "uri": uri(&file.path), "uriBaseId": "%SRCROOT%" },
+            "artifactLocation": { "uri": uri(path), "uriBaseId": "%SRCROOT%" },
             "region": {
                 "startLine": found.from.line,
                 "startColumn": found.from.column,

@@ -1,10 +1,11 @@
 //! Findings for people: with the lines they are about, or one line each, and a count at the end.
 
 use std::fmt::Write as _;
+use std::io;
 
 use super::Outcome;
 use crate::event::{Severity, harmless};
-use crate::validate::Found;
+use crate::validate::Mark;
 use crate::validate::rules::{Rule, rule};
 
 /// A severity as it is typed.
@@ -17,34 +18,33 @@ pub(super) fn word(severity: Severity) -> &'static str {
 }
 
 /// Whether a finding is shown: what is new and more than a note, unless all is wanted.
-fn shown(outcome: &Outcome<'_>, found: &Found) -> bool {
-    outcome.check.all || (found.new && found.fault.severity > Severity::Info)
+fn shown(outcome: &Outcome, mark: Mark) -> bool {
+    outcome.check.all || (mark.new && mark.severity > Severity::Info)
 }
 
 /// What an old finding does: it never blocks.
-fn weight(found: &Found) -> Severity {
-    if found.new { found.fault.severity } else { found.fault.severity.min(Severity::Warn) }
+fn weight(mark: Mark) -> Severity {
+    if mark.new { mark.severity } else { mark.severity.min(Severity::Warn) }
 }
 
-pub(super) fn drawn(outcome: &Outcome<'_>, unicode: bool) -> String {
-    let mut examined = outcome.examined.clone();
-    for found in examined.faulty.iter_mut().flat_map(|f| &mut f.faults) {
-        found.fault.severity = weight(found);
+pub(super) fn drawn(outcome: &Outcome, unicode: bool, out: &mut dyn io::Write) -> io::Result<()> {
+    let wanted = |mark: Mark| shown(outcome, mark).then(|| weight(mark));
+    for drawing in outcome.examined.drawings(outcome.check.colour, unicode, wanted) {
+        out.write_all(drawing.as_bytes())?;
     }
-    let wanted = |found: &Found| shown(outcome, found);
-    examined.drawn_where(outcome.check.colour, unicode, wanted) + &recap(outcome)
+    out.write_all(recap(outcome).as_bytes())
 }
 
-pub(super) fn compact(outcome: &Outcome<'_>) -> String {
-    let mut text = String::new();
-    for (file, found) in outcome.examined.told().filter(|(_, found)| shown(outcome, found)) {
-        let path = harmless::line(&file.path.display().to_string());
+pub(super) fn compact(outcome: &Outcome, out: &mut dyn io::Write) -> io::Result<()> {
+    let told = outcome.examined.told();
+    for (path, found) in told.filter(|(_, found)| shown(outcome, found.mark())) {
+        let path = harmless::line(&path.display().to_string());
         let (at, fault) = (found.from, &found.fault);
         let message = harmless::line(&fault.message);
-        let (weight, rule) = (word(weight(found)), fault.code);
-        let _ = writeln!(text, "{path}:{}:{}: {weight} {rule} {message}", at.line, at.column);
+        let (weight, rule) = (word(weight(found.mark())), fault.code);
+        writeln!(out, "{path}:{}:{}: {weight} {rule} {message}", at.line, at.column)?;
     }
-    text + &recap(outcome)
+    out.write_all(recap(outcome).as_bytes())
 }
 
 /// `1 file`, `2 files`.
@@ -53,28 +53,28 @@ pub(super) fn count(n: usize, noun: &str) -> String {
 }
 
 /// `494 files, 0 errors, 2 warnings, 31 ms`, and what was not shown.
-fn recap(outcome: &Outcome<'_>) -> String {
-    let examined = outcome.examined;
+fn recap(outcome: &Outcome) -> String {
+    let examined = &outcome.examined;
     let new = |severity: Severity| {
-        examined.told().filter(|(_, f)| f.new && f.fault.severity == severity).count()
+        examined.counted().filter(|mark| mark.new && mark.severity == severity).count()
     };
     let mut text = String::new();
-    for note in outcome.notes {
+    for note in &outcome.notes {
         let _ = writeln!(text, "{note}");
     }
     let files = count(examined.files, "file");
     let errors = count(new(Severity::Block), "error");
     let warnings = count(new(Severity::Warn), "warning");
-    let older = match examined.told().filter(|(_, f)| !f.new && shown(outcome, f)).count() {
+    let older = match examined.counted().filter(|mark| !mark.new && shown(outcome, *mark)).count() {
         0 => String::new(),
         n => format!("{n} older, "),
     };
     let _ = writeln!(text, "{files}, {errors}, {warnings}, {older}{} ms", outcome.took_ms);
-    let hidden = |pick: fn(&Found) -> bool| {
-        examined.told().filter(|(_, f)| pick(f) && !shown(outcome, f)).count()
+    let hidden = |pick: fn(&Mark) -> bool| {
+        examined.counted().filter(|mark| pick(mark) && !shown(outcome, *mark)).count()
     };
-    let old = hidden(|f| !f.new && f.fault.severity > Severity::Info);
-    let notes = hidden(|f| f.fault.severity == Severity::Info);
+    let old = hidden(|mark| !mark.new && mark.severity > Severity::Info);
+    let notes = hidden(|mark| mark.severity == Severity::Info);
     if old + notes > 0 {
         let (old, notes) = (count(old, "older finding"), count(notes, "note"));
         let _ = writeln!(text, "not shown: {old}, {notes} (--all)");
@@ -83,17 +83,17 @@ fn recap(outcome: &Outcome<'_>) -> String {
 }
 
 /// What to type next, where something blocks or can be put right.
-fn way_on(outcome: &Outcome<'_>) -> String {
+fn way_on(outcome: &Outcome) -> String {
     let mut text = String::new();
-    let shown = || outcome.examined.told().map(|(_, f)| f).filter(|f| shown(outcome, f));
-    let fixable = shown().filter(|f| f.fault.fix.is_some()).count();
+    let shown = || outcome.examined.counted().filter(|mark| shown(outcome, *mark));
+    let fixable = shown().filter(|mark| mark.fixable).count();
     if fixable > 0 && !outcome.check.fix {
         let _ = writeln!(text, "can be put right: {fixable} (nixdeploy check --fix)");
     }
-    let blocks = |f: &&Found| f.new && f.fault.severity == Severity::Block;
-    let allowed = |f: &&Found| rule(f.fault.code).is_some_and(|r| !r.is_syntax());
-    if let Some(found) = shown().filter(blocks).find(allowed) {
-        let code = found.fault.code;
+    let blocks = |mark: &Mark| mark.new && mark.severity == Severity::Block;
+    let allowed = |mark: &Mark| rule(mark.code).is_some_and(|r| !r.is_syntax());
+    if let Some(mark) = shown().filter(blocks).find(allowed) {
+        let code = mark.code;
         let _ =
             writeln!(text, "to let it pass, on the line above: # nixdeploy: allow({code}) -- WHY");
     }

@@ -70,6 +70,12 @@ pub(in crate::validate) fn entries(path: &Path, text: &str, root: &SyntaxNode) -
 }
 
 impl Entry {
+    /// What is known of a file of which no tree was made.
+    pub(in crate::validate) fn unread(text: &str) -> Option<Self> {
+        let (version, open) = (text.contains("stateVersion"), text.contains("imports"));
+        (version || open).then(|| Self { version, open, ..Self::default() })
+    }
+
     fn take(&mut self, resolver: &Resolver, path: &Path, list: Option<Expr>) {
         let list = list.map(|l| resolver.reduce(&l));
         let Some(Expr::List(list)) = list else {

@@ -69,6 +69,12 @@ impl Possible {
         Self(bits.fold(self.0, |all, bit| all | bit))
     }
 
+    /// Those of them that always block.
+    fn always(self) -> Self {
+        let always = RULES.iter().enumerate().filter(|(_, rule)| rule.always_blocks());
+        Self(self.0 & always.fold(0, |bits, (at, _)| bits | (1 << at)))
+    }
+
     /// The first words of the options that its rules are about; `None`: they may be any.
     fn tops(self) -> Option<Vec<&'static str>> {
         let about = |rule: &Rule| matches!(rule.check, Check::Option(_) | Check::Service(_));
@@ -113,6 +119,8 @@ pub(in crate::validate) struct Walk<'a> {
     possible: Possible,
     /// Some rule may have something to say of how packages are imported.
     imports: bool,
+    /// Only rules that always block are asked.
+    always: bool,
     /// Some name of an option is more than a plain word.
     composed: bool,
     late: &'a dyn Fn() -> bool,
@@ -140,6 +148,7 @@ impl<'a> Walk<'a> {
             file: File { resolver },
             possible,
             imports: possible.any(|r| r.needs_nixpkgs()),
+            always: false,
             composed: false,
             late,
             faults: Vec::new(),
@@ -149,6 +158,18 @@ impl<'a> Walk<'a> {
             count: 0,
             stopped: false,
         }
+    }
+
+    /// Only the rules that always block, each of which looks at single nodes.
+    pub(in crate::validate) fn for_always(
+        resolver: &'a Resolver,
+        text: &str,
+        root: &SyntaxNode,
+        late: &'a dyn Fn() -> bool,
+    ) -> Self {
+        let whole = Self::new(resolver, text, root, late);
+        let possible = whole.possible.always();
+        Self { possible, imports: false, always: true, ..whole }
     }
 
     /// The next step of the walk.
@@ -166,12 +187,13 @@ impl<'a> Walk<'a> {
 
     /// Everything that was found; `unused` are the sets whose `rec` nothing uses.
     pub(in crate::validate) fn end(mut self, unused: &[TextRange]) -> Vec<Fault> {
-        for set in std::mem::take(&mut self.recursive) {
+        let recursive = std::mem::take(&mut self.recursive);
+        for set in recursive.into_iter().filter(|_| !self.always) {
             if unused.contains(&set.text_range()) {
                 self.faults.extend(needless_rec::found(&set));
             }
         }
-        if self.composed {
+        if self.composed && !self.always {
             self.possible = self.possible.with_options();
         }
         let about = self.possible.tops();
