@@ -323,7 +323,7 @@ impl Look<'_> {
         let secrets = LazyCell::new(|| [told, super::secrets::written(text)].concat());
         let mut kept = Vec::with_capacity(faults.len());
         let (room, mut drawn) = (self.drawn.room(self.at, self.depth.drawn), 0);
-        for (fault, allowed) in faults {
+        for (mut fault, allowed) in faults {
             let identity = Identity::of(text, &fault);
             let always = rules::rule(fault.code).is_none_or(rules::Rule::always_blocks);
             let old = match (&self.job.base, before.as_deref_mut()) {
@@ -332,6 +332,9 @@ impl Look<'_> {
                 _ => false,
             };
             let new = always || !old;
+            if fault.code != PORTS {
+                fault.keys = Vec::new(); // nobody asks for them any more
+            }
             let mut found = Found::placed(&lines, fault, new, allowed);
             found.identity = Some(identity);
             if drawn < room && self.depth.draws(found.mark()) {
