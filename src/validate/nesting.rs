@@ -10,6 +10,9 @@ use rnix::SyntaxKind;
 /// Deepest that is parsed: the time that `rnix` and `rowan` take grows with its square. Nix goes on
 /// to about 10,000 nested brackets, and longer chains of operators; nobody writes either.
 const LIMIT: usize = 2_000;
+/// Most steps that `rnix` may take to tell paths from words: at each word it looks to the end of
+/// all that could be a path, so the steps of a run of such letters grow with its square.
+const STEPS: usize = 500_000_000;
 /// Stack for a thread that parses: more than [`LIMIT`] levels need, also unoptimised. Only what
 /// is used becomes memory.
 pub(super) const STACK: usize = 64 << 20;
@@ -43,6 +46,22 @@ pub(super) fn is_shallow(text: &str) -> bool {
         within = word;
     }
     most <= LIMIT
+}
+
+/// Where a text has a run of words without a blank that takes `rnix` too long to part.
+pub(super) fn endless_run(text: &str) -> Option<usize> {
+    let path = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'.' | b'+' | b'-');
+    let (bytes, mut at) = (text.as_bytes(), 0);
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        let length = rest.iter().position(|b| !path(*b)).unwrap_or(rest.len());
+        let words = rest[..length].iter().filter(|b| matches!(b, b'.' | b'+' | b'/' | b'-'));
+        if words.count().saturating_mul(length) > STEPS {
+            return Some(at);
+        }
+        at += length + 1;
+    }
+    None
 }
 
 /// Whether tokens of these kinds are nested too deep to be parsed.
@@ -151,7 +170,7 @@ impl Scan {
 
 #[cfg(test)]
 mod tests {
-    use super::{LIMIT, Scan, is_shallow};
+    use super::{LIMIT, Scan, endless_run, is_shallow};
 
     fn too_deep(text: &str) -> bool {
         let mut scan = Scan::default();
@@ -193,6 +212,18 @@ mod tests {
             assert!(too_deep(&text), "{}", &text[..40]);
             assert!(!is_shallow(&text), "{}", &text[..40]);
         }
+    }
+
+    #[test]
+    fn a_run_of_words_without_an_end_is_seen_before_it_is_parted() {
+        for part in ["+1", ".a", "-1"] {
+            let text = format!("{{ a = 1{}; }}", part.repeat(100_000));
+            assert_eq!(endless_run(&text), Some(6), "{part}");
+            assert_eq!(endless_run(&part.repeat(LIMIT * 2)), None, "{part}");
+        }
+        let long = "a".repeat(1 << 20);
+        assert_eq!(endless_run(&format!("\"{long}\"")), None, "one word takes no time");
+        assert_eq!(endless_run(&format!("[ {} ]", "a.b.c ".repeat(100_000))), None);
     }
 
     #[test]

@@ -163,7 +163,9 @@ fn assigned(line: &str) -> impl Iterator<Item = Range<usize>> {
         let other = |c: char| !(c.is_alphanumeric() || "_-'\"".contains(c));
         let name = name.rsplit(other).next().unwrap_or_default();
         let after = &line[at + 1..];
-        let quote = after.find('"').filter(|n| after[..*n].trim().is_empty())?;
+        // A look at the next letter alone: of a line that is one file there may be many to do.
+        let value = after.trim_start();
+        let quote = value.starts_with('"').then(|| after.len() - value.len())?;
         let secret = wording::names_a_secret(name) || wording::words(name).contains(&"pass".into());
         let end = after[quote + 1..].find('"').map_or(line.len(), |n| at + 2 + quote + n);
         secret.then(|| at + 2 + quote..end)

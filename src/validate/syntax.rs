@@ -154,6 +154,10 @@ pub(super) fn parse(text: &str) -> Result<Parsed, Box<Fault>> {
         debug_assert!(*root.green() == *rnix::Root::parse(unmarked).syntax().green());
         return Ok(Parsed { root, faults: Vec::new() });
     }
+    if let Some(at) = nesting::endless_run(unmarked) {
+        let message = "chained too long to be checked here; Nix itself decides".to_owned();
+        return Err(Box::new(Fault::doubt("too-deep", at..at + 1, message)));
+    }
     let mut faults = Vec::new();
     let (mut scan, mut start) = (nesting::Scan::default(), 0);
     // Most texts need no look at their tokens; to parse them goes through these once more.
