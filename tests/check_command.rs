@@ -386,3 +386,91 @@ fn the_rules_are_a_document_too_and_forms_that_are_not_there_are_refused() {
         assert_eq!(desk.run(words).code, 2, "{words:?}");
     }
 }
+
+#[test]
+fn a_link_that_was_named_is_followed() {
+    use std::os::unix::fs::symlink;
+    let double = "{ a = 1; a = 2; }\n";
+    for repository in [true, false] {
+        let desk = if repository { committed(&[("b.nix", GOOD)]) } else { Desk::new() };
+        desk.write("real.nix", double);
+        desk.write("sub/real.nix", double);
+        let link = |to: &str, name: &str| symlink(to, desk.work().join(name)).expect("a link");
+        link("real.nix", "link.nix");
+        link("sub", "folder");
+        link("loop.nix", "loop.nix");
+        link("nowhere", "dangling.nix");
+        for (name, real) in [("link.nix", "real.nix"), ("folder", "sub/real.nix")] {
+            let said = desk.run(&["check-syntax", name]);
+            assert_eq!(said.code, 3, "{name} {}", said.stdout);
+            assert!(said.stdout.contains(&format!("{real}:1:10")), "{name} {}", said.stdout);
+        }
+        desk.write("elsewhere/x", "");
+        std::fs::rename(desk.work().join("elsewhere"), desk.path("elsewhere")).expect("moved");
+        std::fs::write(desk.path("elsewhere/out.nix"), double).expect("written");
+        link("../elsewhere/out.nix", "out.nix");
+        assert_eq!(desk.run(&["check", "out.nix"]).code, 3);
+        let pipe = desk.work().join("pipe.nix");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).expect("a pipe");
+        let _socket = std::os::unix::net::UnixListener::bind(desk.work().join("socket.nix"));
+        for (name, why) in [
+            ("loop.nix", "it is a link to loop.nix: "),
+            ("dangling.nix", "it is a link to nowhere: "),
+            ("pipe.nix", "neither a file nor a folder"),
+            ("socket.nix", "neither a file nor a folder"),
+        ] {
+            let said = desk.run(&["check", name]);
+            assert_eq!(said.code, 2, "{name} {}", said.stdout);
+            assert!(said.stderr.contains(why), "{name} {}", said.stderr);
+        }
+    }
+}
+
+#[test]
+fn that_there_was_nothing_to_check_is_said() {
+    let desk = committed(&[("readme", "")]);
+    std::fs::create_dir(desk.work().join("sub")).expect("a folder");
+    for (args, place) in [(&["check"] as &[&str], "work"), (&["check", "sub"], "sub")] {
+        let said = desk.run(args);
+        assert_eq!(said.code, 0, "right for a hook: {}", said.stderr);
+        let told = said.stdout.lines().next().expect("a line");
+        assert!(told.starts_with("no .nix files in ") && told.ends_with(place), "{told}");
+    }
+    assert!(!desk.run(&["check", "--staged"]).stdout.contains("no .nix files"));
+    desk.write("flake.nix", GOOD);
+    assert!(!desk.run(&["check"]).stdout.contains("no .nix files"));
+    let said = desk.run(&["check", "flak.nix"]);
+    assert!(said.stderr.contains("hint: did you mean flake.nix?"), "{}", said.stderr);
+    let said = desk.run(&["check", "--since", "nosuch"]);
+    assert_eq!(said.code, 2);
+    assert!(said.stderr.contains("no revision called 'nosuch'"), "{}", said.stderr);
+    desk.git(&["checkout", "-q", "--orphan", "other"]);
+    commit(&desk);
+    let said = desk.run(&["check", "--since", "main"]);
+    assert!(said.stderr.contains("no commit in common"), "{}", said.stderr);
+}
+
+#[test]
+fn what_is_mended_stays_whose_it_is_and_one_file() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let fixable = "rec {\n  b = 6/3;\n}\n";
+    let desk = committed(&[("mine.nix", GOOD), ("two.nix", GOOD)]);
+    desk.write("mine.nix", fixable);
+    desk.write("two.nix", fixable);
+    std::fs::hard_link(desk.work().join("two.nix"), desk.path("again.nix")).expect("linked");
+    let root = rustix::process::geteuid().is_root();
+    if root {
+        chown(desk.work().join("mine.nix"), Some(1000), Some(1000)).expect("given away");
+    }
+    let at = |name: &str| std::fs::metadata(desk.work().join(name)).expect("there");
+    let before = at("mine.nix");
+    let said = desk.run(&["check", "--fix"]);
+    assert!(said.stdout.contains("left alone: two.nix: it has other names"), "{}", said.stdout);
+    let read = |name: &str| std::fs::read_to_string(desk.work().join(name)).expect("read");
+    assert_ne!(read("mine.nix"), fixable);
+    let after = at("mine.nix");
+    let whose = |m: &std::fs::Metadata| (m.uid(), m.gid(), m.mode());
+    assert_eq!(whose(&after), whose(&before));
+    assert_eq!((read("two.nix").as_str(), at("two.nix").nlink()), (fixable, 2));
+}

@@ -5,6 +5,7 @@
 
 pub mod github;
 mod json;
+mod named;
 mod sarif;
 pub mod scripts;
 mod text;
@@ -136,6 +137,9 @@ pub async fn run(world: &World, check: &Check, settings: &fleet::Checks) -> Resu
     let began = world.clock.elapsed();
     let mut chosen = chosen(world, check).await?;
     let mut notes = Vec::new();
+    if chosen.jobs.is_empty() && check.scope == Scope::Tree {
+        notes.push(nothing(world, check));
+    }
     let (levels, baseline) = self::settings(settings, &chosen.root)
         .map_err(|m| Error::usage(m).hint("nixdeploy check --list-rules"))?;
     let mut fixed = 0;
@@ -251,17 +255,13 @@ struct Chosen {
 
 async fn chosen(world: &World, check: &Check) -> Result<Chosen, Error> {
     let folder = world.environment.folder.clone();
-    for path in &check.paths {
-        let shown = harmless::line(&path.display().to_string());
-        std::fs::symlink_metadata(folder.join(path))
-            .map_err(|e| Error::usage(format!("cannot check {shown}: {e}")).hint("ls"))?;
-    }
+    let paths = named::meant(&folder, &check.paths)?;
     let mut repository = Repository::seen_from(world, &folder);
     let jobs = async {
         match &check.scope {
-            Scope::Tree => repository.whole(&check.paths).await,
-            Scope::Staged => repository.staged(&check.paths).await,
-            Scope::Since(revision) => repository.since(revision, &check.paths).await,
+            Scope::Tree => repository.whole(&paths).await,
+            Scope::Staged => repository.staged(&paths).await,
+            Scope::Since(revision) => repository.since(revision, &paths).await,
         }
     };
     // Git is asked for everything at once: to start it takes longer than to answer.
@@ -269,12 +269,12 @@ async fn chosen(world: &World, check: &Check) -> Result<Chosen, Error> {
     repository.root = match top {
         Ok(top) => top,
         Err(Untold::NoRepository) if check.scope == Scope::Tree => {
-            return Ok(lying(folder, &check.paths));
+            return Ok(lying(folder, &paths));
         }
         Err(untold) => return Err(refused(&untold)),
     };
     let jobs = jobs.map(|jobs| match &check.scope {
-        Scope::Tree => named(&repository, &folder, &check.paths, jobs),
+        Scope::Tree => with_ignored(&repository, &folder, &paths, jobs),
         _ => jobs,
     });
     match jobs {
@@ -282,16 +282,34 @@ async fn chosen(world: &World, check: &Check) -> Result<Chosen, Error> {
             Ok(Chosen { root: repository.root.clone(), jobs, repository: Some(repository) })
         }
         // A path outside of the repository.
-        Err(_) if check.scope == Scope::Tree && !check.paths.is_empty() => {
-            Ok(lying(folder, &check.paths))
-        }
+        Err(_) if check.scope == Scope::Tree && !paths.is_empty() => Ok(lying(folder, &paths)),
         Err(untold) => Err(refused(&untold)),
     }
+}
+
+/// That there was nothing to look at is no silence.
+fn nothing(world: &World, check: &Check) -> String {
+    let folder = world.environment.folder.clone();
+    let places = if check.paths.is_empty() { vec![folder] } else { check.paths.clone() };
+    let places: Vec<String> =
+        places.iter().take(4).map(|p| harmless::line(&p.display().to_string())).collect();
+    format!("no .nix files in {}", places.join(", "))
 }
 
 fn refused(untold: &Untold) -> Error {
     match untold {
         Untold::NoRepository => Error::usage("this is no git repository").hint("git init"),
+        Untold::NoRevision(name) => {
+            let name = harmless::cut(&harmless::line(name), 64);
+            Error::usage(format!("no revision called '{name}'"))
+                .hint("those that there are: git branch --all; git tag")
+                .hint("a branch of elsewhere comes with: git fetch")
+        }
+        Untold::Unrelated(name) => {
+            let name = harmless::cut(&harmless::line(name), 64);
+            Error::usage(format!("'{name}' and HEAD have no commit in common"))
+                .hint("where not all of the history was fetched: git fetch --unshallow")
+        }
         Untold::Failed(cause) => Error::usage("git cannot say which files are meant")
             .because(harmless::line(cause))
             .hint("git status"),
@@ -299,7 +317,7 @@ fn refused(untold: &Untold) -> Error {
 }
 
 /// The files that are meant; those that were named are checked although git ignores them.
-fn named(
+fn with_ignored(
     repository: &Repository,
     folder: &Path,
     paths: &[PathBuf],
@@ -357,8 +375,11 @@ async fn mend(chosen: &Chosen, notes: &mut Vec<String>) -> Result<usize, Error> 
             Fixed::Text(..) if partly.contains(&job.path) => {
                 notes.push(format!("left alone: {shown}: it is staged in part"));
             }
+            Fixed::Text(..) if several_names(&path) => {
+                notes.push(format!("left alone: {shown}: it has other names too (hard links)"));
+            }
             Fixed::Text(text, count) => {
-                write(&path, &text)
+                files::replace_alike(&path, text.as_bytes())
                     .map_err(|e| Error::usage(format!("cannot write {shown}")).because(e))?;
                 made += count;
                 notes.push(format!("mended: {shown}: {count}"));
@@ -368,11 +389,10 @@ async fn mend(chosen: &Chosen, notes: &mut Vec<String>) -> Result<usize, Error> 
     Ok(made)
 }
 
-/// Replaces a file as a whole; it keeps who may read and run it.
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    let kept = std::fs::metadata(path)?.permissions();
-    files::replace(path, text.as_bytes())?;
-    std::fs::set_permissions(path, kept)
+/// Whether a file would be parted from its other names by being replaced.
+fn several_names(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).is_ok_and(|meta| meta.nlink() > 1)
 }
 
 /// The rules, one line each.

@@ -23,6 +23,10 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub enum Untold {
     /// There is no git, or the folder belongs to no repository.
     NoRepository,
+    /// There is no revision of that name.
+    NoRevision(String),
+    /// A revision that has no commit in common with HEAD.
+    Unrelated(String),
     /// Git's own last word.
     Failed(String),
 }
@@ -128,7 +132,18 @@ impl Repository {
         if revision.starts_with('-') {
             return Err(Untold::Failed("a revision does not begin with '-'".to_owned()));
         }
-        let parted = self.git(&["merge-base", revision, "HEAD"], Vec::new()).await?;
+        let parted = match self.git(&["merge-base", revision, "HEAD"], Vec::new()).await {
+            Ok(parted) => parted,
+            Err(untold @ Untold::NoRepository) => return Err(untold),
+            Err(untold) => {
+                let commit = format!("{revision}^{{commit}}");
+                return Err(match (self.knows(&commit).await, self.knows("HEAD^{commit}").await) {
+                    (false, true) => Untold::NoRevision(revision.to_owned()),
+                    (true, true) => Untold::Unrelated(revision.to_owned()),
+                    _ => untold,
+                });
+            }
+        };
         let parted = String::from_utf8_lossy(&parted).trim().to_owned();
         let changes = self.changes(&[&parted]).await?;
         let changes = self.below(changes, below).await?.into_iter();
@@ -145,6 +160,11 @@ impl Repository {
         let new = untracked.map(|(path, _)| Job { path, bytes: None, base: Base::None });
         jobs.extend(new);
         Ok(jobs)
+    }
+
+    async fn knows(&self, commit: &str) -> bool {
+        let words = ["rev-parse", "--verify", "--quiet", "--end-of-options", commit];
+        self.git(&words, Vec::new()).await.is_ok()
     }
 
     /// Every `.nix` file that git does not ignore, with what HEAD has of those that changed.

@@ -51,6 +51,25 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// As [`replace`], for a file of somebody: it stays theirs, with its mode.
+///
+/// # Errors
+/// Whatever the system says; what was there before is there still.
+pub fn replace_alike(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let old = std::fs::metadata(path)?;
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    let new = file.as_file().metadata()?;
+    if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+        std::os::unix::fs::fchown(file.as_file(), Some(old.uid()), Some(old.gid()))?;
+    }
+    file.as_file().set_permissions(old.permissions())?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|e| e.error)?;
+    File::open(folder)?.sync_all()
+}
+
 /// As [`replace`], but a power loss may take it back: for what can be had again.
 ///
 /// # Errors
@@ -142,13 +161,29 @@ pub fn open_private(path: &Path, limit: u64) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads a text of at most so many bytes.
+/// Opens a regular file to be read, and nothing else: a pipe without a writer would be waited for
+/// without an end.
 ///
 /// # Errors
-/// When it is larger, no UTF-8, or cannot be read.
+/// When it is something else, or cannot be opened.
+pub fn open(path: &Path) -> io::Result<File> {
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;
+    let kind = file.metadata()?.file_type();
+    match kind {
+        _ if kind.is_file() => Ok(file),
+        _ if kind.is_dir() => Err(rustix::io::Errno::ISDIR.into()),
+        _ => Err(io::Error::other("it is no regular file")),
+    }
+}
+
+/// Reads a text of at most so many bytes from a regular file.
+///
+/// # Errors
+/// When it is larger, no UTF-8, no regular file, or cannot be read.
 pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     let mut text = String::new();
-    let read = File::open(path)?.take(limit + 1).read_to_string(&mut text)?;
+    let read = open(path)?.take(limit + 1).read_to_string(&mut text)?;
     if read as u64 > limit {
         return Err(io::Error::other(format!("larger than {limit} bytes")));
     }
