@@ -474,3 +474,25 @@ fn what_is_mended_stays_whose_it_is_and_one_file() {
     assert_eq!(whose(&after), whose(&before));
     assert_eq!((read("two.nix").as_str(), at("two.nix").nlink()), (fixable, 2));
 }
+
+#[test]
+fn what_stands_in_the_place_of_a_hook_is_left_and_said() {
+    let desk = committed(&[("a.nix", GOOD)]);
+    let hooks = desk.work().join(".git/hooks");
+    let _ = std::fs::remove_dir_all(&hooks);
+    std::fs::create_dir_all(hooks.join("pre-commit")).expect("a folder");
+    let said = desk.run(&["hooks", "install"]);
+    assert!(said.code == 2 && said.stderr.contains("pre-commit is a folder"), "{}", said.stderr);
+    std::fs::remove_dir(hooks.join("pre-commit")).expect("removed");
+    std::os::unix::fs::symlink("gone", hooks.join("pre-commit")).expect("a link");
+    let said = desk.run(&["hooks", "install"]);
+    assert!(said.code == 2 && said.stderr.contains("is a link to nothing"), "{}", said.stderr);
+    assert_eq!(std::fs::read_dir(&hooks).expect("a folder").count(), 1, "nothing was moved");
+    std::fs::remove_file(hooks.join("pre-commit")).expect("removed");
+    assert!(!desk.run(&["hooks", "install"]).stdout.contains("core.hooksPath"));
+    let shared = desk.path("shared");
+    desk.git(&["config", "core.hooksPath", &shared.display().to_string()]);
+    let said = desk.run(&["hooks", "install"]);
+    assert!(said.code == 0 && said.stdout.contains("every repository that uses it"), "{said:?}");
+    assert!(shared.join("pre-commit").exists());
+}
