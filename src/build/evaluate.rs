@@ -2,6 +2,7 @@
 
 use super::failure::{self, BuildError, Stage};
 use super::fingerprint::{Fingerprint, REMEMBERS, Remembered, Subject};
+use super::full;
 use super::output::Log;
 use super::relay::{Ran, Relay};
 use super::tree::Reading;
@@ -71,7 +72,8 @@ async fn attempt(
     }
     let ran = worked(relay, wanted, &command).await.map_err(BuildError::unstarted)?;
     if !ran.ended.ok() {
-        return Err(failure::sort(&ran.log, ran.ended, Stage::Evaluation, "here"));
+        let error = failure::sort(&ran.log, ran.ended, Stage::Evaluation, "here");
+        return Err(full::located(error, &relay.world.environment));
     }
     let drv = ran.out.iter().find_map(|l| StorePath::new(l.trim()).ok());
     let drv = drv.ok_or_else(|| BuildError::Nix("nix path-info named no derivation".to_owned()))?;

@@ -3,7 +3,10 @@
 //! Nothing of this changed a host. The words looked for are those of Nix 2.18 to 2.34; what is
 //! not recognised is shown as it is. Pure.
 
+use std::path::Path;
+
 use super::output::{Complaint, Log};
+use crate::event::harmless;
 use crate::world::{Ended, StartError};
 
 /// Lines of a trace or a builder's log that are shown.
@@ -61,6 +64,12 @@ pub enum BuildError {
         /// `here` or `on HOST`.
         place: String,
     },
+    /// A disk is full that is not the store's: of a cache, or for temporary files.
+    #[error("no space left below {folder}, which is not in the store")]
+    Full {
+        /// What lies on it.
+        folder: String,
+    },
     /// Nobody builds for the system that it is for.
     #[error("it is for {system}, and nobody who may be asked builds for that")]
     System {
@@ -102,7 +111,7 @@ impl BuildError {
             Self::Untracked { .. } => "untracked-file",
             Self::Lock => "lock-file",
             Self::Builder { .. } => "builder",
-            Self::NoSpace { .. } => "no-space",
+            Self::NoSpace { .. } | Self::Full { .. } => "no-space",
             Self::System { .. } => "system",
             Self::TimedOut(_) => "timed-out",
             Self::Cancelled => "cancelled",
@@ -153,6 +162,9 @@ impl BuildError {
             Self::Lock => one("nix flake lock".to_owned()),
             Self::Builder { log, .. } => one(log.clone()),
             Self::NoSpace { .. } => one("df -h /nix; nix-collect-garbage".to_owned()),
+            Self::Full { folder } => {
+                one(format!("df -h {}", crate::world::invocation::quote(folder)))
+            }
             Self::System { system, .. } => vec![
                 format!("name a builder in hosts.toml: [builders.NAME] systems = [\"{system}\"]"),
                 "or build on the host itself: --build-on target".to_owned(),
@@ -207,7 +219,7 @@ pub fn sort(log: &Log, ended: Ended, stage: Stage, place: &str) -> BuildError {
         return BuildError::Nix(last);
     };
     if is_full(error, log) {
-        return BuildError::NoSpace { place: place.to_owned() };
+        return full(error, place);
     }
     if let Some(drv) = drv_in(&error.message).filter(|_| is_builder(&error.message)) {
         return builder_failed(log, error, drv, place);
@@ -230,7 +242,7 @@ pub fn of_one(log: &Log, needs: impl Fn(&str) -> bool) -> Option<BuildError> {
     let own = |e: &&Complaint| !follows(e) && drv_in(&e.message).is_none_or(&needs);
     let error = log.errors.iter().find(own)?;
     if is_full(error, log) {
-        return Some(BuildError::NoSpace { place: "here".to_owned() });
+        return Some(full(error, "here"));
     }
     let drv = drv_in(&error.message).filter(|_| is_builder(&error.message))?;
     Some(builder_failed(log, error, drv, "here"))
@@ -242,6 +254,18 @@ fn is_full(error: &Complaint, log: &Log) -> bool {
         |t: &str| t.contains("No space left on device") || t.contains("database or disk is full");
     let tail = drv_in(&error.message).map(|d| log.tail(d)).unwrap_or_default();
     says(&error.message) || tail.iter().any(|l| says(l))
+}
+
+/// Which disk: that of the file that could not be written, or the store's where none is named.
+fn full(error: &Complaint, place: &str) -> BuildError {
+    let quoted = error.message.split('\'').filter(|part| part.starts_with('/'));
+    // What a builder sees below these is the store's, or a folder that was made for it.
+    let built = |path: &str| ["/nix", "/build"].iter().any(|p| Path::new(path).starts_with(p));
+    let named = quoted.map(str::trim).find(|path| !built(path));
+    match named.and_then(|path| Path::new(path).parent()).filter(|_| place == "here") {
+        Some(folder) => BuildError::Full { folder: harmless::line(&folder.to_string_lossy()) },
+        None => BuildError::NoSpace { place: place.to_owned() },
+    }
 }
 
 fn is_builder(message: &str) -> bool {
@@ -415,6 +439,28 @@ mod tests {
     fn a_full_disk_is_named() {
         let expected = BuildError::NoSpace { place: "here".to_owned() };
         assert_eq!(recorded!("build-nospace", Stage::Build), expected);
+    }
+
+    #[test]
+    fn the_disk_that_is_full_need_not_be_the_stores() {
+        let sorted = |message: &str, place: &str| {
+            let mut log = Log::default();
+            let message = message.to_owned();
+            log.errors.push(Complaint { message, lines: Vec::new(), place: None });
+            sort(&log, Ended::Exited(1), Stage::Evaluation, place)
+        };
+        let cache = "creating directory '/mnt/my cache/nix': No space left on device";
+        let error = sorted(cache, "here");
+        assert_eq!(error, BuildError::Full { folder: "/mnt/my cache".to_owned() });
+        assert_eq!(error.hints(), ["df -h '/mnt/my cache'"]);
+        let sqlite = "executing SQLite statement 'create table': database or disk is full \
+                      (in '/mnt/c/nix/eval-cache-v6/x.sqlite')";
+        let folder = "/mnt/c/nix/eval-cache-v6".to_owned();
+        assert_eq!(sorted(sqlite, "here"), BuildError::Full { folder });
+        let store = "writing to file '/nix/store/x': No space left on device";
+        assert_eq!(sorted(store, "here"), BuildError::NoSpace { place: "here".to_owned() });
+        let there = BuildError::NoSpace { place: "on p620".to_owned() };
+        assert_eq!(sorted(cache, "on p620"), there, "its folders are not ours to look at");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod evaluator;
 pub mod failure;
 mod fingerprint;
 pub mod flake;
+mod full;
 pub mod graph;
 mod import;
 pub mod line;

@@ -150,7 +150,8 @@ async fn local(
     let ran = relay.run(local_build(&evaluated.drv, link.as_deref(), options)).await;
     let ran = ran.map_err(BuildError::unstarted)?;
     if !ran.ended.ok() {
-        return Err(failure::sort(&ran.log, ran.ended, Stage::Build, "here"));
+        let error = failure::sort(&ran.log, ran.ended, Stage::Build, "here");
+        return Err(super::full::located(error, &relay.world.environment));
     }
     let out = ran.out.iter().find_map(|l| StorePath::new(l.trim()).ok());
     let toplevel = checked(out, evaluated)?;

@@ -271,7 +271,7 @@ fn add_file(hasher: &mut blake3::Hasher, path: &Path) -> Result<bool, TreeError>
     } else {
         let runs = meta.permissions().mode() & 0o100 != 0;
         hasher.update(if runs { b"program" } else { b"file" }).update(&meta.len().to_le_bytes());
-        let mut file = std::fs::File::open(path).map_err(failed)?;
+        let mut file = files::open(path).map_err(failed)?;
         let mut buffer = vec![0; 1 << 16];
         loop {
             match file.read(&mut buffer).map_err(failed)? {
