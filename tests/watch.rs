@@ -156,6 +156,37 @@ fn it_goes_on_until_it_is_interrupted() {
 }
 
 #[test]
+fn it_ends_with_the_folder_that_it_watches() {
+    for removed in [true, false] {
+        let desk = desk("");
+        let watch = Watch::begin(&desk, &[]);
+        match removed {
+            true => std::fs::remove_dir_all(desk.work()).expect("removed"),
+            false => std::fs::rename(desk.work(), desk.path("moved")).expect("moved"),
+        }
+        let (code, out, err) = watch.end();
+        assert_eq!(code, Some(2), "{out}{err}");
+        assert!(err.contains("was removed or replaced"), "{err}");
+        assert!(!err.contains("saved: "), "what is gone was not saved: {err}");
+    }
+}
+
+#[test]
+fn what_is_removed_is_not_called_saved_and_a_folder_that_moves_is_watched_whole() {
+    let desk = desk("");
+    desk.write("sub/deep/c.nix", "{ c = 1; }\n");
+    desk.git(&["add", "-A"]);
+    let watch = Watch::begin(&desk, &[]);
+    std::fs::remove_file(desk.work().join("a.nix")).expect("removed");
+    watch.until("err", "removed: a.nix\n");
+    assert!(!watch.said("err").contains("saved: a.nix"), "{}", watch.said("err"));
+    std::fs::rename(desk.work().join("sub"), desk.work().join("other")).expect("moved");
+    watch.until("err", "c.nix");
+    desk.write("other/deep/c.nix", "{ c = ; }\n");
+    watch.until("out", "other/deep/c.nix:1");
+}
+
+#[test]
 fn the_end_of_a_run_is_told_by_no_shell() {
     let desk = desk("[notify]\ncommand = ['./told.sh', '$(touch pwned)', 'a b']\n");
     let script = "#!/bin/sh\nPATH=/usr/bin:/bin\n{ echo \"$#:$1:$2\"\n\

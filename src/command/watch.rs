@@ -17,7 +17,7 @@ use crate::report::look::count;
 use crate::validate::tracked::unquote;
 use crate::world::signals::Signals;
 use crate::world::watching::{Seen, Watching};
-use crate::world::{Environment, Invocation, World};
+use crate::world::{Environment, Invocation, World, files};
 
 /// A save is over when nothing was heard for so long: editors write several files for one.
 const QUIET: Duration = Duration::from_millis(120);
@@ -31,7 +31,8 @@ const NAMED: usize = 4;
 /// Watches until it is stopped, or with `--once` until one save was looked at.
 ///
 /// # Errors
-/// When the folder is in no git repository, hosts mean nothing, or the kernel allows no watching.
+/// When the folder is in no git repository or goes, hosts mean nothing, or the kernel allows no
+/// watching.
 pub(super) async fn run(world: &World, cli: &Cli, args: &WatchArgs) -> Result<Exit, Error> {
     let mut signals = Signals::listen()
         .map_err(|e| Error::new(Exit::Internal, "cannot listen to signals").because(e))?;
@@ -86,7 +87,13 @@ async fn save(
     args: &WatchArgs,
     saved: &[PathBuf],
 ) -> Result<Exit, Error> {
-    door::err(&format!("saved: {}\n", named(saved)));
+    let (there, gone): (Vec<&PathBuf>, Vec<&PathBuf>) =
+        saved.iter().partition(|file| file.symlink_metadata().is_ok());
+    for (what, files) in [("saved", there), ("removed", gone)] {
+        if !files.is_empty() {
+            door::err(&format!("{what}: {}\n", named(&files)));
+        }
+    }
     let nix = saved.iter().filter(|p| p.extension().is_some_and(|e| e == "nix") && p.is_file());
     let nix: Vec<PathBuf> = nix.cloned().collect();
     let inventory = saved.iter().any(|p| p.file_name().is_some_and(|n| n == "hosts.toml"));
@@ -150,8 +157,8 @@ async fn build(world: &World, cli: &Cli, args: &WatchArgs) -> Result<Exit, Error
     }
 }
 
-fn named(saved: &[PathBuf]) -> String {
-    let name = |path: &PathBuf| {
+fn named(saved: &[&PathBuf]) -> String {
+    let name = |path: &&PathBuf| {
         path.file_name().map_or_else(String::new, |n| harmless::line(&n.to_string_lossy()))
     };
     let mut text = saved.iter().take(NAMED).map(name).collect::<Vec<_>>().join(", ");
@@ -204,14 +211,26 @@ impl Tree {
         for seen in seen {
             match seen {
                 Seen::File(file) => drop(files.insert(file)),
+                Seen::Gone(folder) if folder == self.root => return Err(gone(&folder)),
+                Seen::Gone(_) => {}
                 Seen::Folder(folder) if hidden(&folder) => {}
                 Seen::Folder(folder) => {
                     self.watching.add(&folder).map_err(lost)?;
                     // What was put into it before it was watched.
-                    files.extend(listed(world, &self.root, &[folder]).await);
+                    let within = listed(world, &self.root, std::slice::from_ref(&folder)).await;
+                    for below in within.iter().flat_map(|file| file.ancestors().skip(1)) {
+                        if below.starts_with(&folder) {
+                            self.watching.add(below).map_err(lost)?;
+                        }
+                    }
+                    files.extend(within);
                 }
                 Seen::Lost => all = true,
             }
+        }
+        // A folder above it may have gone, of which nothing is told.
+        if !self.root.is_dir() {
+            return Err(gone(&self.root));
         }
         if all {
             files.extend(listed(world, &self.root, &[]).await);
@@ -236,13 +255,22 @@ impl Tree {
     }
 }
 
+/// What lies under the name now, if anything does, is another folder.
+fn gone(root: &Path) -> Error {
+    let shown = harmless::line(&root.display().to_string());
+    Error::usage(format!("{shown} was removed or replaced: there is nothing left to watch"))
+        .hint("cd into the flake: nixdeploy watch")
+}
+
 fn hidden(folder: &Path) -> bool {
     folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 /// `None`: it is gone, or no file.
 fn hash(file: &Path) -> Option<blake3::Hash> {
-    std::fs::read(file).ok().map(|bytes| blake3::hash(&bytes))
+    let mut hasher = blake3::Hasher::new();
+    std::io::copy(&mut files::open(file).ok()?, &mut hasher).ok()?;
+    Some(hasher.finalize())
 }
 
 /// Files that git tracks, and those that it would: of the whole tree, or of these.

@@ -20,6 +20,8 @@ const WATCHED: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::MOVED_FROM)
     .union(WatchFlags::DELETE)
     .union(WatchFlags::CREATE)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::ONLYDIR)
     .union(WatchFlags::DONT_FOLLOW);
 
@@ -30,6 +32,8 @@ pub enum Seen {
     File(PathBuf),
     /// A folder came.
     Folder(PathBuf),
+    /// A folder that is watched is not there any more: removed, or under another name.
+    Gone(PathBuf),
     /// So much happened that some of it was lost.
     Lost,
 }
@@ -94,7 +98,11 @@ impl Watching {
         if kind.contains(ReadFlags::QUEUE_OVERFLOW) {
             return Some(Seen::Lost);
         }
-        let path = self.folders.get(&watch)?.join(OsStr::from_bytes(name?.to_bytes()));
+        let folder = self.folders.get(&watch)?;
+        if kind.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT) {
+            return Some(Seen::Gone(folder.clone()));
+        }
+        let path = folder.join(OsStr::from_bytes(name?.to_bytes()));
         let came = kind.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
         match kind.contains(ReadFlags::ISDIR) {
             true => came.then_some(Seen::Folder(path)),
@@ -144,5 +152,9 @@ mod tests {
         assert_eq!(watching.next().await.expect("seen"), Seen::Folder(at("new")));
         std::fs::remove_file(at("a.nix")).expect("removed");
         assert_eq!(watching.next().await.expect("seen"), Seen::File(at("a.nix")));
+        watching.add(&at("new")).expect("added");
+        std::fs::rename(at("new"), at("old")).expect("moved");
+        assert_eq!(watching.next().await.expect("seen"), Seen::Folder(at("old")));
+        assert_eq!(watching.next().await.expect("seen"), Seen::Gone(at("new")));
     }
 }
