@@ -374,3 +374,17 @@ mod lab {
         assert_eq!(Some(of("generation", "") as u64), desk.state().number("generation"));
     }
 }
+
+#[test]
+fn a_hosts_toml_with_a_mistake_is_not_as_good_as_none() {
+    let desk = Desk::with_fleet("[hosts.p620]\n");
+    keep_some(&desk.path("home/.local/state/nixdeploy"));
+    desk.write("hosts.toml", "[hosts.p620]\nx=\n");
+    let said = desk.run(&["metrics", "show"]);
+    assert_eq!((said.code, said.stdout.as_str()), (2, ""), "{}", said.stderr);
+    assert!(said.stderr.contains("hosts.toml:2"), "{}", said.stderr);
+    std::fs::remove_file(desk.work().join("hosts.toml")).expect("removed");
+    let said = desk.run(&["metrics", "show"]);
+    assert!(said.code == 0 && said.stderr.contains("no hosts.toml"), "{}", said.stderr);
+    assert!(said.stdout.contains("p620"), "{}", said.stdout);
+}

@@ -45,7 +45,10 @@ pub(super) async fn run(
         MetricsAction::Dashboard => show(&dashboard::document()),
         MetricsAction::Alerts => show(ALERTS),
         MetricsAction::Show => {
-            let fleet = super::kept::fleet(&world.environment, global);
+            let fleet = inventory::if_there(&world.environment, global)?;
+            if fleet.is_none() {
+                err("there is no hosts.toml here: what is known of every host follows\n");
+            }
             let listed = fleet.as_ref().map(listed);
             let kept = kept::read(&world.environment.state);
             show(&text(&kept, listed.as_deref()))
