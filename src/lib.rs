@@ -44,12 +44,42 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return not_understood(&error, &argv),
     };
-    let error = match serve(&cli) {
-        Ok(exit) => return exit.into(),
-        Err(error) => error.downcast().unwrap_or_else(|other| internal(&other)),
+    let setting = command::launch::setting(&cli.global);
+    let format = setting.format;
+    let awaited = format.is_document() && !setting.withheld;
+    let exit = match serve(&cli) {
+        Ok(Exit::Interrupted) if awaited && !report::door::used() => {
+            report::refuse(&interrupted(), format);
+            Exit::Interrupted
+        }
+        Ok(exit) => exit,
+        Err(error) => {
+            let error = error.downcast().unwrap_or_else(|other| internal(&other));
+            // That there is no result is said below, once.
+            if error.sentence != command::report::UNWRITTEN {
+                report::refuse(&error, format);
+            }
+            error.exit
+        }
     };
-    report::refuse(&error, command::launch::setting(&cli.global).format);
-    error.exit.into()
+    delivered(exit).into()
+}
+
+/// A program that reads the result gets one, whenever the signal came.
+fn interrupted() -> Error {
+    Error::new(Exit::Interrupted, "interrupted before there was a result")
+        .hint("nixdeploy status tells what hosts run")
+}
+
+/// The code to end with: a result that nobody can have got is no success.
+fn delivered(exit: Exit) -> Exit {
+    let Some(cause) = report::door::lost() else { return exit };
+    let error = command::report::unwritten(cause);
+    report::complain(&error);
+    match exit {
+        Exit::Done | Exit::Staged | Exit::Changes => error.exit,
+        worse => worse,
+    }
 }
 
 /// Help and version, or why the words were not understood.

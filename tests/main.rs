@@ -57,6 +57,7 @@ mod scripts_network;
 mod scripts_units;
 mod scripts_verify;
 mod shell;
+mod standard_output;
 mod status;
 mod support;
 mod tidy;

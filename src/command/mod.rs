@@ -43,6 +43,7 @@ use crate::error::Error;
 use crate::event::stream::Stopwatch;
 use crate::exit::Exit;
 use crate::world::World;
+use crate::world::signals::Signals;
 
 /// Does what was typed.
 ///
@@ -54,6 +55,15 @@ pub async fn run(world: &World, cli: &Cli) -> Result<Exit, Error> {
     if let Some(wanted) = deploy::wanted(&cli.command) {
         return deploy::run(world, &typed, &wanted).await;
     }
+    if measures(&cli.command) {
+        // These change nothing that would have to come to an end.
+        let mut signals = Signals::listen()
+            .map_err(|e| Error::new(Exit::Internal, "cannot listen to signals").because(e))?;
+        return tokio::select! {
+            ended = elsewhere(world, cli, &cli.command) => ended,
+            _ = signals.next() => Ok(Exit::Interrupted),
+        };
+    }
     match &cli.command {
         Command::Rollback(a) => rollback::run(world, &typed, a).await,
         Command::Resume(a) => recover::resume(world, &typed, a).await,
@@ -63,6 +73,12 @@ pub async fn run(world: &World, cli: &Cli) -> Result<Exit, Error> {
         Command::Update(a) => update::run(world, &cli.global, &a.action).await,
         other => elsewhere(world, cli, other).await,
     }
+}
+
+/// Verbs that look for long, and print what they saw at their end.
+fn measures(command: &Command) -> bool {
+    use Command::{BenchHost, Issues, PerfCache, PerfMemory, PerfParallel};
+    matches!(command, BenchHost(_) | Issues(_) | PerfCache(_) | PerfMemory(_) | PerfParallel(_))
 }
 
 /// Verbs that deploy nothing.

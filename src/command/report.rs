@@ -24,6 +24,10 @@ pub fn run(
         return lines(&log, &run);
     }
     let loaded = store::load_run(state_dir, &run).map_err(|e| unreadable(&run, &e))?;
+    if loaded.state.run.is_empty() {
+        // Not even its beginning: whatever was shown would be made up.
+        return Err(unreadable(&run, &std::io::Error::other("it does not say what began")));
+    }
     remark(&run, &loaded);
     let state = &loaded.state;
     let text = match format {
@@ -53,7 +57,7 @@ pub(crate) fn unreadable(run: &str, error: &std::io::Error) -> Error {
 
 /// Writes a result; a full disk behind standard output is an error, a reader that left is none.
 pub(crate) fn show(text: &str) -> Result<Exit, Error> {
-    door::try_out(text).map_err(|e| unwritten(&e))?;
+    door::try_out(text).map_err(unwritten)?;
     Ok(Exit::Done)
 }
 
@@ -61,11 +65,15 @@ pub(crate) fn show(text: &str) -> Result<Exit, Error> {
 pub(crate) fn show_with(
     write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>,
 ) -> Result<(), Error> {
-    door::try_out_with(write).map_err(|e| unwritten(&e))
+    door::try_out_with(write).map_err(unwritten)
 }
 
-fn unwritten(error: &std::io::Error) -> Error {
-    Error::usage("standard output can not be written").because(error).hint("df -h .")
+/// The sentence of [`unwritten`].
+pub(crate) const UNWRITTEN: &str = "standard output can not be written";
+
+/// What there was to print is lost.
+pub(crate) fn unwritten(cause: impl std::fmt::Display) -> Error {
+    Error::usage(UNWRITTEN).because(cause).hint("df -h .")
 }
 
 /// Says what could not be read; the rest is shown all the same.
@@ -82,16 +90,18 @@ fn remark(run: &str, loaded: &Loaded) {
 /// The log as it stands, without a last line that was cut off: an event of a later version is
 /// passed on, not lost.
 fn lines(log: &Path, run: &str) -> Result<Exit, Error> {
-    let mut failed = None;
-    store::each(log, |line, _| {
+    let (mut failed, mut begun) = (None, false);
+    store::each(log, |line, stamped| {
+        begun |= matches!(stamped.event, crate::event::Event::RunStarted { .. });
         if failed.is_none() {
             failed = door::try_out(&format!("{line}\n")).err();
         }
     })
     .map_err(|e| unreadable(run, &e))?;
     match failed {
-        Some(e) => {
-            Err(Error::usage("standard output can not be written").because(e).hint("df -h ."))
+        Some(e) => Err(unwritten(e)),
+        None if !begun => {
+            Err(unreadable(run, &std::io::Error::other("it does not say what began")))
         }
         None => Ok(Exit::Done),
     }

@@ -31,6 +31,13 @@ pub enum Format {
     Html,
 }
 
+impl Format {
+    /// Whether a program reads it, and waits for it.
+    pub fn is_document(self) -> bool {
+        matches!(self, Self::Json | Self::Jsonl)
+    }
+}
+
 /// What the flags say.
 #[derive(Debug, Clone, Default)]
 pub struct Setting {

@@ -69,7 +69,8 @@ pub fn run(state: &RunState, look: &Look) -> Vec<Item> {
     if !state.finished {
         items.push(fact("Log", "ends before the run did".to_owned()));
     }
-    items.push(fact("Exit code", (words::exit_of_run(state) as u8).to_string()));
+    let exit = words::known_exit(state).map(|exit| (exit as u8).to_string());
+    items.push(fact("Exit code", exit.unwrap_or_else(|| "not known".to_owned())));
     items
 }
 

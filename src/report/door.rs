@@ -2,10 +2,11 @@
 //! them.
 //!
 //! A reader that went away (`nixdeploy history | head -1`) is no error: what it did not want is
-//! dropped. Whoever writes or asks while a screen is drawn makes it step aside first.
+//! dropped. Whoever writes or asks while a screen is drawn makes it step aside first. What became
+//! of standard output is remembered, for the end of the process to tell.
 
 use std::io::{self, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use indicatif::MultiProgress;
 
@@ -13,6 +14,20 @@ use indicatif::MultiProgress;
 struct Live {
     screen: Option<MultiProgress>,
     holds: usize,
+}
+
+/// The first write to standard output, and why one failed.
+static WRITTEN: OnceLock<()> = OnceLock::new();
+static FAILED: OnceLock<String> = OnceLock::new();
+
+/// Whether anything was written to standard output, or was to be.
+pub fn used() -> bool {
+    WRITTEN.get().is_some()
+}
+
+/// Why something that was to stand on standard output does not.
+pub fn lost() -> Option<&'static str> {
+    FAILED.get().map(String::as_str)
 }
 
 static LIVE: Mutex<Live> = Mutex::new(Live { screen: None, holds: 0 });
@@ -36,7 +51,14 @@ pub fn err(text: &str) {
 /// # Errors
 /// When it could not be written and the reader still wants it: a full disk.
 pub fn try_out(text: &str) -> io::Result<()> {
-    aside(|| write(anstream::stdout().lock(), text))
+    let written = aside(|| write(anstream::stdout().lock(), text));
+    if !text.is_empty() {
+        WRITTEN.get_or_init(|| ());
+    }
+    if let Err(error) = &written {
+        FAILED.get_or_init(|| error.to_string());
+    }
+    written
 }
 
 /// The same of a result that is too much to be held at once.

@@ -35,7 +35,7 @@ struct Document<'a> {
     /// Whether the run came to its end; a log that was cut off did not.
     complete: bool,
     interrupted: Option<&'a str>,
-    /// `null`: the run goes on.
+    /// `null`: the run goes on, or its log ends before a host was past `go`.
     exit: Option<u8>,
     /// Whether its process lives.
     alive: bool,
@@ -137,7 +137,7 @@ fn resuming(state: &RunState, resumed: Option<&str>) -> String {
         waited_ms: state.elapsed_ms.saturating_sub(words::total(state)),
         complete: state.finished,
         interrupted: state.interrupted.as_deref(),
-        exit: (!state.alive).then(|| words::exit_of_run(state) as u8),
+        exit: words::known_exit(state).map(|exit| exit as u8),
         alive: state.alive,
         tree: Tree {
             name: cleared.map(|c| c.0.as_str()),

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Sink, json, words};
 use crate::event::state::{Beyond, HostState, RunState};
-use crate::event::{Event, Outcome, Phase, Stamped};
+use crate::event::{Event, Outcome, Phase, Stamped, harmless};
 use crate::fleet::HostName;
 use crate::world::files;
 
@@ -265,7 +265,7 @@ pub fn find(state_dir: &Path, wanted: &str) -> Result<String, FindError> {
     found.sort();
     match found.as_slice() {
         [one] => Ok(one.clone()),
-        [] => Err(FindError::Unknown(wanted.to_owned())),
+        [] => Err(FindError::Unknown(harmless::cut(&harmless::line(wanted), 64))),
         several if several.iter().any(|run| run == wanted) => Ok(wanted.to_owned()),
         several => Err(FindError::Ambiguous(wanted.to_owned(), several.join(", "))),
     }

@@ -196,6 +196,14 @@ pub fn exit_of_host(host: &HostState) -> Exit {
     exit::of_host(host)
 }
 
+/// The exit code of the run, where it is known: a log that ends before the run did tells no more
+/// than that the hosts decide.
+pub fn known_exit(state: &RunState) -> Option<Exit> {
+    let exit = exit_of_run(state);
+    let open = !state.alive && matches!(exit, Exit::Unknown | Exit::Stranded);
+    (state.finished || open).then_some(exit)
+}
+
 /// The exit code of the run, as the command line asked for it.
 pub fn exit_of_run(state: &RunState) -> Exit {
     let detailed = state.command.iter().any(|word| word == "--detailed-exitcode");

@@ -476,7 +476,7 @@ impl Keep {
 
 fn read(path: &Path) -> Result<Vec<u8>, KeepError> {
     let mut bytes = Vec::new();
-    let opened = File::open(path).and_then(|f| f.take(LIMIT + 1).read_to_end(&mut bytes));
+    let opened = files::open(path).and_then(|f| f.take(LIMIT + 1).read_to_end(&mut bytes));
     opened.map_err(|e| failed("read", path, e))?;
     if bytes.len() as u64 > LIMIT {
         return Err(failed("read", path, io::Error::other("it is too large for a lock")));
