@@ -180,11 +180,14 @@ fn what_is_missing_is_said_and_nothing_is_called_clean() {
         let page = ask(&desk, &server.url(), &["--no-cache"], &[]);
         assert_eq!(page.code, 12, "{page:?}");
         assert!(!page.stdout.contains("no known issues"), "{page:?}");
+        let token = note.contains("limit");
+        assert_eq!(page.stdout.contains("with a token: gh auth login"), token, "{page:?}");
     }
     let nobody = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("one");
     let said = ask(&desk(NOW), &format!("http://{nobody}"), &[], &[]);
     assert_eq!(said.code, 12);
-    assert!(said.stdout.contains("Nothing was checked"), "{said:?}");
+    assert!(said.stdout.starts_with("Known issues: nothing was checked"), "{said:?}");
+    assert!(!said.stdout.contains("token"), "a token is no help where nobody answers {said:?}");
 }
 
 #[test]

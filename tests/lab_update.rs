@@ -16,7 +16,13 @@ mod lab {
         place.desk.inventory("[issues]\napi = \"http://127.0.0.1:9\"");
         // Nobody can be asked, and nobody answers: not known is not good.
         let said = place.unharmed(&["tools"], 12);
-        assert!(flat(&said).contains("could not all be checked"), "{said:?}");
+        let way = "go on without a check nixdeploy update flake tools --no-issue-check";
+        for part in ["could not all be checked", way, "Known issues: nothing was checked"] {
+            assert!(flat(&said).contains(part), "{part} {said:?}");
+        }
+        assert!(!flat(&said).contains("with a token"), "no help against silence {said:?}");
+        let said = place.desk.run(&["update", "preview", place.desk.host()]);
+        assert_eq!(said.code, 12, "as that of `issues` {said:?}");
         place.issues("linux-firmware: 20260910 freezes during boot with amdgpu, 20260810 is good");
         let said = place.unharmed(&["tools"], 11);
         assert!(said.stdout.contains("CRITICAL"), "{said:?}");
@@ -50,6 +56,8 @@ mod lab {
         let _ = place.desk.deployer(cached, &[place.desk.host()]);
         let said = place.unharmed(&[], 11);
         assert!(flat(&said).contains("would be new is medium"), "{said:?}");
+        let way = "go on up to medium nixdeploy update flake --max-risk=medium";
+        assert!(flat(&said).contains(way), "{said:?}");
         let _ = place.update(&["--max-risk", "medium", "--no-deploy"], 0);
     }
 
@@ -96,6 +104,8 @@ mod lab {
         let steps = ["Build it", "y", &name, host, "Deploy to", "y", "Commit flake.lock as", "y"];
         let said = typed_as(&led, &steps);
         assert_eq!((said.code, place.versions()), (0, "hello 1.1".to_owned()), "{said:?}");
+        assert_eq!(said.stdout.matches("CVE-2026-12345").count(), 1, "told once {said:?}");
+        assert!(said.stdout.contains("what was built: as told before"), "{said:?}");
         let log = "cd /root/desks/$1/flake; git log -1 --format=%s; git status --porcelain";
         let log = place.desk.deployer(log, &[host]).stdout;
         assert_eq!(log, "flake: update tools\n", "{said:?}");

@@ -85,5 +85,18 @@ G
         let branch = git("git branch --list 'update/*' --format='%(refname:short)'");
         assert!(said.stderr.contains(&format!("git push origin {branch}")), "{said:?}");
         assert_eq!(git(&format!("git diff --name-only HEAD {branch}")), "flake.lock");
+        assert!(!said.stderr.contains("gh pr merge"), "none was opened {said:?}");
+        let _ =
+            git("git branch --list 'update/*' --format='%(refname:short)' | xargs git branch -D");
+        let said = desk.run(&pr);
+        assert_eq!((said.code, place.versions()), (0, "hello 5.2".into()), "{said:?}");
+        let take = format!("git restore flake.lock && git merge --ff-only {branch}");
+        for part in ["no pull request was opened", "gh pr create --head", take.as_str()] {
+            assert!(flat(&said).contains(part), "{part} {said:?}");
+        }
+        assert!(!said.stderr.contains("gh pr merge"), "{said:?}");
+        let _ = git(&take);
+        assert_eq!(git("git status --porcelain"), "");
+        assert_eq!(git("git log -1 --format=%s"), "flake: update tools (#12)");
     }
 }

@@ -10,6 +10,12 @@ mod lab {
     const FREEZES: &str =
         "linux-firmware: 20260910 freezes during boot with amdgpu\\u001b[2J\\u202e @x #1";
 
+    /// The package as the patch has it: this nixpkgs throws the name of the system that it is for.
+    const TAKEN: &str = r#"cd "/root/desks/$1/flake"; printf %s "$2" | git apply
+        nix eval --file holds.nix --apply 'holds: ((builtins.head holds.nixpkgs.overlays) null {
+          stdenv.hostPlatform.system = "told-by-its-own-nixpkgs"; config = { }; }).hello' 2>&1 || :
+        rm holds.nix"#;
+
     #[test]
     fn an_input_that_alone_brings_trouble_is_left_out() {
         let Some(mut place) = Place::new() else { return };
@@ -63,7 +69,11 @@ mod lab {
         assert!(said.stdout.contains("#562919") && !said.stdout.contains("incomplete"), "{said:?}");
         assert_harmless(&said.stdout);
         let said = place.desk.run(&["report"]);
-        assert!(flat(&said).contains("known issue accepted: nixpkgs 562919"), "{said:?}");
+        let told = flat(&said);
+        assert!(told.contains("known issue accepted: nixpkgs 562919"), "{said:?}");
+        let built = told.split("built by run ").nth(1).and_then(|rest| rest.get(..6));
+        let run = place.desk.run(&["report", built.expect("a run")]);
+        assert!(flat(&run).contains("update smart"), "the run that built it {run:?}");
     }
 
     #[test]
@@ -82,6 +92,13 @@ mod lab {
         let except = format!("nixdeploy update smart {host} --except nixpkgs");
         assert!(said.stderr.contains(&except), "{said:?}");
         assert_eq!(differences(Then::AsBefore, &place.before, &place.desk.unguarded()), [""; 0]);
+        // A package is held at the nixpkgs that the flake has, which is no one's but its own.
+        let said = place.desk.run(&["update", "smart", &host, "--hold", "nosuch"]);
+        assert_eq!((said.code, said.stdout.as_str()), (2, ""), "{said:?}");
+        let said = place.desk.run(&["update", "smart", &host, "--hold", "hello"]);
+        assert_eq!(said.code, 0, "{said:?}");
+        let taken = place.desk.deployer(TAKEN, &[&host, &said.stdout]).stdout;
+        assert!(taken.contains("told-by-its-own-nixpkgs"), "{taken} {said:?}");
         let mark = "# hold linux-firmware rev=1f0c2ab hash=sha256-A until=2026-01-01";
         place.desk.write("holds.nix", &format!("{mark}\n{mark} issue=562919\n{{ }}\n"));
         let said = place.desk.run(&["update", "smart", &host, "--skip-blocked"]);

@@ -36,7 +36,10 @@ fn lock(rev: &str) -> String {
 /// Nix as it is: writes the lock that is asked for, and evaluates nothing.
 const NIX: &str = r#"
 for word; do [ "$last" != --output-lock-file ] || cp "$DESK/new.lock" "$word"; last=$word; done
-case "$*" in *"flake update"*) exit 0 ;; esac
+case "$*" in
+  *"flake update"*) exit 0 ;;
+  *attrNames*) cat "$DESK/names" && exit 0; printf 'error:\n  … x\n  error: no set\n' >&2; exit 1 ;;
+esac
 echo "error: attribute 'nothing' missing" >&2; exit 1
 "#;
 /// Nix before it had the flags.
@@ -273,6 +276,10 @@ fn what_cannot_be_recorded_is_told_before_anything_is_done() {
     let desk = desk();
     let said = unharmed(&desk, &["update", "smart", "p620", "--pr"]);
     assert!(said.code == 2 && said.stderr.contains("the repository has no remote"), "{said:?}");
+    assert!(said.stderr.contains("git remote add origin URL"), "{said:?}");
+    desk.git(&["checkout", "-q", "--detach"]);
+    let said = unharmed(&desk, &["update", "smart", "p620", "--pr"]);
+    assert!(said.code == 2 && said.stderr.contains("git switch BRANCH"), "{said:?}");
     desk.write(".git/MERGE_HEAD", "");
     let said = unharmed(&desk, &["update", "flake", "--commit", "--issue", "12"]);
     assert!(said.code == 2 && said.stderr.contains("a merge is under way"), "{said:?}");
@@ -286,19 +293,28 @@ fn what_cannot_be_recorded_is_told_before_anything_is_done() {
 #[test]
 fn a_package_is_held_by_a_patch_that_applies() {
     let desk = desk();
+    let said = unharmed(&desk, &["update", "p620", "--hold", "hello"]);
+    assert!(said.code == 4 && said.stderr.contains("because: no set"), "{said:?}");
+    let names = r#"["hello", "linux-firmware", "linuxPackages"]"#;
+    std::fs::write(desk.path("names"), names).expect("written");
+    let said = unharmed(&desk, &["update", "p620", "--hold", "helo"]);
+    assert!(said.code == 2 && said.stderr.contains("did you mean hello?"), "{said:?}");
+    assert_eq!(said.stdout, "", "no patch of a package that there is not");
     let said = unharmed(&desk, &["update", "p620", "--hold", "linux-firmware"]);
     assert!(said.code == 0 && said.stderr.contains("nothing was changed"), "{said:?}");
     std::fs::write(desk.path("patch"), &said.stdout).expect("written");
     let patch = desk.path("patch").display().to_string();
     desk.git(&["apply", &patch]);
     let held = std::fs::read_to_string(desk.work().join("holds.nix")).expect("a file");
-    assert!(held.contains("linux-firmware = (from \"1f0c2ab\" \"sha256-1f0c2ab\")"), "{held}");
+    for part in ["rev = \"1f0c2ab\";", "narHash = \"sha256-1f0c2ab\";", "}).linux-firmware;"] {
+        assert!(held.contains(part), "{part} {held}");
+    }
     let more = ["update", "smart", "p620", "--hold", "linux,hello", "--accept-issue", "7"];
     let said = unharmed(&desk, &more);
     std::fs::write(desk.path("patch"), &said.stdout).expect("written");
     desk.git(&["apply", &patch]);
     let held = std::fs::read_to_string(desk.work().join("holds.nix")).expect("a file");
-    for part in ["linux-firmware = ", "linuxPackages = ", "hello = ", "issue=7"] {
+    for part in ["}).linux-firmware;", "}).linuxPackages;", "}).hello;", "issue=7"] {
         assert!(held.contains(part), "{part} {held}");
     }
     for (package, why) in [("glibc", "built upon it"), ("a;b", "no name"), ("mesa", "as a whole")] {

@@ -191,6 +191,7 @@ pub(super) fn put_together(
             issues: listing.issues.len(),
             requests: listing.requests,
             with_token: listing.with_token,
+            token_helps: listing.token_helps,
             limit_until: listing.resets_ms.map(stamp),
             notes: listing.notes.clone(),
         },

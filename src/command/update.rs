@@ -1,5 +1,6 @@
 //! `update ...`: the flake's inputs moved on, with flake.lock kept safe all the way.
 
+mod afterwards;
 mod apply;
 mod asked;
 mod deploying;
@@ -13,6 +14,7 @@ mod new_packages;
 mod preview;
 mod publish;
 mod texts;
+mod ways;
 
 use crate::build::flake::LocalFlake;
 use crate::build::tree;

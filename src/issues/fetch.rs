@@ -70,6 +70,8 @@ pub struct Listing {
     pub resets_ms: Option<i64>,
     /// Whether a token was used to the end.
     pub with_token: bool,
+    /// Whether the server would have said more to one.
+    pub token_helps: bool,
     /// Requests that were made.
     pub requests: u32,
 }
@@ -115,6 +117,7 @@ struct Fetcher<'a> {
     /// Set when nothing more is to be asked.
     halted: Cell<bool>,
     resets_ms: Cell<Option<i64>>,
+    token_helps: Cell<bool>,
     notes: RefCell<Vec<String>>,
 }
 
@@ -136,6 +139,7 @@ pub async fn fetch(world: &World, asking: &Asking, inventory: &Inventory) -> Lis
         requests: Cell::new(0),
         halted: Cell::new(false),
         resets_ms: Cell::new(None),
+        token_helps: Cell::new(false),
         notes: RefCell::new(Vec::new()),
     };
     let mut fed = join_all(LABELS.iter().map(|label| fetcher.feed(labelled(label)))).await;
@@ -348,6 +352,7 @@ impl Fetcher<'_> {
         let late = self.world.clock.elapsed().saturating_sub(self.began) > PATIENCE;
         if self.budget.get() == 0 || late {
             self.halted.set(true);
+            self.token_helps.set(!late && self.token.borrow().is_none());
             let why = if late { "it took too long" } else { "the requests of a run were used up" };
             return Err(self.said(format!("not everything was asked: {why}")));
         }
@@ -371,6 +376,7 @@ impl Fetcher<'_> {
     /// The server wants no more requests for a while.
     fn limit(&self, answer: &Answer) -> Broken {
         self.halted.set(true);
+        self.token_helps.set(self.token.borrow().is_none());
         let number = |name: &str| answer.header(name).and_then(|v| v.trim().parse::<i64>().ok());
         let waits = number("retry-after").and_then(|s| s.checked_mul(1000));
         let wait = waits.and_then(|ms| self.now_ms.checked_add(ms));
@@ -425,6 +431,7 @@ impl Fetcher<'_> {
             fetched_ms: fetched,
             notes: self.notes.into_inner(),
             resets_ms: self.resets_ms.get(),
+            token_helps: self.token_helps.get(),
             with_token: self.token.into_inner().is_some(),
             requests: self.requests.get(),
         }

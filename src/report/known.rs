@@ -39,6 +39,17 @@ pub struct Known {
     pub warnings: Vec<String>,
 }
 
+impl Known {
+    /// Whether a reader of the one learns nothing from the other.
+    pub fn says_the_same_as(&self, other: &Known) -> bool {
+        let said = |known: &Known| {
+            let Known { check, items, gate, unread, .. } = known.clone();
+            (check.state, items, gate, unread)
+        };
+        said(self) == said(other)
+    }
+}
+
 /// How whole the list is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Check {
@@ -54,6 +65,8 @@ pub struct Check {
     pub requests: u32,
     /// Whether a token was used.
     pub with_token: bool,
+    /// Whether the server would have said more to one.
+    pub token_helps: bool,
     /// When the server's limit ends.
     pub limit_until: Option<String>,
     /// What did not go as it should.
@@ -141,9 +154,18 @@ pub fn page(known: &Known, all: bool, look: &Look) -> String {
 fn headline(known: &Known, look: &Look) -> String {
     let modules = known.modules.map(|m| format!(", {}", count(m, "module", "modules")));
     let packages = count(known.packages, "package", "packages");
+    let whole = match known.check.state {
+        "complete" => "",
+        "partial" | "stale" => " (incomplete)",
+        // Whoever reads one line reads no number of a list that is not there.
+        _ => {
+            let none = "Known issues: nothing was checked, for there is no list of issues";
+            return look.ink(Ink::Warn, &look.cut(none, look.width));
+        }
+    };
     let until = known.check.fetched_at.as_deref().map(|at| format!(" (to {})", minute(at)));
     let text = format!(
-        "Known issues: {packages}{}, {}{}",
+        "Known issues{whole}: {packages}{}, {}{}",
         modules.unwrap_or_default(),
         count(known.check.issues, "report", "reports"),
         until.unwrap_or_default()
@@ -156,25 +178,27 @@ fn incomplete(known: &Known, look: &Look) -> Vec<String> {
     let check = &known.check;
     let told = match check.state {
         "complete" => return Vec::new(),
-        "stale" => format!(
+        "stale" => Some(format!(
             "The check is incomplete: this is the list of {}.",
             check.fetched_at.as_deref().map_or_else(|| "-".to_owned(), minute)
-        ),
-        "partial" => format!(
+        )),
+        "partial" => Some(format!(
             "The check is incomplete: reports before {} were not all read.",
             check.covered_since.as_deref().map_or_else(|| "-".to_owned(), minute)
-        ),
-        _ => "Nothing was checked: there is no list of issues.".to_owned(),
+        )),
+        // That is the headline.
+        _ => None,
     };
     let ink = |line: String| look.ink(Ink::Warn, &line);
-    let mut lines: Vec<String> = look.wrap("", "", &told).into_iter().map(ink).collect();
+    let told = told.into_iter().flat_map(|told| look.wrap("", "", &told));
+    let mut lines: Vec<String> = told.map(ink).collect();
     for note in &check.notes {
         lines.extend(look.wrap("  ", "  ", note));
     }
     if let Some(until) = &check.limit_until {
         lines.push(look.cut(&format!("  next answer at {}", minute(until)), look.width));
     }
-    if !check.with_token {
+    if check.token_helps {
         lines.push("  with a token: gh auth login, or GITHUB_TOKEN".to_owned());
     }
     lines
@@ -237,20 +261,29 @@ fn gate(known: &Known, look: &Look) -> Vec<String> {
     if !known.update {
         return Vec::new();
     }
+    let whole = match known.check.state {
+        "complete" => "",
+        "partial" | "stale" => ": the check is incomplete",
+        _ => ": nothing was checked",
+    };
     let mut lines = Vec::new();
-    for (gate, told) in
-        [("blocked", "is held"), ("ask", "wants a decision"), ("free", "is not affected")]
-    {
+    for gate in ["blocked", "ask", "free"] {
         let hosts: Vec<&str> =
             known.gate.iter().filter(|(_, g)| **g == gate).map(|(h, _)| h.as_str()).collect();
-        let hosts = match hosts.as_slice() {
+        let (named, one) = match hosts.as_slice() {
             [] => continue,
-            ["*"] => "the update".to_owned(),
-            hosts => hosts.join(", "),
+            ["*"] => ("the update".to_owned(), true),
+            hosts => (hosts.join(", "), hosts.len() == 1),
         };
-        let told =
-            if gate == "free" && known.check.state != "complete" { "is not known" } else { told };
-        lines.extend(look.wrap("", "  ", &format!("{hosts} {told}")));
+        let of = if hosts == ["*"] { named.clone() } else { format!("the update of {named}") };
+        let is = if one { "is" } else { "are" };
+        let told = match gate {
+            "blocked" => format!("{named} {is} held"),
+            "ask" => format!("a person has to decide on {of}{whole}"),
+            _ if whole.is_empty() => format!("{named} {is} not affected"),
+            _ => format!("{named}: not known to be affected{whole}"),
+        };
+        lines.extend(look.wrap("", "  ", &told));
     }
     lines
 }
@@ -310,6 +343,37 @@ mod tests {
             assert!(!page.contains("no known issues"), "{page}");
             assert!(!page.contains("not affected") && page.contains("check"), "{page}");
         }
+    }
+
+    #[test]
+    fn the_first_line_is_enough_to_know_that_nothing_was_checked() {
+        let hosts = ["p510", "p620"].map(|h| (h.to_owned(), "ask"));
+        let check =
+            Check { state: "unavailable", notes: vec!["no route".to_owned()], ..Check::default() };
+        let nothing = Known { check, items: Vec::new(), gate: hosts.into(), ..known() };
+        insta::assert_snapshot!(page(&nothing, false, &Look::plain()), @r"
+        Known issues: nothing was checked, for there is no list of issues
+          no route
+        a person has to decide on the update of p510, p620: nothing was checked
+        ");
+        let mut limited = nothing.clone();
+        limited.check.token_helps = true;
+        assert!(page(&limited, false, &Look::plain()).contains("with a token: gh auth login"));
+        limited.check.state = "partial";
+        let page = page(&limited, false, &Look::plain());
+        assert!(page.starts_with("Known issues (incomplete): 43 packages"), "{page}");
+    }
+
+    #[test]
+    fn a_page_is_worth_showing_again_when_it_says_something_else() {
+        let mut other = Known { packages: 44, ..known() };
+        assert!(known().says_the_same_as(&other), "names of derivations tell of more packages");
+        other.check.state = "partial";
+        assert!(!known().says_the_same_as(&other));
+        let none = Known { items: Vec::new(), ..known() };
+        assert!(!known().says_the_same_as(&none));
+        let unread = Known { unread: vec!["book was not checked: no route".to_owned()], ..known() };
+        assert!(!known().says_the_same_as(&unread));
     }
 
     #[test]

@@ -43,6 +43,12 @@ pub enum GitError {
     /// The repository is not in a state for it.
     #[error("{0}")]
     State(String),
+    /// There is nowhere to send a branch.
+    #[error("the repository has no remote")]
+    NoRemote,
+    /// A commit, and no branch, is checked out.
+    #[error("no branch is checked out to merge into")]
+    NoBranch,
 }
 
 /// A flake.lock in its repository.

@@ -24,12 +24,18 @@ pub async fn names(
     let asked = nix(["eval", "--json", "--expr", &text]).timeout(PATIENCE);
     let said = world.run(asked).await.map_err(|e| harmless::line(&e.to_string()))?;
     if !said.ended.ok() {
-        let error = said.err.iter().find(|l| l.trim_start().starts_with("error:"));
-        return Err(error.map_or_else(|| said.ended.to_string(), |l| harmless::line(l.trim())));
+        return Err(why(&said.err).unwrap_or_else(|| said.ended.to_string()));
     }
     let names: BTreeSet<String> =
         serde_json::from_str(&said.out.join("\n")).map_err(|e| harmless::line(&e.to_string()))?;
     Ok(names.iter().map(|name| harmless::line(name)).collect())
+}
+
+/// What Nix says is wrong: with a trace the first `error:` stands alone, and the last one says it.
+fn why(said: &[String]) -> Option<String> {
+    let errors = said.iter().filter_map(|line| line.trim_start().strip_prefix("error:"));
+    let mut told = errors.map(str::trim).filter(|text| !text.is_empty());
+    told.next_back().map(harmless::line)
 }
 
 /// Pure evaluation takes what a lock fixes (`builtins.fetchTree`, Nix manual).
@@ -44,7 +50,7 @@ fn expression(locked: &Locked, system: &str) -> Result<String, String> {
 }
 
 /// As a string of the Nix language: what would end it or mean something in it is escaped.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         if matches!(c, '"' | '\\' | '$') {
@@ -58,6 +64,18 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_reason_is_the_error_that_says_something() {
+        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let traced = "error:\n       … while evaluating a branch condition\n         at x:1:2:\n\n\
+            \x20      error: function 'anonymous lambda' called with unexpected argument 'system'\n\
+            \x20      at /nix/store/x/default.nix:1:1:\n";
+        let wanted = "function 'anonymous lambda' called with unexpected argument 'system'";
+        assert_eq!(why(&lines(traced)).as_deref(), Some(wanted));
+        assert_eq!(why(&lines("warning: x\nerror: no route")).as_deref(), Some("no route"));
+        assert_eq!(why(&lines("error:\n")), None);
+    }
 
     #[test]
     fn no_text_of_a_lock_is_code() {

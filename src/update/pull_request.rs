@@ -55,16 +55,14 @@ pub struct Text {
 /// When no branch is checked out, or there is nowhere to push it.
 pub async fn base(git: Git<'_>) -> Result<Base, GitError> {
     let branch = git.line(&["symbolic-ref", "--short", "--quiet", "HEAD"]).await;
-    let branch =
-        branch.map_err(|_| GitError::State("no branch is checked out to merge into".to_owned()))?;
+    let branch = branch.map_err(|_| GitError::NoBranch)?;
     let key = format!("branch.{branch}.remote");
     let named = git.line(&["config", "--get", &key]).await.ok();
     let remotes = git.run(&["remote"], "").await?;
     let remote = named
         .filter(|r| remotes.contains(r))
         .or_else(|| remotes.iter().find(|r| *r == "origin").or_else(|| remotes.first()).cloned());
-    let remote =
-        remote.ok_or_else(|| GitError::State("the repository has no remote".to_owned()))?;
+    let remote = remote.ok_or(GitError::NoRemote)?;
     let range = format!("refs/remotes/{remote}/{branch}..HEAD");
     let unpushed = git.line(&["rev-list", "--count", &range]).await;
     let unpushed = unpushed.ok().and_then(|n| n.parse().ok()).unwrap_or(0);
@@ -142,15 +140,23 @@ impl PullRequest {
         ]
     }
 
-    /// What is typed to merge it.
+    /// What is typed to merge it; of a branch without a request: to have its commit here.
     pub fn merging(&self) -> String {
-        let named = quote(self.url.as_ref().unwrap_or(&self.branch));
-        format!("gh pr merge {named} --match-head-commit {}", self.commit)
+        match &self.url {
+            Some(url) => format!("gh pr merge {} --match-head-commit {}", quote(url), self.commit),
+            None => {
+                let branch = quote(&self.branch);
+                format!("git restore flake.lock && git merge --ff-only {branch}")
+            }
+        }
     }
 
-    /// What is typed to close it.
+    /// What is typed to close it; of a branch without a request: to be rid of it.
     pub fn closing(&self) -> String {
-        format!("gh pr close {}", quote(self.url.as_ref().unwrap_or(&self.branch)))
+        match &self.url {
+            Some(url) => format!("gh pr close {}", quote(url)),
+            None => format!("git branch -D {}", quote(&self.branch)),
+        }
     }
 }
 
@@ -178,4 +184,25 @@ async fn gh(world: &World, root: &Path, args: &[&str], stdin: &str) -> Result<Ve
     }
     let line = said.err.iter().find(|l| !l.trim().is_empty());
     Err(line.map_or_else(|| said.ended.to_string(), |l| harmless::line(l.trim())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_request_that_never_was_no_command_speaks() {
+        let base = Base { remote: "origin".to_owned(), branch: "main".to_owned(), unpushed: 0 };
+        let branch = "update/2026-09-15-0681".to_owned();
+        let here = PullRequest { url: None, branch, commit: "9be77d0".to_owned(), base };
+        assert_eq!(
+            here.merging(),
+            "git restore flake.lock && git merge --ff-only update/2026-09-15-0681"
+        );
+        assert_eq!(here.closing(), "git branch -D update/2026-09-15-0681");
+        let open = PullRequest { url: Some("https://github.com/me/x/pull/7".to_owned()), ..here };
+        let merge = "gh pr merge https://github.com/me/x/pull/7 --match-head-commit 9be77d0";
+        assert_eq!(open.merging(), merge);
+        assert_eq!(open.closing(), "gh pr close https://github.com/me/x/pull/7");
+    }
 }

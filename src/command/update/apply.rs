@@ -6,10 +6,10 @@ use clap::ValueEnum;
 
 use super::asked::{Manner, Update};
 use super::find::Found;
-use super::flake::{change, stopped};
-use super::gate::{self, Gate};
+use super::flake::{Prepared, change, stopped};
+use super::gate;
 use super::publish::{self, Ended};
-use super::{deploying, ended, told};
+use super::{afterwards, deploying, ended, told};
 use crate::cli::{DeployFlags, Engine, Global};
 use crate::command::deploy;
 use crate::command::launch::{self, Terms};
@@ -31,20 +31,20 @@ use crate::world::{Environment, World};
 /// When flake.lock could not be replaced, or put back.
 pub(super) async fn apply(
     update: &Update<'_>,
-    (found, gate): (&Found, &Gate),
+    prepared: &Prepared,
     opened: Option<&PullRequest>,
     mut signals: Signals,
 ) -> Result<Exit, Error> {
     let Update { world, keep, asked, .. } = *update;
+    let Prepared { found, gate, .. } = prepared;
     let (before, bytes) = (&found.before, &found.candidate.bytes);
     if let Err(error) = keep.apply(before, bytes, world.clock.epoch_ms()) {
         let nothing = Ended { fate: Fate::Nowhere, exit: None, state: None, held: false };
         publish::conclude(update, opened, (change(update, found), bytes), &nothing).await;
         return Err(told(&error));
     }
-    if let Some(opened) = opened {
-        let named = opened.url.as_ref().unwrap_or(&opened.branch);
-        keep.opened(named).map_err(|e| told(&e))?;
+    if let Some(url) = opened.and_then(|opened| opened.url.as_ref()) {
+        keep.opened(url).map_err(|e| told(&e))?;
     }
     let held = exit::worst(gate.held.iter().map(|(_, exit, _)| *exit));
     let undo = Id::of(before).short().to_owned();
@@ -60,7 +60,7 @@ pub(super) async fn apply(
     }
     let run = launch::name(world);
     let deployed =
-        if stopped(&mut signals) { None } else { Some(deploy(update, found, gate, &run).await) };
+        if stopped(&mut signals) { None } else { Some(deploy(update, prepared, &run).await) };
     let (fate, exit, state, failed) = match deployed {
         None => (Fate::Nowhere, Some(Exit::Interrupted), None, None),
         Some(Ok((exit, state))) => {
@@ -73,7 +73,7 @@ pub(super) async fn apply(
     if fate == Fate::Runs {
         report::err(&format!("the one before it: nixdeploy update lock restore {undo}\n"));
         let new = state.iter().flat_map(deployed_by).collect::<Vec<_>>();
-        gate::again(update, gate, &new).await;
+        afterwards::again(update, gate, &new).await;
     }
     let outcome = Ended { fate, exit, state: state.as_ref(), held: !gate.held.is_empty() };
     publish::conclude(update, opened, (change(update, found), bytes), &outcome).await;
@@ -123,13 +123,12 @@ async fn offer_commit(
 
 async fn deploy(
     update: &Update<'_>,
-    found: &Found,
-    gate: &Gate,
+    Prepared { found, gate, built }: &Prepared,
     run: &str,
 ) -> Result<(Exit, RunState), Error> {
     let Update { world, global, asked, fleet, keep, .. } = *update;
     let names: Vec<String> = gate.go.iter().map(HostName::to_string).collect();
-    let message = Some(change(update, found).message());
+    let message = Some(change(update, found).message(Some(built)));
     let (engine, issue) = (asked.engine, asked.flags.record.issue);
     let flags = DeployFlags { message, engine, issue, ..DeployFlags::default() };
     keep.deploying(run, &names).map_err(|e| told(&e))?;

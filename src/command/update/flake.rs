@@ -24,6 +24,7 @@ use crate::exit::{self, Exit};
 use crate::fleet::{HostName, StorePath};
 use crate::plan::Request;
 use crate::report::inputs;
+use crate::report::known::Known;
 use crate::report::{self, choice};
 use crate::world::World;
 use crate::world::signals::Signals;
@@ -42,6 +43,8 @@ pub(super) struct Prepared {
     pub(super) found: Found,
     /// Which hosts go on.
     pub(super) gate: Gate,
+    /// The run that built it.
+    pub(super) built: String,
 }
 
 /// Updates.
@@ -64,19 +67,23 @@ pub(super) async fn run(world: &World, global: &Global, asked: &Asked) -> Result
     let (fleet, flake, keep) = (&fleet, &flake, &keep);
     let update = Update { world, global, asked, fleet, hosts: &hosts, flake, keep };
     if !asked.hold.is_empty() {
-        return hold::show_patch(&update);
+        return tokio::select! {
+            shown = hold::show_patch(&update) => shown,
+            _ = signals.next() => Ok(Exit::Interrupted),
+        };
     }
     own_work(world, global, flake, asked.flags.allow_dirty_lock).await?;
     let base = publish::ready(&update).await?;
-    let Prepared { found, gate } = match prepare(&update, &mut signals).await? {
+    let prepared = match prepare(&update, &mut signals).await? {
         Step::Go(prepared) => prepared,
         Step::End(exit) => return Ok(exit),
     };
+    let Prepared { found, gate, .. } = &prepared;
     let opened = match base {
         None => None,
         Some(base) => {
             let bytes = &found.candidate.bytes;
-            let change = (change(&update, &found), &gate);
+            let change = (change(&update, found), gate);
             Some(publish::open(&update, base, bytes, change).await?)
         }
     };
@@ -84,7 +91,7 @@ pub(super) async fn run(world: &World, global: &Global, asked: &Asked) -> Result
         publish::prepared(opened, &found.candidate.bytes);
         return Ok(exit::worst(gate.held.iter().map(|(_, exit, _)| *exit)));
     }
-    apply(&update, (&found, &gate), opened.as_ref(), signals).await
+    apply(&update, &prepared, opened.as_ref(), signals).await
 }
 
 /// What is recorded of an update.
@@ -116,16 +123,24 @@ async fn prepare(update: &Update<'_>, signals: &mut Signals) -> Result<Step<Prep
         let look = choice::look(&launch::setting(update.global), &update.world.environment);
         let of = found.candidate.lock.count();
         show(&(inputs::moves(&found.moves, of, &look).join("\n") + "\n"))?;
-        if update.asked.manner == Manner::Guided && !agreed(update, &found, signals).await? {
-            return Ok(Step::End(unchanged(Exit::Declined)));
-        }
-        let (exit, toplevels) = build(update, &found).await?;
+        let seen = match update.asked.manner {
+            Manner::Guided => match agreed(update, &found, signals).await? {
+                Step::Go(seen) => seen,
+                Step::End(exit) => return Ok(Step::End(unchanged(exit))),
+            },
+            Manner::Plain | Manner::Smart => None,
+        };
+        let run = launch::name(update.world);
+        let (exit, toplevels) = build(update, &found, &run).await?;
         if exit != Exit::Done {
             return Ok(Step::End(unchanged(exit)));
         }
-        match judge(update, &which, &found, (&toplevels, &mut *signals)).await? {
+        let built = (&toplevels, seen.as_ref(), &mut *signals);
+        match judge(update, &which, &found, built).await? {
             Judgement::Again(input) => which.except.push(input),
-            Judgement::Go(gate) => return Ok(Step::Go(Prepared { found, gate: *gate })),
+            Judgement::Go(gate) => {
+                return Ok(Step::Go(Prepared { found, gate: *gate, built: run }));
+            }
             Judgement::End(exit) => return Ok(Step::End(unchanged(exit))),
         }
     }
@@ -145,11 +160,11 @@ async fn judge(
     update: &Update<'_>,
     which: &Which,
     found: &Found,
-    (toplevels, signals): (&BTreeMap<HostName, StorePath>, &mut Signals),
+    (toplevels, seen, signals): (&BTreeMap<HostName, StorePath>, Option<&Known>, &mut Signals),
 ) -> Result<Judgement, Error> {
     let locks = [&found.lock, &found.candidate.lock];
     let judged = tokio::select! {
-        judged = gate::judge(update, toplevels, locks) => judged?,
+        judged = gate::judge(update, toplevels, locks, seen) => judged?,
         _ = signals.next() => return Ok(Judgement::End(Exit::Interrupted)),
     };
     if let Some(judged) = &judged {
@@ -213,20 +228,28 @@ fn leave_out(
     }
 }
 
-/// Whether a person wants it, after a look at what would come.
-async fn agreed(update: &Update<'_>, found: &Found, signals: &mut Signals) -> Result<bool, Error> {
+/// Whether a person wants it, after a look at what would come; what was shown of known issues.
+async fn agreed(
+    update: &Update<'_>,
+    found: &Found,
+    signals: &mut Signals,
+) -> Result<Step<Option<Known>>, Error> {
     let preview = tokio::select! {
         preview = preview::look(update, found) => preview?,
-        _ = signals.next() => return Ok(false),
+        _ = signals.next() => return Ok(Step::End(Exit::Declined)),
     };
     let look = choice::look(&launch::setting(update.global), &update.world.environment);
     show(&report::coming::hosts(&preview, false, &look))?;
     if update.global.yes {
-        return Ok(true);
+        return Ok(Step::Go(preview.issues));
     }
     let prompt = update.world.prompt.clone();
-    let question = move || prompt.confirm("Build it and look for known issues?", true);
-    Ok(gate::asked(update.world, signals, question).await == Some(true))
+    // The look was at names of derivations; what is built is looked at once more, and told where
+    // that says something else.
+    let question = move || prompt.confirm("Build it?", true);
+    let answer = gate::asked(update.world, signals, question).await;
+    let yes = answer == Some(true);
+    Ok(if yes { Step::Go(preview.issues) } else { Step::End(Exit::Declined) })
 }
 
 /// Whether we were asked to stop while nothing listened.
@@ -243,12 +266,15 @@ fn unchanged(exit: Exit) -> Exit {
 async fn build(
     update: &Update<'_>,
     found: &Found,
+    run: &str,
 ) -> Result<(Exit, BTreeMap<HostName, StorePath>), Error> {
     let Update { world, global, fleet, hosts, asked, .. } = *update;
     let preset = deploy::preset("build");
     let request = deploy::request(&preset, global, &DeployFlags::default(), fleet)?;
     let (global, lock) = preview::stand_in(&found.candidate, global);
-    let request = Request { command: "update".to_owned(), lock, ..request };
+    let message = Some(change(update, found).message(None));
+    let request = Request { command: "update".to_owned(), message, lock, ..request };
+    let terms = Terms { name: Some(run.to_owned()), ..Terms::default() };
     let asking = gate::asking(fleet, global.no_cache)?;
     let issues = async {
         if !asked.flags.risk.no_issue_check {
@@ -257,7 +283,7 @@ async fn build(
         }
     };
     let fleet = fleet.clone();
-    let built = launch::launch_with(world, &global, fleet, hosts, request, Terms::default());
+    let built = launch::launch_with(world, &global, fleet, hosts, request, terms);
     let (built, ()) = tokio::join!(built, issues);
     let (exit, state) = built?;
     let toplevels = state.hosts.into_iter().filter_map(|h| Some((h.name, h.toplevel?)));

@@ -1,12 +1,12 @@
 //! The gate before a new flake.lock: known issues of what was built, held against what the hosts
 //! run, and a decision for each host.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use futures_util::StreamExt;
 
 use super::asked::Update;
-use super::who;
+use super::{ways, who};
 use crate::build::closure;
 use crate::cli::{Effort, Risk, RiskFlags};
 use crate::command::issues as known_issues;
@@ -20,14 +20,12 @@ use crate::issues::fetch::{Asking, Listing, State, fetch};
 use crate::issues::{self, Inventory, Phase, Rules, Severity, Verdict, inventory};
 use crate::report::{choice, known};
 use crate::update::decision::{Decision, Evidence, Terms, decide};
-use crate::update::holds;
 use crate::update::lock::Lock;
 use crate::world::World;
-use crate::world::invocation::quote;
 use crate::world::signals::Signals;
 
 /// Hosts asked at once.
-const AT_ONCE: usize = 32;
+pub(super) const AT_ONCE: usize = 32;
 /// A list that is older is no longer recent.
 const RECENT_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -43,9 +41,12 @@ pub(super) struct Gate {
 
 /// What is known of systems.
 pub(super) struct Checked {
-    inventory: Inventory,
-    listing: Listing,
-    rules: Rules,
+    /// What the hosts run and are to run.
+    pub(super) inventory: Inventory,
+    /// The list, and how whole it is.
+    pub(super) listing: Listing,
+    /// What hosts.toml says of issues.
+    pub(super) rules: Rules,
     /// What concerns the hosts.
     pub(super) verdict: Verdict,
     /// The same, as it is shown.
@@ -56,9 +57,10 @@ pub(super) struct Checked {
 pub(super) struct Judged {
     /// Of what they run and are to run.
     pub(super) checked: Checked,
-    systems: BTreeMap<String, Systems>,
+    /// What each host runs and is to run, by the names of its packages.
+    pub(super) systems: BTreeMap<String, Systems>,
     /// What is to be done with each.
-    decisions: Vec<(HostName, Evidence, Decision)>,
+    pub(super) decisions: Vec<(HostName, Evidence, Decision)>,
 }
 
 /// How to ask for issues, before it is known of which packages: the lists are the same.
@@ -104,7 +106,7 @@ pub(super) async fn check(
 }
 
 /// Looks, shows what is known, and decides for each host as far as that needs no answer; `None`:
-/// nothing is looked for.
+/// nothing is looked for. What was `seen` already is not shown a second time.
 ///
 /// # Errors
 /// When standard output cannot be written, or hosts.toml is wrong about issues.
@@ -112,6 +114,7 @@ pub(super) async fn judge(
     update: &Update<'_>,
     toplevels: &BTreeMap<HostName, StorePath>,
     locks: [&Lock; 2],
+    seen: Option<&known::Known>,
 ) -> Result<Option<Judged>, Error> {
     let (world, risk) = (update.world, &update.asked.flags.risk);
     if risk.no_issue_check {
@@ -121,7 +124,12 @@ pub(super) async fn judge(
     let (systems, unread) = systems(update, toplevels).await;
     let checked = check(update, &systems, &unread, locks).await?;
     let shape = choice::look(&launch::setting(update.global), &world.environment);
-    show(&known::page(&checked.told, false, &shape))?;
+    match seen {
+        Some(seen) if seen.says_the_same_as(&checked.told) => {
+            crate::report::err("known issues of what was built: as told before\n");
+        }
+        _ => show(&known::page(&checked.told, false, &shape)).map(drop)?,
+    }
     let (who, terms) = (who(world, update.global), terms(risk));
     let decided = toplevels.keys().map(|host| {
         let read = !unread.contains_key(host);
@@ -150,7 +158,7 @@ pub(super) async fn settle(
         }
     }
     let gate = Gate { go, held: kept, judged: Some(judged) };
-    told_held(update, &gate);
+    ways::told_held(update, &gate);
     gate
 }
 
@@ -201,31 +209,6 @@ pub(super) struct Trouble {
     pub(super) number: u64,
 }
 
-/// Once hosts were deployed: whether what they run is what was judged.
-pub(super) async fn again(update: &Update<'_>, gate: &Gate, deployed: &[HostName]) {
-    let Some(judged) = &gate.judged else { return };
-    let hosts = deployed.iter().filter(|h| judged.systems.contains_key(h.as_str()));
-    let hosts: Vec<&Host> = hosts.filter_map(|h| update.fleet.host(h.as_str())).collect();
-    let read = hosts.iter().map(|host| known_issues::running(update.world, host));
-    let read: Vec<_> = futures_util::stream::iter(read).buffered(AT_ONCE).collect().await;
-    let (mut now, mut unread) = (BTreeMap::new(), Vec::new());
-    for (host, running) in hosts.iter().zip(read) {
-        let (Ok((_, _, paths)), Some(told)) = (running, judged.systems.get(host.name.as_str()))
-        else {
-            unread.push(host.name.to_string());
-            continue;
-        };
-        let candidate = paths.iter().map(|p| p.path.name().to_owned()).collect();
-        let systems = Systems { installed: told.installed.clone(), candidate };
-        now.insert(host.name.to_string(), systems);
-    }
-    let Checked { inventory, listing, rules, verdict, .. } = &judged.checked;
-    let locks = [inventory.installed.clone(), inventory.candidate.clone()];
-    let inventory = between(&now, locks, inventory.now_ms);
-    let found = issues::check(&inventory, &listing.issues, rules);
-    told_again(&new_on(verdict, &now), &new_on(&found, &now), &unread);
-}
-
 /// Where nothing is to be updated: what is bad about what runs.
 ///
 /// # Errors
@@ -261,38 +244,6 @@ pub(super) async fn standing(update: &Update<'_>, lock: &Lock) -> Result<(), Err
     }
     let shape = choice::look(&launch::setting(update.global), &update.world.environment);
     show(&known::page(&told, false, &shape)).map(drop)
-}
-
-/// Issues that are new on hosts, of which something is known.
-fn new_on(verdict: &Verdict, hosts: &BTreeMap<String, Systems>) -> BTreeSet<(u64, String)> {
-    let new = verdict.items.iter().filter(|i| i.phase == Phase::Introduced);
-    let worth = new.filter(|i| i.severity > Severity::Low);
-    let pairs = worth.flat_map(|i| i.hosts.keys().map(|host| (i.number, host.clone())));
-    pairs.filter(|(_, host)| hosts.contains_key(host)).collect()
-}
-
-fn told_again(told: &BTreeSet<(u64, String)>, found: &BTreeSet<(u64, String)>, unread: &[String]) {
-    let line = |word: &str, all: Vec<&(u64, String)>| {
-        let all: Vec<String> = all.iter().map(|(n, host)| format!("#{n} on {host}")).collect();
-        (!all.is_empty()).then(|| format!("{word}: {}", all.join(", ")))
-    };
-    let differs = [
-        line("new issues that were not told before", found.difference(told).collect()),
-        line("issues that were told and are not there", told.difference(found).collect()),
-    ];
-    let differs: Vec<String> = differs.into_iter().flatten().collect();
-    if !unread.is_empty() {
-        let hosts = unread.join(", ");
-        crate::report::err(&format!("known issues were not compared with what {hosts} runs\n"));
-    }
-    match (differs.as_slice(), found.len()) {
-        ([], 0) => crate::report::err("known issues of what runs now: none that is new\n"),
-        ([], _) => {
-            let all = line("known issues of what runs now, as told before", found.iter().collect());
-            crate::report::err(&format!("{}\n", all.unwrap_or_default()));
-        }
-        (lines, _) => crate::report::err(&format!("warning: {}\n", lines.join("\n"))),
-    }
 }
 
 fn terms(risk: &RiskFlags) -> Terms {
@@ -337,7 +288,7 @@ async fn held(
         }
         Decision::Ask => {
             let prompt = world.prompt.clone();
-            let question = format!("Update {host} all the same?");
+            let question = ways::question(host, evidence);
             let answer = move || prompt.confirm(&question, false);
             if asked(world, signals, answer).await == Some(true) { None } else { no() }
         }
@@ -396,39 +347,4 @@ async fn both(world: &World, host: &Host, top: &StorePath) -> Result<Systems, St
         paths.iter().map(|p| p.path.name().to_owned()).collect()
     };
     Ok(Systems { installed: names(&old), candidate: names(&new) })
-}
-
-/// Which hosts are held, and what can be typed.
-fn told_held(update: &Update<'_>, gate: &Gate) {
-    let shape = choice::look(&launch::setting(update.global), &update.world.environment);
-    for (host, _, why) in &gate.held {
-        let lines = shape.wrap("", "  ", &format!("{host} is held: {why}"));
-        crate::report::err(&(lines.join("\n") + "\n"));
-    }
-    let Some(judged) = gate.judged.as_ref().filter(|_| !gate.held.is_empty()) else { return };
-    let new = |i: &&issues::Item| {
-        let held = gate.held.iter().any(|(host, ..)| i.hosts.contains_key(host.as_str()));
-        held && i.phase == Phase::Introduced && i.severity > Severity::Low
-    };
-    let new: Vec<&issues::Item> = judged.checked.verdict.items.iter().filter(new).collect();
-    let hosts: Vec<&str> = gate.held.iter().map(|(host, ..)| host.as_str()).collect();
-    let typed = format!("nixdeploy update smart {}", hosts.join(" "));
-    let critical = new.iter().filter(|i| i.severity == Severity::Critical);
-    let numbers: Vec<String> = critical.map(|i| i.number.to_string()).collect();
-    let package = new.iter().map(|i| i.package.as_str()).find(|p| holds::can(p).is_ok());
-    let mut rows = Vec::new();
-    if !new.is_empty() {
-        rows.push(("leave an input out", format!("{typed} --except INPUT")));
-    }
-    if let Some(package) = package {
-        let package = quote(package);
-        rows.push(("keep the old package", format!("{typed} --hold {package}  (shows a patch)")));
-    }
-    if !numbers.is_empty() {
-        let numbers = numbers.join(",");
-        rows.push(("accept it by number", format!("{typed} --accept-issue {numbers}")));
-    }
-    for (what, command) in rows {
-        crate::report::err(&format!("  {what:21} {command}\n"));
-    }
 }

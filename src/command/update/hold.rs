@@ -9,9 +9,11 @@ use crate::error::Error;
 use crate::event::harmless;
 use crate::event::stream::Stopwatch;
 use crate::exit::Exit;
+use crate::fleet::hosts_toml::nearest;
 use crate::report;
-use crate::update::holds::{self, FILE, Hold};
-use crate::update::lock::Lock;
+use crate::update::holds::{self, FILE, Hold, Source};
+use crate::update::lock::{Lock, Locked};
+use crate::update::packages::names;
 use crate::world::files;
 
 /// A file of holds is small.
@@ -22,19 +24,20 @@ const DAYS: i64 = 30;
 /// Prints the patch; nothing is changed.
 ///
 /// # Errors
-/// When a package cannot be held by itself, or nixpkgs has no revision that can be named.
-pub(super) fn show_patch(update: &Update<'_>) -> Result<Exit, Error> {
+/// When a package cannot be held by itself, nixpkgs has none of that name, or flake.lock does not
+/// say where that is.
+pub(super) async fn show_patch(update: &Update<'_>) -> Result<Exit, Error> {
     let bytes = update.keep.current().map_err(|e| told(&e))?;
     let lock = Lock::parse(&bytes).map_err(|why| {
         Error::usage("flake.lock is no lock file").because(harmless::line(&why)).hint("git status")
     })?;
-    let nixpkgs = lock.nixpkgs().and_then(|l| Some((l.rev.clone()?, l.nar_hash.clone()?)));
-    let word = |w: &String| w.chars().all(|c| c.is_ascii_alphanumeric() || "+/=-".contains(c));
-    let nixpkgs = nixpkgs.filter(|(rev, hash)| word(rev) && word(hash));
-    let (rev, nar_hash) = nixpkgs.ok_or_else(|| {
-        Error::usage("flake.lock names no revision of nixpkgs to hold a package at")
+    let no_source = |why: &str| {
+        Error::usage("flake.lock names no nixpkgs to hold a package at")
+            .because(why)
             .hint("nixdeploy update lock show")
-    })?;
+    };
+    let locked = lock.nixpkgs().ok_or_else(|| no_source("it has none"))?;
+    let source = Source::of(locked).map_err(no_source)?;
     let old = existing(update);
     let mut all = old.as_deref().map(holds::read).unwrap_or_default();
     for package in &update.asked.hold {
@@ -47,12 +50,12 @@ pub(super) fn show_patch(update: &Update<'_>) -> Result<Exit, Error> {
         let accepted = update.asked.flags.risk.accept_issue.first().copied();
         all.push(Hold {
             package: package.clone(),
-            rev: rev.clone(),
-            nar_hash: nar_hash.clone(),
+            source: source.clone(),
             until: day(update, DAYS),
             issue: accepted,
         });
     }
+    known(update, locked, &all).await?;
     let path = update.flake.folder.join(FILE);
     let patch = holds::patch(&path.display().to_string(), old.as_deref(), &holds::write(&all));
     show(&patch)?;
@@ -61,6 +64,27 @@ pub(super) fn show_patch(update: &Update<'_>) -> Result<Exit, Error> {
          the hosts' configurations, git add it, and update again\n",
     );
     Ok(Exit::Done)
+}
+
+/// That the packages are there, where they would be taken from.
+async fn known(update: &Update<'_>, locked: &Locked, all: &[Hold]) -> Result<(), Error> {
+    let system = format!("{}-linux", std::env::consts::ARCH);
+    let names = names(update.world, locked, &system).await.map_err(|why| {
+        Error::new(Exit::NotBuilt, "the packages of nixpkgs cannot be listed")
+            .because(why)
+            .because("a package could not be taken from there")
+            .hint("nixdeploy update lock show")
+    })?;
+    let meant = all.iter().filter(|hold| update.asked.hold.contains(&hold.package));
+    let missing = meant.map(Hold::attribute).find(|attribute| !names.contains(attribute));
+    let Some(attribute) = missing else { return Ok(()) };
+    let told = harmless::line(&attribute);
+    let error = Error::usage(format!("nixpkgs has no package {told}"))
+        .because("it is held by the name of its attribute, as in environment.systemPackages");
+    Err(match nearest(&attribute, names.iter().map(String::as_str)) {
+        Some(nearest) => error.hint(format!("did you mean {nearest}?")),
+        None => error.hint(format!("nix search nixpkgs {told}")),
+    })
 }
 
 fn existing(update: &Update<'_>) -> Option<String> {

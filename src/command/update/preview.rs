@@ -89,9 +89,12 @@ pub(super) async fn run(world: &World, global: &Global, args: &PreviewArgs) -> R
             coming::page(&preview, args.all, &shape)
         }
     })?;
+    // As `issues` ends: a list with gaps is no answer.
+    let whole = preview.issues.as_ref().is_none_or(|known| known.check.state == "complete");
     match (found.moves.is_empty(), unread) {
         (_, true) => Ok(Exit::Refused),
         (true, false) => Ok(Exit::Done),
+        (false, false) if !whole => Ok(Exit::IssuesUnchecked),
         (false, false) => Ok(changed),
     }
 }

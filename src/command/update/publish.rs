@@ -39,9 +39,16 @@ pub(super) async fn ready(update: &Update<'_>) -> Result<Option<Base>, Error> {
     let scratch = update.keep.scratch();
     let repository = repository(update, &scratch);
     let failed = |e: GitError| {
-        Error::usage(harmless::line(&e.to_string()))
+        let hint = match &e {
+            GitError::NoRemote => "git remote add origin URL",
+            GitError::NoBranch => "git switch BRANCH",
+            GitError::NotStarted(_) | GitError::Refused { .. } | GitError::State(_) => "git status",
+        };
+        let told = harmless::line(&e.to_string());
+        let told = if record.pr { format!("no pull request from here: {told}") } else { told };
+        Error::usage(told)
             .because("flake.lock could not be recorded afterwards; nothing was done")
-            .hint("git status")
+            .hint(hint)
     };
     repository.ready().map_err(failed)?;
     if !record.pr {
@@ -115,8 +122,10 @@ pub(super) async fn conclude(
     (change, bytes): (Change<'_>, &[u8]),
     ended: &Ended<'_>,
 ) {
-    if let Some(opened) = opened {
-        return request(update, opened, ended).await;
+    match opened {
+        Some(opened) if opened.url.is_some() => return request(update, opened, ended).await,
+        Some(branch) => return branch_alone(branch, &change.subject(), ended.fate),
+        None => {}
     }
     if !update.asked.flags.record.commit {
         return;
@@ -156,6 +165,26 @@ pub(super) async fn commit(update: &Update<'_>, change: Change<'_>, bytes: &[u8]
             let why = harmless::line(&error.to_string());
             report::err(&format!("warning: flake.lock was not committed: {why}\n"));
             commands(&[format!("git commit --only flake.lock -m {}", quote(&subject))]);
+        }
+    }
+}
+
+/// Where there is no `gh` nothing was opened, so nothing is merged or closed: the branch is here.
+fn branch_alone(opened: &PullRequest, title: &str, fate: Fate) {
+    let branch = &opened.branch;
+    match fate {
+        Fate::Nowhere => {
+            report::err(&format!("no host keeps the flake.lock of {branch}; to be rid of it:\n"));
+            commands(&[opened.closing()]);
+        }
+        Fate::Runs | Fate::Open => {
+            report::err(&format!(
+                "no pull request was opened, for there is no gh: flake.lock is committed in the \
+                 branch {branch} alone\nto open one:\n"
+            ));
+            commands(&opened.commands(title));
+            report::err(&format!("or, to have it in {} without one:\n", opened.base.branch));
+            commands(&[opened.merging()]);
         }
     }
 }
@@ -207,5 +236,8 @@ pub(super) fn prepared(opened: &PullRequest, bytes: &[u8]) {
         opened.branch,
         id.short()
     ));
-    commands(&[opened.merging()]);
+    // Without a request there is none to merge; how to open one was told with the branch.
+    if opened.url.is_some() {
+        commands(&[opened.merging()]);
+    }
 }

@@ -36,14 +36,16 @@ impl Change<'_> {
         format!("flake: update {}{more}", names.join(", "))
     }
 
-    /// For the report, which says the issue's number itself.
-    pub(super) fn message(&self) -> String {
+    /// For the report, which says the issue's number itself; `built`: the run that built it, which
+    /// nothing else ties to the one that deploys.
+    pub(super) fn message(&self, built: Option<&str>) -> String {
         let numbers: Vec<String> = self.accepted.iter().map(|n| format!("nixpkgs {n}")).collect();
         let accepted = match numbers.as_slice() {
             [] => String::new(),
             numbers => format!(" (known issue accepted: {})", numbers.join(", ")),
         };
-        self.title() + &accepted
+        let built = built.map(|run| format!(", built by run {}", plain(run))).unwrap_or_default();
+        self.title() + &accepted + &built
     }
 
     /// The first line of a commit.
@@ -166,9 +168,11 @@ mod tests {
         Issue-Accepted: https://redirect.github.com/NixOS/nixpkgs/issues/562919
         ");
         let told = "flake: update nixpkgs (known issue accepted: nixpkgs 562919)";
-        assert_eq!(Change { moves: &moves[..1], ..change }.message(), told);
+        assert_eq!(Change { moves: &moves[..1], ..change }.message(None), told);
         let none = Change { moves: &moves[..1], accepted: &[], issue: None };
         assert_eq!(none.subject(), "flake: update nixpkgs");
+        let told = "flake: update nixpkgs, built by run 1a2b3c";
+        assert_eq!(none.message(Some("1a2b3c")), told);
         assert!(!none.commit().contains("Issue-Accepted"));
     }
 
