@@ -55,10 +55,7 @@ pub fn try_out(text: &str) -> io::Result<()> {
     if !text.is_empty() {
         WRITTEN.get_or_init(|| ());
     }
-    if let Err(error) = &written {
-        FAILED.get_or_init(|| error.to_string());
-    }
-    written
+    remembered(written)
 }
 
 /// The same of a result that is too much to be held at once.
@@ -66,10 +63,19 @@ pub fn try_out(text: &str) -> io::Result<()> {
 /// # Errors
 /// As [`try_out`].
 pub fn try_out_with(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    aside(|| {
+    let written = aside(|| {
         let mut out = io::BufWriter::with_capacity(1 << 16, anstream::stdout().lock());
         wanted(write(&mut out).and_then(|()| out.flush()))
-    })
+    });
+    WRITTEN.get_or_init(|| ());
+    remembered(written)
+}
+
+fn remembered(written: io::Result<()>) -> io::Result<()> {
+    if let Err(error) = &written {
+        FAILED.get_or_init(|| error.to_string());
+    }
+    written
 }
 
 /// Writes to standard error.
