@@ -85,7 +85,7 @@ pub struct Global {
     /// Print one JSON document, also of an error; short for --format json
     #[arg(long, global = true, conflicts_with = "format")]
     pub json: bool,
-    /// Choose how results are printed; a command that has it not says so
+    /// Choose how results are printed; not every command has every format
     #[arg(long, global = true, value_name = "FORMAT", default_value = "human")]
     pub format: Format,
     /// Colour the output

@@ -95,13 +95,17 @@ fn not_understood(error: &clap::Error, argv: &[OsString]) -> ExitCode {
         let _ = error.print();
     }
     if format == cli::Format::Human && lacks_a_host(error) {
-        report::err(&format!("  hint: {HOSTS}\n"));
+        // Generations are a host's own: no word for several may stand there.
+        let one = text.contains("nixdeploy rollback");
+        report::err(&format!("  hint: {}\n", if one { HOST } else { HOSTS }));
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 /// What to do where a host was to be named.
 const HOSTS: &str = "nixdeploy status lists the hosts; @TAG, 'p*' and all name several";
+
+const HOST: &str = "nixdeploy status lists the hosts; rollback takes one";
 
 fn lacks_a_host(error: &clap::Error) -> bool {
     let lacking = error.get(clap::error::ContextKind::InvalidArg);

@@ -214,12 +214,31 @@ fn nobody_is_asked_where_nobody_is() {
     for args in [["trust", "p620"].as_slice(), &["trust", "p620", "--no-input"]] {
         let said = ended(&desk, args, 2);
         assert!(said.stdout.contains("SHA256:abc"), "the fingerprint is shown: {}", said.stdout);
-        assert!(said.stderr.contains("nixdeploy trust p620 --yes"), "{}", said.stderr);
+        assert!(said.stderr.contains("same: nixdeploy trust p620 --yes"), "{}", said.stderr);
+        assert!(said.stderr.contains("ssh-keygen -lf /etc/ssh/"), "{}", said.stderr);
+    }
+    desk.write("hosts.toml", "[hosts.p620]\n[hosts.razer]\n");
+    let every = ended(&desk, &["trust", "all"], 2).stderr;
+    for host in ["p620", "razer"] {
+        assert!(every.contains(&format!("error: {host}: nobody is there")), "{every}");
     }
     let said = desk.run(&["trust", "p620", "--yes"]);
     assert_eq!(said.code, 0, "{}", said.stderr);
     let known = std::fs::read_to_string(desk.path("home/.ssh/known_hosts")).expect("recorded");
     assert_eq!(known, format!("p620 ssh-ed25519 {key}\n"));
+}
+
+#[test]
+fn rollback_takes_one_host_and_is_told_no_word_for_several() {
+    let desk =
+        Desk::with_fleet("[hosts.p620]\ntags = ['server']\n[hosts.p510]\ntags = ['server']\n");
+    let said = ended(&desk, &["rollback"], 2).stderr;
+    assert!(said.contains("rollback takes one") && !said.contains("@TAG"), "{said}");
+    let said = ended(&desk, &["rollback", "@server"], 2).stderr;
+    assert!(said.contains("'@server' means p620, p510"), "{said}");
+    assert!(said.contains("nixdeploy rollback p620"), "{said}");
+    let said = ended(&desk, &["history", "--limit", "0"], 2).stderr;
+    assert!(said.contains("wants a number from 1 on"), "{said}");
 }
 
 mod lab {

@@ -55,7 +55,7 @@ fn more_workers_are_tried_until_they_cannot_help() {
         let of = |key: &str| row[key].as_f64().expect("a number");
         assert!(of("least") <= of("median") && of("median") <= of("most"), "{row}");
     }
-    assert!(document["notes"][0].as_str().expect("a note").contains("is where it stops"));
+    assert!(document["notes"][0].as_str().expect("a note").contains("3 hosts, "));
     let calls = desk.calls();
     assert_eq!(calls.len(), 3 * 2 * numbers.len(), "each host, twice, each number: {calls:?}");
     assert!(calls.iter().all(|c| c.contains("--no-eval-cache") && c.starts_with("nix ")));
@@ -131,7 +131,13 @@ fn caches_are_asked_for_what_is_built_here() {
     let nobody = self::desk("http://127.0.0.1:1");
     let document = measured(&nobody, &["perf-cache", "1"], 4);
     assert!(document["unmeasured"][0].as_str().is_some_and(|t| t.contains("cannot be reached")));
-    let nothing = Desk::with_fleet("[hosts.p620]\n");
+    assert_eq!(document["notes"], serde_json::json!([]), "nothing was asked");
+    let none = self::desk("");
+    let said = none.run(&["perf-cache"]);
+    assert_eq!((said.code, said.stdout.as_str()), (2, ""), "{}", said.stderr);
+    assert!(said.stderr.contains("no cache can be asked"), "{}", said.stderr);
+    assert!(!none.calls().join("\n").contains("--derivation"), "nothing is evaluated for it");
+    let nothing = Desk::with_fleet("[hosts.p620]\n[cache]\nurl = 'http://127.0.0.1:1'\n");
     nothing.fake("nix", "exit 1\n");
     let said = nothing.run(&["perf-cache"]);
     assert!(said.code == 4 && said.stderr.contains("nixdeploy build all"), "{}", said.stderr);

@@ -101,11 +101,11 @@ fn every_recipe_is_told_what_takes_it_over() {
         ("p620", "deploy p620", "lines"),
         ("over", "deploy-via BUILDER HOST", "lines"),
         ("back", "rollback HOST", "lines"),
-        ("up", "update flake INPUTS", "lines"),
-        ("bump", "update flake INPUTS; deploy-all", "lines"),
+        ("up", "update flake INPUTS --no-deploy", "lines"),
+        ("bump", "update flake INPUTS --no-deploy; deploy-all", "lines"),
         ("check", "validate", "lines"),
         ("syntax", "check-syntax", "lines"),
-        ("razer", "deploy HOST --build-on target", "lines"),
+        ("razer", "deploy razer --build-on target", "lines"),
         ("gc", "", ""),
         ("fmt", "", ""),
         ("build", "", ""),
@@ -123,15 +123,76 @@ fn every_recipe_is_told_what_takes_it_over() {
     assert!(desk.calls().is_empty());
 }
 
+/// "Taken over" is said of a recipe all of which a command does; of the others, what is not.
+#[test]
+fn what_a_command_does_not_do_is_told_with_its_line() {
+    let desk = Desk::new();
+    desk.write(
+        "justfile",
+        "set quiet\n\
+         deploy HOST *ARGS:\n    nixos-rebuild switch --flake .#{{HOST}} --target-host {{HOST}} \
+         --use-remote-sudo {{ARGS}}\n\
+         p620: (deploy \"p620\")\n\
+         razer: (deploy \"razer\" \"--fast\")\n\
+         pure: (deploy \"razer\" \"--impure\")\n\
+         reboot HOST: (deploy HOST)\n    ssh root@{{HOST}} reboot\n\
+         iso:\n    nix build .#nixosConfigurations.iso.config.system.build.isoImage\n\
+         update:\n    nix flake update\n    git commit -m bump flake.lock\n\
+         check:\n    nix flake check\n    statix check .\n    deadnix --fail\n\
+         strange:\n    nixos-rebuild switch --flake .#p620 --impure\n\
+         quick-deploy HOST: update\n    just {{HOST}}\n\
+         late: && (deploy \"p510\")\n    nix flake check\n\
+         gone:\n    nix flake check\n    just nowhere\n",
+    );
+    let said = desk.run(&["init", "--from-justfile"]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    let (head, page) = said.stdout.split_once("\n\n").expect("a page");
+    assert_eq!(head, "justfile: 12 recipes, 3 taken over, 8 in part");
+    let page = page.split("\n\n").next().expect("rows").replace("        ", " ");
+    let page = page.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "));
+    let page: Vec<String> = page.collect();
+    let wanted = [
+        "deploy HOST ARGS in part: nixdeploy deploy HOST",
+        "not: ARGS",
+        "ARGS: the flags of nixdeploy are its own",
+        "p620 nixdeploy deploy p620",
+        "razer nixdeploy deploy razer",
+        "pure in part: nixdeploy deploy razer",
+        "not: deploy razer --impure",
+        "reboot HOST in part: nixdeploy deploy HOST",
+        "not: ssh root@HOST reboot",
+        "iso no command; stays a recipe: nix",
+        "update in part: nixdeploy update flake --no-deploy",
+        "not: git commit -m bump flake.lock",
+        "check in part: nixdeploy validate",
+        "not: statix check .",
+        "not: deadnix --fail",
+        "statix: nixdeploy check has rules of its own",
+        "deadnix: nixdeploy check has rules of its own",
+        "strange in part: nixdeploy deploy p620",
+        "not: nixos-rebuild switch --flake .#p620 --impure",
+        "quick-deploy HOST in part: nixdeploy quick-deploy HOST",
+        "not: what `nixdeploy update flake --no-deploy` does",
+        "not: git commit -m bump flake.lock",
+        "late nixdeploy validate",
+        "then nixdeploy deploy p510",
+        "gone in part: nixdeploy validate",
+        "not: just nowhere",
+    ];
+    assert_eq!(page, wanted, "{}", said.stdout);
+}
+
 #[test]
 fn a_person_reads_it_on_a_page() {
     let desk = desk();
     desk.write("sub/x", "");
     let said = desk.run(&["init", "--from-justfile"]).stdout;
-    assert!(said.starts_with("justfile: 18 recipes, 14 taken over\n"), "{said}");
+    assert!(said.starts_with("justfile: 18 recipes, 13 taken over, 1 in part\n"), "{said}");
     for line in [
         "nixdeploy quick-deploy HOST",
         "no command; stays a recipe",
+        "in part: nixdeploy validate",
+        "not: nix flake check --all-systems",
         "nix-collect-garbage: garbage is collected where space is missing, never with -d",
         "Other names: dt is quick-test",
         "Not understood: justfile:",

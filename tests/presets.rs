@@ -184,6 +184,16 @@ fn what_failed_is_tried_again_with_the_flags_it_had() {
     assert!(calls.contains("--out-link"), "{calls}");
     let said = broken.run(&["retry"]);
     assert!(said.code == 0 && said.stderr.contains("no host of it failed"), "{}", said.stderr);
+    let idle = broken.run(&["retry", "--json"]);
+    let told: Value = serde_json::from_str(&idle.stdout).expect("a document, of nothing too");
+    assert_eq!((idle.code, &told["exit"], &told["hosts"]), (0, &0.into(), &Value::Array(vec![])));
+    let gone = desk(":", "razer");
+    document(&gone, &["build", "all"], 4);
+    gone.write("hosts.toml", "[hosts.p620]\n[hosts.p510]\n");
+    let said = gone.run(&["retry"]);
+    assert_eq!(said.code, 2, "a host waits for it: {}", said.stderr);
+    assert!(said.stderr.contains("razer failed or was left out"), "{}", said.stderr);
+    assert!(said.stderr.contains("[hosts.razer]"), "{}", said.stderr);
     let said = desk(":", "").run(&["retry"]);
     assert!(said.code == 2 && said.stderr.contains("no run was kept"), "{}", said.stderr);
 }

@@ -86,7 +86,7 @@ fn a_save_is_checked_however_it_is_done() {
             "{how}\n{out}"
         );
         assert!(!out.contains("sub/b.nix") || how == "below", "only what was saved: {out}");
-        assert!(err.contains("saved: "), "{err}");
+        assert!(err.contains(&format!("saved: {file}")), "{err}");
         desk.write(file, "{ a = 1; }\n");
     }
 }
@@ -111,7 +111,7 @@ fn what_is_no_change_of_the_tree_is_no_save() {
     let (code, out, err) = watch.end();
     assert_eq!(code, Some(0), "{out}{err}");
     assert_eq!(err.matches("saved: ").count(), 1, "{err}");
-    assert!(err.contains("saved: d.nix\n"), "{err}");
+    assert!(err.contains("saved: new/folder/d.nix\n"), "{err}");
 }
 
 #[test]

@@ -412,7 +412,7 @@ pub struct HistoryArgs {
     #[arg(value_name = "HOST")]
     pub hosts: Vec<String>,
     /// Show at most this many runs
-    #[arg(long, value_name = "N", default_value = "20")]
+    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least_one)]
     pub limit: Option<std::num::NonZeroUsize>,
     /// Show runs in which a host ended so: a word of the recap, or failed
     #[arg(long, value_name = "WORD", value_parser = super::observe::OUTCOMES)]
@@ -461,6 +461,11 @@ pub struct HelpArgs {
     /// Name a command or a page; without it: all commands
     #[arg(value_name = "TOPIC")]
     pub topic: Option<String>,
+}
+
+/// How many are shown at most.
+fn at_least_one(word: &str) -> Result<std::num::NonZeroUsize, String> {
+    word.parse().map_err(|_| "wants a number from 1 on".to_owned())
 }
 
 /// The number of a generation.

@@ -9,7 +9,7 @@ use crate::cli::{Global, InitArgs};
 use crate::error::Error;
 use crate::event::harmless;
 use crate::exit::Exit;
-use crate::fleet::hosts_toml::FILE_NAME;
+use crate::fleet::hosts_toml::{FILE_NAME, find};
 use crate::fleet::names::RESERVED;
 use crate::fleet::{Address, AttrName, HostName};
 use crate::world::{Invocation, Output, StartError, World, files};
@@ -30,7 +30,7 @@ pub async fn run(world: &World, global: &Global, args: &InitArgs) -> Result<Exit
     let environment = &world.environment;
     let path = match &global.inventory {
         Some(path) => environment.expand(&path.to_string_lossy(), &environment.folder),
-        None => environment.folder.join(FILE_NAME),
+        None => place(&environment.folder, global.flake.is_none()),
     };
     if path.exists() && !args.force {
         return Err(Error::usage(format!("{} is there already", path.display()))
@@ -56,6 +56,19 @@ pub async fn run(world: &World, global: &Global, args: &InitArgs) -> Result<Exit
     let kept = kept.map(|kept| format!("The one before is kept: {}\n", kept.display()));
     crate::report::out(&(farewell(&path, &names) + &kept.unwrap_or_default()));
     Ok(Exit::Done)
+}
+
+/// Where hosts.toml belongs, seen from a folder: the one that is there, here or in a folder above,
+/// as every command finds it; but beside a flake that lies nearer, whose hosts are asked for. A new
+/// one in a folder of the flake would hide the real one from whoever stands there.
+fn place(folder: &Path, flake_here: bool) -> PathBuf {
+    let flake = folder.ancestors().find(|f| flake_here && f.join("flake.nix").exists());
+    let there = find(folder, Path::exists);
+    match (there, flake) {
+        (Some(there), Some(flake)) if !there.starts_with(flake) => flake.join(FILE_NAME),
+        (Some(there), _) => there,
+        (None, flake) => flake.unwrap_or(folder).join(FILE_NAME),
+    }
 }
 
 /// Keeps what is there beside it, under a name that nothing has: `hosts.toml.old`, `.old2`, ...
@@ -144,7 +157,10 @@ fn farewell(path: &Path, names: &[String]) -> String {
     if left_out > 0 {
         let _ = write!(text, ", {left_out} left out (the file says why)");
     }
-    text.push_str("\n\nNext: who answers, and what a deploy would change\n  nixdeploy status\n");
+    text.push_str(
+        "\n\nNext: the keys of hosts that ssh does not know yet, who answers, and what a ",
+    );
+    let _ = writeln!(text, "deploy would change\n  nixdeploy trust {first}\n  nixdeploy status");
     let _ = writeln!(text, "  nixdeploy deploy {first} --dry-run");
     text
 }
@@ -322,6 +338,30 @@ mod tests {
         assert_eq!(nix.asked.lock().expect("one thread").len(), 1, "not asked in vain");
         assert_eq!(std::fs::read_to_string(&path).expect("file"), text);
         run(&world, &global, &InitArgs { force: true, ..args }).await.expect("replaced");
+    }
+
+    #[tokio::test]
+    async fn in_a_folder_of_the_flake_it_is_the_flakes_own_hosts_toml_that_counts() {
+        let top = tempfile::tempdir().expect("tmp");
+        let (flake, below) = (top.path().join("q"), top.path().join("q/hosts/p620"));
+        std::fs::create_dir_all(&below).expect("folders");
+        std::fs::write(flake.join("flake.nix"), "{ }").expect("flake");
+        let (world, nix) = world(&below, Stream::Out, "[\"p620\"]", Ended::Exited(0));
+        let (global, args) = (Global::default(), InitArgs::default());
+        run(&world, &global, &args).await.expect("written");
+        let own = flake.join("hosts.toml");
+        assert!(own.exists() && !below.join("hosts.toml").exists());
+        let shown = nix.asked.lock().expect("one thread")[0].to_string();
+        assert!(shown.ends_with(&format!("{}#nixosConfigurations'", flake.display())), "{shown}");
+        let error = run(&world, &global, &args).await.expect_err("there already").to_string();
+        assert!(error.contains(&format!("{} is there already", own.display())), "{error}");
+        run(&world, &global, &InitArgs { force: true, ..args }).await.expect("replaced");
+        assert!(flake.join("hosts.toml.old").exists() && !below.join("hosts.toml").exists());
+
+        // Another fleet's, further up, is no reason against one of this flake.
+        std::fs::rename(&own, top.path().join("hosts.toml")).expect("moved");
+        run(&world, &global, &InitArgs::default()).await.expect("written");
+        assert!(own.exists());
     }
 
     #[tokio::test]

@@ -255,11 +255,16 @@ fn speedups(measured: &mut Measured, hosts: usize) {
     let best = measured.rows.iter().map(|r| r.median).fold(f64::INFINITY, f64::min);
     let enough = measured.rows.iter().find(|r| r.median <= best * (1.0 + AS_GOOD));
     if let Some(row) = enough {
+        let last = measured.rows.last().is_some_and(|last| last.name == row.name);
+        let told = match (last, measured.rows.len()) {
+            (true, 1) => format!("{} is all that was tried.", row.name),
+            // Nobody has looked at what more of them would bring.
+            (true, _) => format!("{} is the most that was tried, still gaining.", row.name),
+            (false, _) => format!("{} is where it stops: more gain less than 5 %.", row.name),
+        };
         measured.notes.push(format!(
-            "{} is where it stops: more gain less than 5 %. {hosts} hosts, {} processors; each \
-             evaluation anew, without caches. A deploy evaluates at most one host per processor, \
-             as far as memory goes.",
-            row.name,
+            "{told} {hosts} hosts, {} processors; each evaluation anew, without caches. A deploy \
+             evaluates at most one host per processor, as far as memory goes.",
             memory::cores()
         ));
     }
@@ -313,7 +318,23 @@ pub(super) async fn perf_memory(
 
 #[cfg(test)]
 mod tests {
-    use super::numbers;
+    use super::{numbers, speedups};
+    use crate::report::measured::{Measured, Row, Unit};
+
+    #[test]
+    fn where_it_stops_is_said_where_more_were_tried() {
+        let told = |medians: &[f64]| {
+            let mut measured = Measured::new("perf-parallel");
+            for (n, ms) in medians.iter().enumerate() {
+                measured.rows.extend(Row::of(&format!("{n} w"), "wall", Unit::Ms, vec![*ms]));
+            }
+            speedups(&mut measured, 4);
+            measured.notes.remove(0)
+        };
+        assert!(told(&[1000.0, 900.0, 700.0]).starts_with("2 w is the most that was tried, still"));
+        assert!(told(&[1000.0, 700.0, 690.0]).starts_with("1 w is where it stops"));
+        assert!(told(&[1000.0]).starts_with("0 w is all that was tried."));
+    }
 
     #[test]
     fn as_many_are_tried_as_can_help() {

@@ -121,17 +121,7 @@ async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, 
         Command::ValidateQuick | Command::Validate => checked(world, cli).await,
         Command::Watch(args) => watch::run(world, cli, args).await,
         Command::Hooks(_) => hooks::install(world).await,
-        Command::Trust(args) => {
-            let fleet = inventory::load(&world.environment, &cli.global)?;
-            let words = std::slice::from_ref(&args.host);
-            for host in inventory::hosts(&fleet, words, &[], None)? {
-                let exit = trust::run(world, host, cli.global.yes).await?;
-                if exit != Exit::Done {
-                    return Ok(exit);
-                }
-            }
-            Ok(Exit::Done)
-        }
+        Command::Trust(args) => trusted(world, cli, &args.host).await,
         Command::Help(args) => help::run(args),
         Command::Schema => Ok(schema::run()),
         Command::Completions(args) => completions::run(args),
@@ -143,6 +133,25 @@ async fn elsewhere(world: &World, cli: &Cli, command: &Command) -> Result<Exit, 
         other => Err(Error::new(Exit::Internal, format!("not connected: {other:?}"))
             .hint("nixdeploy --help")),
     }
+}
+
+/// Each host that is meant, whatever became of those before.
+async fn trusted(world: &World, cli: &Cli, word: &str) -> Result<Exit, Error> {
+    let fleet = inventory::load(&world.environment, &cli.global)?;
+    let word = word.to_owned();
+    let mut ended = Ok(Exit::Done);
+    for host in inventory::hosts(&fleet, std::slice::from_ref(&word), &[], None)? {
+        let before = std::mem::replace(&mut ended, Ok(Exit::Done));
+        ended = match (before, trust::run(world, host, cli.global.yes).await) {
+            (Err(before), Err(now)) => {
+                crate::report::complain(&before);
+                Err(now)
+            }
+            (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+            (Ok(Exit::Done), Ok(exit)) | (Ok(exit), Ok(_)) => Ok(exit),
+        };
+    }
+    ended
 }
 
 async fn checked(world: &World, cli: &Cli) -> Result<Exit, Error> {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use super::deploy::{self, Preset, Wanted};
 use super::{emergency, inventory, report};
-use crate::cli::{self, Cli, Command, EmergencyArgs, Global, RunArgs};
+use crate::cli::{self, Cli, Command, EmergencyArgs, Format, Global, RunArgs};
 use crate::error::Error;
 use crate::event::Outcome;
 use crate::event::state::{HostState, RunState};
 use crate::exit::Exit;
-use crate::fleet::HostName;
+use crate::fleet::{Fleet, HostName};
 use crate::pipeline::deferred;
 use crate::plan::Goal;
 use crate::report::store;
@@ -92,11 +92,15 @@ pub(super) async fn run(
             deferred.map(|d| d.host).filter(|host| !hosts.contains(host)).collect();
         hosts.extend(others);
     }
-    for gone in wanted.iter().filter(|name| !known(name)) {
+    let gone: Vec<&str> = wanted.iter().filter(|n| !known(n)).map(|n| n.as_str()).collect();
+    if hosts.is_empty() && !gone.is_empty() {
+        return Err(gone_error(&run, &gone, &fleet));
+    }
+    for gone in gone {
         crate::report::err(&format!("{gone} is no longer in {}\n", fleet.source.display()));
     }
     if hosts.is_empty() {
-        return Ok(nothing(&run));
+        return nothing(&run, typed.global);
     }
     // The run says which one it repeats, also when nobody named it.
     let mut arguments = world.environment.arguments.clone();
@@ -110,10 +114,35 @@ pub(super) async fn run(
     deploy::on(&world, &global, fleet, &hosts, &wanted).await
 }
 
-fn nothing(run: &RunState) -> Exit {
+/// Hosts of a run wait for another attempt, and none of them can have one.
+fn gone_error(run: &RunState, gone: &[&str], fleet: &Fleet) -> Error {
+    let names = inventory::some(&gone.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
+    let (are, file) = (if gone.len() == 1 { "is" } else { "are" }, fleet.source.display());
+    Error::usage(format!("of run {} {names} failed or was left out, and {are} gone", run.run))
+        .because(format!("{file} has no such host any more"))
+        .hint(format!("add it to {file} again: [hosts.{}]", gone[0]))
+        .hint("deploy those that are there: nixdeploy deploy HOST")
+}
+
+/// Nothing is left to do: a program that reads the result gets one all the same.
+fn nothing(run: &RunState, global: &Global) -> Result<Exit, Error> {
     let text = format!("run {}: no host of it failed or was left out\n", run.run);
-    crate::report::err(&text);
-    Exit::Done
+    match global.format() {
+        Format::Json | Format::Jsonl => {
+            let document = serde_json::json!({
+                "schema": crate::report::json::SCHEMA,
+                "nothing_to_do": text.trim_end(),
+                "repeats": run.run,
+                "exit": Exit::Done as u8,
+                "hosts": [],
+            });
+            report::show(&format!("{document}\n"))
+        }
+        _ => {
+            crate::report::err(&text);
+            Ok(Exit::Done)
+        }
+    }
 }
 
 /// A run that can be done again.
@@ -144,7 +173,7 @@ async fn emergency_again(
 ) -> Result<Exit, Error> {
     let Command::Emergency(args) = &before.command else { return Ok(Exit::Internal) };
     if !run.hosts.iter().any(|host| failed(host, Goal::Deploy)) {
-        return Ok(nothing(run));
+        return nothing(run, typed.global);
     }
     let global = once_more(typed.global, &before.global);
     // It is kept under what it is, and so can be done again as well.

@@ -28,8 +28,14 @@ pub async fn run(
     let hosts = inventory::hosts(&fleet, words, &[], None)?;
     let names: Vec<_> = hosts.into_iter().map(|h| h.name.clone()).collect();
     if names.len() != 1 {
-        return Err(Error::usage("one host at a time: generations are counted per host")
-            .hint("nixdeploy rollback HOST"));
+        let named: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let told = Error::usage("one host at a time: generations are counted per host");
+        return Err(match named.first() {
+            Some(first) => told
+                .because(format!("'{}' means {}", args.host, inventory::some(&named)))
+                .hint(format!("nixdeploy rollback {first}, and so on")),
+            None => told.hint("nixdeploy rollback HOST"),
+        });
     }
     let request = request(typed, &fleet, args)?;
     let flake = args.with_lock.then(|| flake(world, typed, &fleet)).transpose()?;

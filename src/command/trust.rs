@@ -93,8 +93,13 @@ async fn one(world: &World, host: &Host, address: &Address, yes: bool) -> Result
             Some(true) => {}
             Some(false) => return Ok(false),
             None => {
-                return Err(Error::usage("nobody is there to compare the fingerprints")
-                    .hint(format!("nixdeploy trust {} --yes", host.name)));
+                let own = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub";
+                return Err(Error::usage(format!(
+                    "{}: nobody is there to compare the fingerprints",
+                    host.name
+                ))
+                .hint(format!("on the host's own screen: {own}"))
+                .hint(format!("if they are the same: nixdeploy trust {} --yes", host.name)));
             }
         }
     }

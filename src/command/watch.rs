@@ -91,7 +91,7 @@ async fn save(
         saved.iter().partition(|file| file.symlink_metadata().is_ok());
     for (what, files) in [("saved", there), ("removed", gone)] {
         if !files.is_empty() {
-            door::err(&format!("{what}: {}\n", named(&files)));
+            door::err(&format!("{what}: {}\n", named(&files, &world.environment.folder)));
         }
     }
     let nix = saved.iter().filter(|p| p.extension().is_some_and(|e| e == "nix") && p.is_file());
@@ -157,9 +157,10 @@ async fn build(world: &World, cli: &Cli, args: &WatchArgs) -> Result<Exit, Error
     }
 }
 
-fn named(saved: &[&PathBuf]) -> String {
+/// With their folders, as they are seen from where it was started.
+fn named(saved: &[&PathBuf], from: &Path) -> String {
     let name = |path: &&PathBuf| {
-        path.file_name().map_or_else(String::new, |n| harmless::line(&n.to_string_lossy()))
+        harmless::line(&path.strip_prefix(from).unwrap_or(path).to_string_lossy())
     };
     let mut text = saved.iter().take(NAMED).map(name).collect::<Vec<_>>().join(", ");
     if saved.len() > NAMED {

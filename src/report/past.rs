@@ -136,6 +136,10 @@ pub fn table(trends: &[Trend], look: &Look) -> String {
     for trend in slower {
         lines.extend(look.wrap("", "  ", &sentence(trend)));
     }
+    if trends.iter().any(|t| t.usual.is_none()) {
+        let few = "What is usual is told from as many deploys before the last one: ";
+        lines.extend(["".to_owned(), format!("{few}{}.", trend::ENOUGH)]);
+    }
     lines.join("\n") + "\n"
 }
 

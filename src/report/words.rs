@@ -140,6 +140,9 @@ fn truth_of(outcome: &Outcome, goal: Option<Goal>, clock: &dyn Fn(i64) -> String
         }
         Outcome::Committed { reboot_required: false } => "deployed and verified",
         Outcome::Unchanged { verified: true } => "nothing to do; its health was verified",
+        Outcome::Unchanged { verified: false } if goal == Some(Goal::DryRun) => {
+            "no difference: a deploy would change nothing"
+        }
         Outcome::Unchanged { verified: false } => "nothing to do",
         Outcome::Unhealthy => "nothing to do, but it is not healthy; left alone",
         Outcome::Planned { .. } if goal == Some(Goal::Build) => "built; the host was not touched",

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use self::body::Does;
-use self::reader::{Justfile, Recipe};
+use self::body::{Does, Given};
+use self::reader::{Justfile, Need, Recipe};
 use crate::cli::{self, Global, command_names};
 use crate::error::Error;
 use crate::event::harmless;
@@ -43,9 +43,27 @@ struct Told {
     commands: Vec<String>,
     /// `name`: it has the name of a command; `lines`: by what its lines start; absent: neither.
     by: Option<&'static str>,
-    /// Programs that it starts and nothing takes over, with what is near.
-    stays: Vec<(String, Option<&'static str>)>,
+    /// The commands do all that the recipe does.
+    whole: bool,
+    /// What it does beyond the commands.
+    stays: Vec<Stays>,
 }
+
+/// What nothing takes over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Stays {
+    /// The program, or words of one.
+    what: String,
+    /// The line of the recipe.
+    line: String,
+    /// What is near.
+    why: Option<&'static str>,
+}
+
+/// A recipe with the name of a command does that; what of these its lines do beside it, is more.
+const MORE: [&str; 3] = ["update", "rollback", "validate"];
+/// How much of a line is shown.
+const LINE: usize = 80;
 
 #[derive(Debug, Default)]
 struct Book {
@@ -137,74 +155,156 @@ impl Book {
 fn tell(book: &Book) -> Vec<Told> {
     let listed = book.recipes.iter().filter(|(recipe, _)| !recipe.private);
     let told = listed.map(|(recipe, file)| {
-        let parameters: Vec<String> = recipe
-            .parameters
-            .iter()
-            .map(|p| p.trim_start_matches(['?', '+', '*']).to_ascii_uppercase())
-            .collect();
         let mut told = Told {
             recipe: recipe.name.clone(),
             file: file.clone(),
             line: recipe.line,
             commands: Vec::new(),
             by: None,
+            whole: false,
             stays: Vec::new(),
-            parameters,
+            parameters: recipe.parameters.iter().map(|p| value_name(p)).collect(),
         };
-        if let Some(command) = by_name(recipe) {
-            (told.commands, told.by) = (vec![command], Some("name"));
-            return told;
-        }
-        gather(book, recipe, DEPTH, &mut told);
-        told.by = (!told.commands.is_empty()).then_some("lines");
+        call(book, recipe, &[], DEPTH, &mut told);
+        let named = command_of(recipe, &[]).is_some();
+        told.by = (!told.commands.is_empty()).then_some(if named { "name" } else { "lines" });
+        told.whole = !told.commands.is_empty() && told.stays.is_empty();
         told
     });
     told.collect()
 }
 
-/// A command with the recipe's name. A common word may mean anything: then its lines must speak
-/// of NixOS too. Parameters that have a default are left to the command's own.
-fn by_name(recipe: &Recipe) -> Option<String> {
+/// `+hosts` is written HOSTS in a help.
+fn value_name(parameter: &str) -> String {
+    parameter.trim_start_matches(['?', '+', '*']).to_ascii_uppercase()
+}
+
+/// What each parameter is when a recipe is called with these; when nothing is given, its name as
+/// the help writes it.
+fn given(recipe: &Recipe, arguments: &[String]) -> Given {
+    let of = |(n, parameter): (usize, &String)| {
+        let rest = parameter.trim_start_matches('?').starts_with(['+', '*']);
+        let value = match arguments.get(n..).filter(|all| !all.is_empty()) {
+            Some(all) if rest => all.join(" "),
+            Some(all) => all[0].clone(),
+            None if rest && !arguments.is_empty() => String::new(),
+            None => value_name(parameter),
+        };
+        (parameter.trim_start_matches(['?', '+', '*']).to_owned(), value)
+    };
+    recipe.parameters.iter().enumerate().map(of).collect()
+}
+
+/// A command with the recipe's name, and what of the arguments it does not take. A common word may
+/// mean anything: then its lines must speak of NixOS too. Parameters that have a default, or may
+/// be nothing, are left to the command's own.
+fn command_of(recipe: &Recipe, arguments: &[String]) -> Option<(String, Vec<String>)> {
     let name = recipe.name.replace('_', "-");
     let ours = command_names().contains(&name) || name == "emergency-deploy";
     let own = name.contains('-') || ["deploy", "emergency", "rollback"].contains(&name.as_str());
     let nixos =
         |line: &String| ["nixos", "nh os", "nixosConfigurations"].iter().any(|w| line.contains(w));
-    let means = own || recipe.body.iter().any(nixos);
-    let needed = recipe.parameters.iter().filter(|p| !p.starts_with('?'));
-    let needed = needed.map(|p| p.trim_start_matches(['+', '*']).to_ascii_uppercase());
-    let whole = std::iter::once(name.clone()).chain(needed).collect::<Vec<_>>().join(" ");
+    if !ours || !(own || recipe.body.iter().any(nixos)) {
+        return None;
+    }
+    let given = given(recipe, arguments);
+    let needed = recipe.parameters.iter().filter(|p| !p.starts_with(['?', '*'])).count();
     let fits = |line: &String| {
         let words = std::iter::once("nixdeploy").chain(line.split(' ')).map(Into::into);
         cli::parse(words).is_ok()
     };
-    Some([whole, name]).filter(|_| ours && means)?.into_iter().find(fits)
+    let given = given.iter().map(|(_, value)| value.as_str()).filter(|value| !value.is_empty());
+    let given: Vec<&str> = given.take(arguments.len().max(needed)).collect();
+    let counts = [given.len(), needed, 0].map(|count| count.min(given.len()));
+    let line = |count: usize| {
+        std::iter::once(name.as_str()).chain(given[..count].iter().copied()).collect::<Vec<_>>()
+    };
+    let count = counts.into_iter().find(|count| fits(&line(*count).join(" ")))?;
+    let left = given[count..].iter().flat_map(|value| value.split_whitespace());
+    let left = left.filter(|word| !body::REBUILD_PLAIN.contains(word) && !arguments.is_empty());
+    Some((line(count).join(" "), left.map(str::to_owned).collect()))
 }
 
-/// What the lines of a recipe do, and of those that it calls.
-fn gather(book: &Book, recipe: &Recipe, depth: usize, told: &mut Told) {
-    let calls = recipe.needs.iter().cloned().map(Does::Recipe);
-    for does in calls.chain(body::does(&recipe.body, &recipe.parameters)) {
+/// What comes of calling a recipe with these arguments.
+fn call(book: &Book, recipe: &Recipe, arguments: &[String], depth: usize, told: &mut Told) {
+    let Some((command, left)) = command_of(recipe, arguments) else {
+        return gather(book, recipe, arguments, depth, told);
+    };
+    let mut beside = Told { commands: Vec::new(), stays: Vec::new(), ..told.clone() };
+    gather(book, recipe, arguments, depth, &mut beside);
+    let verb = |command: &str| command.split(' ').next().unwrap_or_default().to_owned();
+    let own = verb(&command);
+    let whole = std::iter::once(&recipe.name).chain(arguments).cloned().collect::<Vec<_>>();
+    let left = left.into_iter().map(|what| Stays { what, line: whole.join(" "), why: None });
+    told.stay(left);
+    for other in beside.commands.iter().filter(|c| verb(c) != own) {
+        let verb = verb(other);
+        if MORE.contains(&verb.as_str()) {
+            let line = format!("what `nixdeploy {other}` does");
+            told.stay([Stays { what: verb, line, why: None }]);
+        }
+    }
+    // Its words for nixos-rebuild are not those of the command that has its name.
+    told.stay(beside.stays.into_iter().filter(|s| !s.what.starts_with('-')));
+    told.take(command);
+}
+
+impl Told {
+    fn take(&mut self, command: String) {
+        if !self.commands.contains(&command) {
+            self.commands.push(command);
+        }
+    }
+
+    fn stay(&mut self, stays: impl IntoIterator<Item = Stays>) {
+        for stays in stays {
+            let known = |k: &Stays| k.line == stays.line && k.why == stays.why;
+            if !self.stays.iter().any(known) {
+                self.stays.push(stays);
+            }
+        }
+    }
+}
+
+/// What the lines of a recipe do, and those that it calls.
+fn gather(book: &Book, recipe: &Recipe, arguments: &[String], depth: usize, told: &mut Told) {
+    let given = given(recipe, arguments);
+    let need = |need: &Need| {
+        let arguments = need.arguments.iter().map(|a| body::filled(a, &given)).collect::<Vec<_>>();
+        let line = [std::slice::from_ref(&need.name), &arguments].concat().join(" ");
+        (Does::Recipe(need.name.clone(), arguments), line)
+    };
+    let (after, before): (Vec<&Need>, Vec<&Need>) = recipe.needs.iter().partition(|n| n.after);
+    let several = recipe.parameters.iter().filter(|p| p.trim_start_matches('?').starts_with('*'));
+    let several: Vec<String> = several.map(|p| value_name(p)).collect();
+    let lines = body::does(&recipe.body, &given);
+    let all = before.into_iter().map(need).chain(lines).chain(after.into_iter().map(need));
+    for (does, line) in all.collect::<Vec<_>>() {
         match does {
-            Does::Command(command) if !told.commands.contains(&command) => {
-                told.commands.push(command);
-            }
-            Does::Command(_) => {}
-            Does::Stays(program, why) => {
-                if told.stays.iter().all(|(known, _)| *known != program) {
-                    told.stays.push((program, why));
+            Does::Command(command) => told.take(command),
+            Does::Stays(what, why) => told.stay([Stays { what, line, why }]),
+            // Told once, below.
+            Does::Words(what) if several.contains(&what) => {}
+            Does::Words(what) => told.stay([Stays { what, line, why: None }]),
+            Does::Recipe(name, arguments) => {
+                let alias = book.aliases.iter().find(|(a, _)| *a == name);
+                let name = alias.map_or(name, |a| a.1.clone());
+                match book.recipe(&name).filter(|_| depth > 0) {
+                    Some(called) => call(book, called, &arguments, depth - 1, told),
+                    // Which one it is, only its host tells.
+                    None if name.chars().all(|c| c.is_ascii_uppercase() || c == '_') => {}
+                    None => told.stay([Stays { what: "just".to_owned(), line, why: None }]),
                 }
             }
-            Does::Recipe(name) => {
-                let name =
-                    book.aliases.iter().find(|(a, _)| *a == name).map_or(name, |a| a.1.clone());
-                let Some(called) = book.recipe(&name).filter(|_| depth > 0) else { continue };
-                match by_name(called) {
-                    Some(command) if told.commands.contains(&command) => {}
-                    Some(command) => told.commands.push(command),
-                    None => gather(book, called, depth - 1, told),
-                }
-            }
+        }
+    }
+    for name in several.into_iter().filter(|_| arguments.is_empty()) {
+        let used = |command: &String| command.split(' ').any(|word| word == name);
+        let own = format!("{{{{{name}}}}}");
+        let has = |line: &String| line.replace(' ', "").to_ascii_uppercase().contains(&own);
+        if recipe.body.iter().any(has) && !told.commands.iter().any(used) {
+            let why = Some("the flags of nixdeploy are its own");
+            told.stay([Stays { what: name.clone(), line: name, why }]);
         }
     }
 }
@@ -222,32 +322,32 @@ fn document(shown: &str, book: &Book, told: &[Told]) -> String {
 }
 
 fn page(shown: &str, book: &Book, told: &[Told]) -> String {
-    let taken = told.iter().filter(|t| !t.commands.is_empty()).count();
+    let taken = told.iter().filter(|t| t.whole).count();
+    let part = told.iter().filter(|t| !t.whole && !t.commands.is_empty()).count();
     let recipes = count(told.len(), "recipe", "recipes");
-    let mut text = format!("{}: {recipes}, {taken} taken over\n\n", harmless::line(shown));
+    let mut text = format!("{}: {recipes}, {taken} taken over", harmless::line(shown));
+    text.push_str(&if part > 0 { format!(", {part} in part\n\n") } else { "\n\n".to_owned() });
     let names: Vec<String> = told
         .iter()
         .map(|t| [std::slice::from_ref(&t.recipe), &t.parameters].concat().join(" "))
         .collect();
     let width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0).min(30);
     for (told, name) in told.iter().zip(&names) {
-        let mut lines: Vec<String> =
-            told.commands.iter().map(|c| format!("nixdeploy {c}")).collect();
-        let near =
-            told.stays.iter().filter_map(|(program, why)| Some(format!("{program}: {}", (*why)?)));
-        let others = told.stays.iter().filter(|(_, why)| why.is_none()).map(|(p, _)| p.as_str());
-        let others: Vec<&str> = others.take(4).collect();
-        if lines.is_empty() {
-            let starts =
-                if others.is_empty() { String::new() } else { format!(": {}", others.join(", ")) };
-            lines.push(format!("no command; stays a recipe{starts}"));
-        }
-        for (n, line) in lines.iter().enumerate() {
+        for (n, line) in said(told).iter().enumerate() {
             let name = if n == 0 { harmless::line(name) } else { String::new() };
             let _ = writeln!(text, "  {name:width$}  {}", harmless::line(line));
         }
-        for line in near {
-            let _ = writeln!(text, "      {}", harmless::line(&line));
+        for stays in told.stays.iter().filter(|_| !told.commands.is_empty()) {
+            let line: String = stays.line.chars().take(LINE).collect();
+            let cut = if stays.line.chars().count() > LINE { " ..." } else { "" };
+            let of = if line.contains(&stays.what) { "" } else { stays.what.as_str() };
+            let of = if of.is_empty() { String::new() } else { format!("{of}: ") };
+            let _ = writeln!(text, "      not: {}", harmless::line(&format!("{of}{line}{cut}")));
+        }
+        for stays in &told.stays {
+            if let Some(why) = stays.why {
+                let _ = writeln!(text, "      {}: {why}", harmless::line(&stays.what));
+            }
         }
     }
     for (title, list) in
@@ -268,4 +368,21 @@ fn page(shown: &str, book: &Book, told: &[Told]) -> String {
     );
     text.push_str("What differs from your recipes: nixdeploy help moving-in\n");
     text
+}
+
+/// What is said of a recipe beside its name: its commands, the first one first.
+fn said(told: &Told) -> Vec<String> {
+    let others = told.stays.iter().filter(|s| s.why.is_none()).map(|s| s.what.as_str());
+    let others: Vec<&str> = others.take(4).collect();
+    if told.commands.is_empty() {
+        let starts =
+            if others.is_empty() { String::new() } else { format!(": {}", others.join(", ")) };
+        return vec![format!("no command; stays a recipe{starts}")];
+    }
+    let part = if told.whole { "" } else { "in part: " };
+    let line = |(n, command): (usize, &String)| {
+        let before = if n == 0 { part } else { "then " };
+        format!("{before}nixdeploy {command}")
+    };
+    told.commands.iter().enumerate().map(line).collect()
 }

@@ -27,7 +27,7 @@ pub(super) struct Recipe {
     /// one that has a default.
     pub parameters: Vec<String>,
     /// The recipes that it runs before and after itself.
-    pub needs: Vec<String>,
+    pub needs: Vec<Need>,
     /// Its lines, without their indentation.
     pub body: Vec<String>,
     /// The line of its name, from 1.
@@ -36,6 +36,17 @@ pub(super) struct Recipe {
     pub private: bool,
     /// Only for systems that nixdeploy does not run on.
     pub foreign: bool,
+}
+
+/// A recipe that another one depends on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Need {
+    /// Its name.
+    pub name: String,
+    /// What it is given; the value of a parameter or variable in `{{ }}`.
+    pub arguments: Vec<String>,
+    /// It runs after the lines, not before them.
+    pub after: bool,
 }
 
 /// Reads one file's text.
@@ -269,21 +280,50 @@ fn value(tokens: &[Token], at: usize) -> Option<usize> {
     None
 }
 
-/// Names of recipes; in parentheses only the first word is one.
-fn needs(tokens: &[Token]) -> Vec<String> {
-    let (mut names, mut depth, mut first) = (Vec::new(), 0_u32, true);
+/// Names of recipes; in parentheses the first word is one, and the rest what it is given.
+fn needs(tokens: &[Token]) -> Vec<Need> {
+    let (mut needs, mut depth, mut after) = (Vec::<Need>::new(), 0_u32, false);
+    let (mut named, mut tied) = (false, false);
     for token in tokens {
-        match token {
-            Token::Mark('(') => (depth, first) = (depth + 1, true),
-            Token::Mark(')') => (depth, first) = (depth.saturating_sub(1), true),
-            Token::Word(name) if depth == 0 || (depth == 1 && first) => {
-                names.push(name.clone());
-                first = false;
+        let (word, plain) = match token {
+            Token::Mark('(') => {
+                depth += 1;
+                named &= depth > 1;
+                continue;
             }
-            Token::Word(_) | Token::Text(_) | Token::Mark(_) => {}
+            Token::Mark(')') => {
+                depth = depth.saturating_sub(1);
+                continue;
+            }
+            Token::Mark('&') if depth == 0 => {
+                after = true;
+                continue;
+            }
+            Token::Mark(sign) => {
+                // `a + b` is one value, `a / b` one with the stroke in it.
+                let last = needs.last_mut().and_then(|need| need.arguments.last_mut());
+                if let (Some(last), '/') = (last, sign) {
+                    last.push('/');
+                }
+                tied = true;
+                continue;
+            }
+            Token::Word(word) => (word.clone(), true),
+            Token::Text(text) => (text.clone(), false),
+        };
+        if plain && (depth == 0 || !named) {
+            needs.push(Need { name: word, after, ..Need::default() });
+            named = true;
+        } else if let Some(need) = needs.last_mut().filter(|_| depth > 0) {
+            let word = if plain { format!("{{{{{word}}}}}") } else { word };
+            match need.arguments.last_mut().filter(|_| tied) {
+                Some(last) => last.push_str(&word),
+                None => need.arguments.push(word),
+            }
         }
+        tied = false;
     }
-    names
+    needs
 }
 
 #[cfg(test)]
@@ -297,7 +337,8 @@ mod tests {
             alias t := test\nimport 'more.just'\nimport? \"x.just\"\nmod tools\n\
             mod? odd 'o.just'\n\n\
             # Deploys.\n[group('deploy')]\n[private, no-cd]\n\
-            @deploy host='p620' $MODE=(a + ('b')) +more: check (build host 'x') && after # why\n\
+            @deploy host='p620' $MODE=(a + ('b')) +more: check (build host 'x-' + MODE) \
+            && after # why\n\
             \t@echo {{host}}\n\n    nixos-rebuild switch \\\n      --flake .#{{host}}\n\
             test:\n    #!/usr/bin/env bash\n    echo a: b\n[macos]\nfor-mac:\n  x\n\
             _own *a:\nlast:\n";
@@ -307,7 +348,13 @@ mod tests {
         assert_eq!(names, ["deploy", "test", "for-mac", "_own", "last"]);
         let deploy = &file.recipes[0];
         assert_eq!(deploy.parameters, ["?host", "?MODE", "+more"]);
-        assert_eq!(deploy.needs, ["check", "build", "after"]);
+        let need = |name: &str, arguments: &[&str], after| Need {
+            name: name.to_owned(),
+            arguments: arguments.iter().map(|a| (*a).to_owned()).collect(),
+            after,
+        };
+        let build = need("build", &["{{host}}", "x-{{MODE}}"], false);
+        assert_eq!(deploy.needs, [need("check", &[], false), build, need("after", &[], true)]);
         assert_eq!(deploy.body.len(), 3, "{deploy:?}");
         assert!(deploy.private && deploy.line == 20, "{deploy:?}");
         assert!(file.recipes[2].foreign && file.recipes[3].private);

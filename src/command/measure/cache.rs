@@ -38,7 +38,7 @@ struct Known {
 /// Asks and shows.
 ///
 /// # Errors
-/// When hosts.toml is wrong, or nothing is built here that could be asked for.
+/// When hosts.toml is wrong, there is no cache, or nothing is built here that could be asked for.
 pub(in crate::command) async fn run(
     world: &World,
     global: &Global,
@@ -47,6 +47,16 @@ pub(in crate::command) async fn run(
 ) -> Result<Exit, Error> {
     let fleet = inventory::load(&world.environment, global)?;
     let meant = meant(world, global, &fleet, args)?;
+    let mut urls = substituters(world).await;
+    urls.extend(fleet.cache.iter().map(|cache| cache.url.clone()));
+    urls.iter_mut().for_each(|url| url.truncate(url.trim_end_matches('/').len()));
+    urls.dedup();
+    if urls.is_empty() {
+        return Err(Error::usage("no cache can be asked")
+            .because("Nix has no substituter configured, and hosts.toml no [cache]")
+            .hint("what Nix is configured with: nix config show substituters")
+            .hint("a cache of the fleet's own: nixdeploy help hosts"));
+    }
     let mut paths: BTreeMap<String, PathInfo> = BTreeMap::new();
     let mut unknown = Vec::new();
     for host in &meant.hosts {
@@ -70,15 +80,8 @@ pub(in crate::command) async fn run(
     }
     // A hash says nothing of its path: the first of them are as good as any.
     let sample: Vec<&PathInfo> = paths.values().take(SAMPLE).collect();
-    let mut urls = substituters(world).await;
-    urls.extend(fleet.cache.iter().map(|cache| cache.url.clone()));
-    urls.iter_mut().for_each(|url| url.truncate(url.trim_end_matches('/').len()));
-    urls.dedup();
     let mut measured = Measured::new("perf-cache");
     measured.unmeasured.extend(unknown);
-    if urls.is_empty() {
-        measured.unmeasured.push("no substituter is configured, nor a [cache]".to_owned());
-    }
     for url in urls {
         let shown = harmless::line(&url);
         if !url.starts_with("http://") && !url.starts_with("https://") {
@@ -94,12 +97,13 @@ pub(in crate::command) async fn run(
             Err(why) => measured.unmeasured.push(format!("{shown}: {why}")),
         }
     }
-    measured.notes.push(format!(
+    let note = format!(
         "{} of the {} store paths of what is built here were asked for; bytes and archives are as \
          the cache packs them. Speed is that of single archives of at most 16 MiB, one at a time.",
         sample.len(),
         paths.len()
-    ));
+    );
+    measured.notes.extend((!measured.rows.is_empty()).then_some(note));
     finish(global, &measured, look)
 }
 
