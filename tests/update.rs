@@ -262,13 +262,62 @@ fn an_update_that_was_cut_off_is_put_right_by_the_next_and_two_never_go_on_at_on
     let first = keep(&desk).hold().expect("held");
     first.apply(&old, &new, 7).expect("applied");
     first.opened("https://github.com/me/flake/pull/7").expect("written");
-    first.deploying("abcdef", &["p620".to_owned()]).expect("written");
+    let elsewhere = desk.path("lost/nixdeploy");
+    first.deploying("abcdef", &elsewhere, &["p620".to_owned()]).expect("written");
     drop(first);
-    let said = desk.run(&["update", "flake", "--no-issue-check"]);
-    assert!(said.stderr.contains("flake.lock is as it was ("), "no log: never begun {said:?}");
+    for args in [&["update", "flake", "--no-issue-check"][..], &["update", "lock", "restore"]] {
+        let said = unharmed(&desk, args);
+        assert!(said.code == 8 && said.stderr.contains("is not known yet"), "{said:?}");
+        for part in ["lost/nixdeploy", "nixdeploy status p620", Id::of(&new).short()] {
+            assert!(said.stderr.contains(part), "{part} {said:?}");
+        }
+    }
+    assert_eq!(bytes(&desk), new, "whoever has no log does not know that no host runs it");
+    let said = unharmed(&desk, &["update", "lock", "restore", "zzzz"]);
+    assert!(said.code == 2 && keep(&desk).journal().expect("read").is_some(), "{said:?}");
+    // Who looked at the hosts names one.
+    let said = desk.run(&["update", "lock", "restore", Id::of(&old).short()]);
+    assert_eq!((said.code, keep(&desk).journal().expect("read")), (0, None), "{said:?}");
     let close = "gh pr close https://github.com/me/flake/pull/7";
     assert!(said.stderr.contains(close), "{said:?}");
     assert_eq!(bytes(&desk), old);
+}
+
+#[test]
+fn the_log_of_an_update_is_found_where_it_was_written() {
+    let desk = desk();
+    let (old, new) = (bytes(&desk), lock("9be77d0c").into_bytes());
+    let root = desk.path("root/nixdeploy");
+    let log = root.join("runs/abcdef/events.jsonl");
+    std::fs::create_dir_all(log.parent().expect("a folder")).expect("made");
+    let event = |rest: &str| format!("{{\"index\":0,\"at_ms\":0,\"elapsed_ms\":0,{rest}}}\n");
+    let started = event(
+        r#""event":"run_started","run":"abcdef","format":1,"version":"0","command":["deploy"],
+        "operator":"x","flake":null,"issue":null,"message":null,"recovers":null"#,
+    );
+    let finished = event(
+        r#""event":"host_finished","host":"p620","outcome":"committed","reboot_required":false,
+        "phase":"commit","note":"","causes":[],"before":null,"after":null,
+        "decided_by":"deployer","next":[]"#,
+    );
+    let lines = [started, finished].map(|l| l.trim_end().replace('\n', " ") + "\n");
+    std::fs::write(&log, lines.concat()).expect("written");
+    let first = keep(&desk).hold().expect("held");
+    first.apply(&old, &new, 7).expect("applied");
+    first.deploying("abcdef", &root, &["p620".to_owned()]).expect("written");
+    drop(first);
+    let said = unharmed(&desk, &["update", "lock", "restore"]);
+    assert!(said.code == 0 && said.stderr.contains("stays, as hosts run it"), "{said:?}");
+    assert_eq!(bytes(&desk), new);
+    let journal = desk.work().join(".git/nixdeploy/journal.json");
+    for text in ["{\"schema\":99}", "garbage", ""] {
+        std::fs::write(&journal, text).expect("written");
+        for args in [&["update", "lock", "restore"][..], &["update", "flake"]] {
+            let said = unharmed(&desk, args);
+            assert!(said.code == 8 && said.stderr.contains("cannot be read"), "{said:?}");
+        }
+        assert_eq!(std::fs::read_to_string(&journal).expect("still there"), text);
+    }
 }
 
 #[test]

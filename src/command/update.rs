@@ -16,6 +16,8 @@ mod publish;
 mod texts;
 mod ways;
 
+use std::path::Path;
+
 use crate::build::flake::LocalFlake;
 use crate::build::tree;
 use crate::cli::{Global, UpdateAction};
@@ -25,7 +27,8 @@ use crate::exit::Exit;
 use crate::fleet::Fleet;
 use crate::report;
 use crate::update::decision::Who;
-use crate::update::keep::{Fate, Keep, KeepError, Recovered};
+use crate::update::journal::Journal;
+use crate::update::keep::{Keep, KeepError, Recovered};
 use crate::world::World;
 use crate::world::invocation::quote;
 
@@ -91,29 +94,58 @@ fn keep_of(flake: &LocalFlake) -> Result<Keep, Error> {
 /// Nobody else changes the lock from here on, and what was cut off before is put right.
 fn held(world: &World, keep: Keep) -> Result<Keep, Error> {
     let keep = keep.hold().map_err(|e| told(&e))?;
-    let Some(journal) = keep.journal() else { return Ok(keep) };
-    let fate = journal.run.as_deref().map_or(Fate::Nowhere, |run| deploying::kept_fate(world, run));
+    put_right(world, &keep)?;
+    Ok(keep)
+}
+
+/// What was cut off before is put right, as far as it is known.
+fn put_right(world: &World, keep: &Keep) -> Result<(), Error> {
+    let Some(journal) = keep.journal().map_err(|e| told(&e))? else { return Ok(()) };
+    let (fate, found) = deploying::left_fate(world, &journal);
     let recovered = keep.end(fate).map_err(|e| told(&e))?;
     match &recovered {
         Recovered::Nothing => {}
-        Recovered::Open(run) => {
-            let run = run.as_deref().unwrap_or_default();
-            return Err(Error::new(
-                Exit::Unknown,
-                format!("an update was cut off while it deployed (run {run})"),
-            )
-            .because("what became of its hosts is not known yet; flake.lock is as it left it")
-            .hint(format!("nixdeploy resume {run}")));
-        }
+        Recovered::Open(_) => return Err(open(&journal, found, &world.environment.state)),
         other => report::err(&format!("an earlier update was cut off: {}\n", ended(other))),
     }
+    pull_request_left(&journal);
+    Ok(())
+}
+
+fn pull_request_left(journal: &Journal) {
     if let Some(open) = &journal.pull_request {
         let open = quote(&harmless::line(open));
         report::err(&format!(
             "its pull request is still open:\n  gh pr merge {open}\n  gh pr close {open}\n"
         ));
     }
-    Ok(keep)
+}
+
+/// An update of which is not known whether hosts run its lock, and what can be typed.
+fn open(journal: &Journal, found: bool, own: &Path) -> Error {
+    let run = harmless::line(journal.run.as_deref().unwrap_or_default());
+    let what = format!("an update was cut off while it deployed (run {run})");
+    let told = Error::new(Exit::Unknown, what)
+        .because("what became of its hosts is not known yet; flake.lock is as it left it");
+    if found {
+        return told.hint(resume(journal, own, &run));
+    }
+    let state = journal.state.as_ref().map(|s| harmless::line(&s.display().to_string()));
+    let place = state.map_or_else(|| "here".to_owned(), |state| format!("in {state}"));
+    let hosts: Vec<String> = journal.hosts.iter().map(|h| quote(&harmless::line(h))).collect();
+    let (before, after) = (journal.before.short(), journal.after.short());
+    told.because(format!("the log of that run cannot be read {place}"))
+        .hint(format!("nixdeploy status {}", hosts.join(" ")))
+        .hint(format!("# they run the new one: nixdeploy update lock restore {after}"))
+        .hint(format!("# they do not: nixdeploy update lock restore {before}"))
+}
+
+/// Only who has the run's log can ask its hosts; what another folder has is found by its variable.
+fn resume(journal: &Journal, own: &Path, run: &str) -> String {
+    let other = journal.state.as_deref().filter(|s| *s != own).and_then(Path::parent);
+    let other = other.map(|base| harmless::line(&base.display().to_string()));
+    let other = other.map_or_else(String::new, |b| format!("XDG_STATE_HOME={} ", quote(&b)));
+    format!("{other}nixdeploy resume {run}")
 }
 
 /// How a change of the lock ended, as a sentence.
@@ -122,6 +154,11 @@ fn ended(recovered: &Recovered) -> String {
         Recovered::Nothing => "flake.lock is as it was".to_owned(),
         Recovered::PutBack(id) => format!("flake.lock is as it was ({})", id.short()),
         Recovered::Stays(id) => format!("flake.lock stays, as hosts run it ({})", id.short()),
+        Recovered::Replaced(id) => format!(
+            "flake.lock was changed by somebody else meanwhile and was left alone; the one that \
+             hosts run: nixdeploy update lock restore {}",
+            id.short()
+        ),
         Recovered::Foreign(id) => format!(
             "flake.lock was changed by somebody else meanwhile and was left alone; the one \
              before the update: nixdeploy update lock restore {}",
@@ -132,10 +169,18 @@ fn ended(recovered: &Recovered) -> String {
 }
 
 fn told(error: &KeepError) -> Error {
-    let told = Error::usage(harmless::line(&error.to_string()));
+    let exit = if matches!(error, KeepError::Journal { .. }) { Exit::Unknown } else { Exit::Usage };
+    let told = Error::new(exit, harmless::line(&error.to_string()));
     match error {
         KeepError::NoLock(_) => told.hint("nix flake lock && git add flake.lock"),
         KeepError::Busy { pid } => told.hint(format!("ps -p {pid}")),
+        KeepError::Journal { path, .. } => {
+            let path = quote(&harmless::line(path));
+            told.because("flake.lock was left alone: whether hosts run it is not known")
+                .hint(format!("ls -l {path}; cat {path}"))
+                .hint("# somebody else's: nixdeploy update lock restore, as that user")
+                .hint(format!("# once flake.lock is the one that hosts run: rm {path}"))
+        }
         KeepError::Changed => told.hint("git diff flake.lock"),
         KeepError::Which(_) => told.hint("nixdeploy update lock list"),
         KeepError::Files { path, .. } => told.hint(format!("ls -l {}", harmless::line(path))),
@@ -157,7 +202,7 @@ pub(super) fn warn(flake: &FlakeRef) {
     let FlakeRef::Local(local) = flake else { return };
     let Some(git) = tree::own_folder(&local.root) else { return };
     let keep = Keep::look(&git, &local.root, &local.folder);
-    if keep.is_ok_and(|keep| keep.journal().is_some()) {
+    if keep.is_ok_and(|keep| !matches!(keep.journal(), Ok(None))) {
         report::err(
             "warning: flake.lock is that of an update that goes on or was cut off\n  \
              hint: nixdeploy update lock restore\n",
@@ -178,7 +223,7 @@ fn who(world: &World, global: &Global) -> Who {
 /// right, if there was one.
 pub(super) fn settle(world: &World, global: &Global) {
     let Ok(place) = place(world, global) else { return };
-    if place.keep.journal().is_none() {
+    if matches!(place.keep.journal(), Ok(None)) {
         return;
     }
     if let Err(error) = held(world, place.keep) {

@@ -14,6 +14,8 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
+use super::journal::Journal;
+pub use super::journal::Phase;
 use crate::world::files;
 
 /// A lock file larger than this is none.
@@ -22,8 +24,6 @@ const LIMIT: u64 = 16 << 20;
 const KEPT: usize = 20;
 /// What a file in the place of flake.lock is called before it has that name.
 const UNFINISHED: &str = ".flake.lock.nixdeploy";
-/// Raised when an older program would misread the journal.
-const SCHEMA: u32 = 1;
 
 /// The name of a lock file's bytes: 64 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,6 +33,11 @@ impl Id {
     /// Of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(blake3::hash(bytes).to_hex().to_string())
+    }
+
+    /// Whether it can be the name of anything.
+    pub(super) fn is_one(&self) -> bool {
+        self.0.len() == 64 && self.0.bytes().all(|b| b.is_ascii_hexdigit())
     }
 
     /// As 64 digits.
@@ -55,37 +60,6 @@ pub struct Backup {
     pub kept_ms: i64,
 }
 
-/// How far a change has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// The new file is about to be put in its place, or is in it; no host was asked for anything.
-    Applying,
-    /// Hosts are brought to it.
-    Deploying,
-}
-
-/// The change that is under way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Journal {
-    schema: u32,
-    /// What was there.
-    pub before: Id,
-    /// What is to be there.
-    pub after: Id,
-    /// How far it has come.
-    pub phase: Phase,
-    /// The run that deploys it.
-    pub run: Option<String>,
-    /// Hosts that it is deployed to.
-    pub hosts: Vec<String>,
-    /// When it began, milliseconds since the epoch.
-    pub began_ms: i64,
-    /// The pull request that was opened for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pull_request: Option<String>,
-}
-
 /// What became of the hosts of a change that was cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
@@ -106,6 +80,8 @@ pub enum Recovered {
     PutBack(Id),
     /// Hosts run what is in place, so it stays.
     Stays(Id),
+    /// Hosts run this one, and somebody else wrote flake.lock since: it was left alone.
+    Replaced(Id),
     /// Somebody else wrote flake.lock since: it was left alone. The file before it is a backup.
     Foreign(Id),
     /// Hosts of this run have not said what became of them, so nothing was done.
@@ -148,6 +124,14 @@ pub enum KeepError {
     /// It is not what it was when the update began.
     #[error("flake.lock was changed by somebody else meanwhile")]
     Changed,
+    /// What is under way cannot be told.
+    #[error("what an earlier update of flake.lock left behind cannot be read: {error}")]
+    Journal {
+        /// Its file.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
     /// No backup has such a name, or more than one.
     #[error("{0}")]
     Which(String),
@@ -183,7 +167,11 @@ impl Keep {
     /// When the flake has no lock.
     pub fn look(git: &Path, root: &Path, below: &Path) -> Result<Self, KeepError> {
         let flake = root.join(below);
-        let none = |_| KeepError::NoLock(flake.display().to_string());
+        let none = |_| {
+            let dangling = flake.join("flake.lock").is_symlink();
+            let why = if dangling { ": it is a link to nothing" } else { "" };
+            KeepError::NoLock(format!("{}{why}", flake.display()))
+        };
         let lock = flake.join("flake.lock").canonicalize().map_err(none)?;
         let own = git.join("nixdeploy");
         let folder =
@@ -264,10 +252,10 @@ impl Keep {
         let backup = |entry: std::fs::DirEntry| {
             let name = entry.file_name().into_string().ok()?;
             let id = name.strip_suffix(".lock")?;
-            let hex = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
+            let id = Id(id.to_owned());
             let kept = entry.metadata().ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
             let kept_ms = i64::try_from(kept.as_millis()).ok()?;
-            hex.then(|| Backup { id: Id(id.to_owned()), kept_ms })
+            id.is_one().then_some(Backup { id, kept_ms })
         };
         let mut all: Vec<Backup> =
             entries.into_iter().flatten().flatten().filter_map(backup).collect();
@@ -308,7 +296,7 @@ impl Keep {
 
     /// Deletes what is older than the newest twenty, but for what a change needs.
     pub fn prune(&self) {
-        let journal = self.journal();
+        let Ok(journal) = self.journal() else { return };
         let needed = |id: &Id| journal.iter().any(|j| j.before == *id || j.after == *id);
         for backup in self.list().into_iter().skip(KEPT).filter(|b| !needed(&b.id)) {
             let _ = std::fs::remove_file(self.kept(&backup.id));
@@ -316,9 +304,13 @@ impl Keep {
     }
 
     /// The change that is under way, or was cut off.
-    pub fn journal(&self) -> Option<Journal> {
-        let text = files::read_private(&self.folder.join("journal.json"), 1 << 20).ok()?;
-        serde_json::from_str(&text).ok().filter(|j: &Journal| j.schema == SCHEMA)
+    ///
+    /// # Errors
+    /// When there is one that cannot be read: nothing is to be changed then.
+    pub fn journal(&self) -> Result<Option<Journal>, KeepError> {
+        let path = self.folder.join("journal.json");
+        Journal::read(&path)
+            .map_err(|error| KeepError::Journal { path: path.display().to_string(), error })
     }
 
     fn announce(&self, journal: &Journal) -> Result<(), KeepError> {
@@ -335,18 +327,7 @@ impl Keep {
         let (before, _) = self.back_up(before)?;
         let (after_id, _) = self.back_up(after)?;
         (self.at)(Step::BackedUp);
-        let (schema, run, hosts, phase) = (SCHEMA, None, Vec::new(), Phase::Applying);
-        let journal = Journal {
-            schema,
-            before: before.clone(),
-            after: after_id,
-            phase,
-            run,
-            hosts,
-            began_ms: now_ms,
-            pull_request: None,
-        };
-        self.announce(&journal)?;
+        self.announce(&Journal::of(before.clone(), after_id, now_ms))?;
         (self.at)(Step::Announced);
         let placed = self.place(&before, after);
         if placed.is_err() {
@@ -403,18 +384,20 @@ impl Keep {
     /// # Errors
     /// When that cannot be written.
     pub fn opened(&self, pull_request: &str) -> Result<(), KeepError> {
-        let Some(journal) = self.journal() else { return Err(KeepError::Changed) };
+        let Some(journal) = self.journal()? else { return Err(KeepError::Changed) };
         self.announce(&Journal { pull_request: Some(pull_request.to_owned()), ..journal })
     }
 
-    /// Writes down that hosts are now brought to what is in place.
+    /// Writes down that hosts are now brought to what is in place, by a run with its log below
+    /// this folder.
     ///
     /// # Errors
     /// When that cannot be written.
-    pub fn deploying(&self, run: &str, hosts: &[String]) -> Result<(), KeepError> {
-        let Some(journal) = self.journal() else { return Err(KeepError::Changed) };
-        let (run, hosts, phase) = (Some(run.to_owned()), hosts.to_vec(), Phase::Deploying);
-        self.announce(&Journal { run, hosts, phase, ..journal })?;
+    pub fn deploying(&self, run: &str, state: &Path, hosts: &[String]) -> Result<(), KeepError> {
+        let Some(journal) = self.journal()? else { return Err(KeepError::Changed) };
+        let (run, state) = (Some(run.to_owned()), Some(state.to_owned()));
+        let (hosts, phase) = (hosts.to_vec(), Phase::Deploying);
+        self.announce(&Journal { run, state, hosts, phase, ..journal })?;
         (self.at)(Step::Deploying);
         Ok(())
     }
@@ -441,12 +424,13 @@ impl Keep {
     pub fn end(&self, fate: Fate) -> Result<Recovered, KeepError> {
         let folder = self.lock.parent().unwrap_or_else(|| Path::new("/"));
         let _ = std::fs::remove_file(folder.join(UNFINISHED));
-        let Some(journal) = self.journal() else { return Ok(Recovered::Nothing) };
+        let Some(journal) = self.journal()? else { return Ok(Recovered::Nothing) };
         let fate = if journal.phase == Phase::Applying { Fate::Nowhere } else { fate };
         let current = Id::of(&self.current()?);
         let ended = match fate {
             Fate::Open => return Ok(Recovered::Open(journal.run)),
-            Fate::Runs => Recovered::Stays(current),
+            Fate::Runs if current == journal.after => Recovered::Stays(current),
+            Fate::Runs => Recovered::Replaced(journal.after),
             Fate::Nowhere if current == journal.before => Recovered::Nothing,
             Fate::Nowhere if current == journal.after => {
                 let bytes = self.bytes(&journal.before)?;

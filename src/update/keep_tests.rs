@@ -67,7 +67,7 @@ fn killed_after(step: Step, place: &Place, fate: Fate) -> bool {
     let killed = catch_unwind(AssertUnwindSafe(|| {
         let keep = place.hold();
         keep.apply(OLD, NEW, 7).expect("applied");
-        keep.deploying("abcdef", &["p620".to_owned()]).expect("written down");
+        keep.deploying("abcdef", Path::new("/s"), &["p620".to_owned()]).expect("written down");
         keep.end(fate).expect("ended")
     }));
     GONE.set(None);
@@ -88,7 +88,7 @@ fn killed_at_any_step_it_is_the_old_or_the_new_and_the_next_start_puts_it_right(
             let stays = fate == Fate::Runs && deployed;
             assert_eq!(place.lock(), if stays { NEW } else { OLD }, "{step:?} {ended:?}");
             assert_eq!(place.beside(), [""; 0], "{step:?}");
-            assert_eq!(place.look().journal(), None, "{step:?}");
+            assert_eq!(place.look().journal().expect("read"), None, "{step:?}");
         }
     }
 }
@@ -100,7 +100,7 @@ fn what_is_not_known_yet_is_not_decided() {
     let keep = place.hold();
     let open = Recovered::Open(Some("abcdef".to_owned()));
     assert_eq!(keep.end(Fate::Open).expect("looked"), open);
-    assert_eq!((place.lock(), keep.journal().is_some()), (NEW.to_vec(), true));
+    assert_eq!((place.lock(), keep.journal().expect("read").is_some()), (NEW.to_vec(), true));
     assert_eq!(keep.end(Fate::Nowhere).expect("back"), Recovered::PutBack(Id::of(OLD)));
     assert_eq!(place.lock(), OLD);
 }
@@ -112,13 +112,54 @@ fn what_somebody_else_wrote_meanwhile_is_left_alone() {
     std::fs::write(place.at("flake.lock"), OTHER).expect("written");
     assert!(matches!(keep.apply(OLD, NEW, 7), Err(KeepError::Changed)));
     assert_eq!((place.lock(), place.beside().len()), (OTHER.to_vec(), 0));
-    assert_eq!(keep.journal(), None);
+    assert_eq!(keep.journal().expect("read"), None);
     std::fs::write(place.at("flake.lock"), OLD).expect("written");
     keep.apply(OLD, NEW, 7).expect("applied");
     std::fs::write(place.at("flake.lock"), OTHER).expect("written");
     assert_eq!(keep.end(Fate::Nowhere).expect("left"), Recovered::Foreign(Id::of(OLD)));
     assert_eq!(place.lock(), OTHER);
     assert_eq!(keep.bytes(&Id::of(OLD)).expect("kept"), OLD);
+}
+
+#[test]
+fn a_lock_that_hosts_run_is_never_said_of_another() {
+    let place = Place::new();
+    let keep = place.hold();
+    for (wrote, ended) in [
+        (NEW, Recovered::Stays(Id::of(NEW))),
+        (OLD, Recovered::Replaced(Id::of(NEW))),
+        (OTHER, Recovered::Replaced(Id::of(NEW))),
+    ] {
+        std::fs::write(place.at("flake.lock"), OLD).expect("written");
+        keep.apply(OLD, NEW, 7).expect("applied");
+        keep.deploying("abcdef", Path::new("/s"), &[]).expect("written down");
+        std::fs::write(place.at("flake.lock"), wrote).expect("written");
+        assert_eq!(keep.end(Fate::Runs).expect("ended"), ended);
+        assert_eq!(
+            (place.lock(), keep.bytes(&Id::of(NEW)).expect("kept")),
+            (wrote.into(), NEW.into())
+        );
+    }
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_is_none_of_ours_to_throw_away() {
+    let place = Place::new();
+    let keep = place.hold();
+    let path = place.at("git/nixdeploy/journal.json");
+    keep.apply(OLD, NEW, 7).expect("applied");
+    let ours = std::fs::read_to_string(&path).expect("written");
+    let outside = ours.replace(Id::of(OLD).as_str(), "../../../etc/passwd");
+    let later = ours.replace("\"schema\":1", "\"schema\":99,\"more\":[]");
+    for text in ["", "garbage", "{}", "{\"schema\":99}", &outside, &later] {
+        std::fs::write(&path, text).expect("written");
+        for fate in [Fate::Nowhere, Fate::Runs, Fate::Open] {
+            assert!(matches!(keep.end(fate), Err(KeepError::Journal { .. })), "{text}");
+        }
+        assert!(keep.opened("x").is_err() && keep.deploying("x", &path, &[]).is_err(), "{text}");
+        assert_eq!(std::fs::read_to_string(&path).expect("still there"), text);
+        assert_eq!(place.lock(), NEW);
+    }
 }
 
 #[test]
@@ -164,6 +205,9 @@ fn a_link_stays_one_and_flakes_below_the_root_have_their_own() {
     assert_eq!(place.lock(), NEW);
     assert!(place.at("sub/flake.lock").is_symlink());
     assert!(place.at("git/nixdeploy/flakes/sub/journal.json").exists());
+    std::fs::remove_file(place.at("flake.lock")).expect("removed");
+    let gone = Keep::look(&place.at("git"), place.0.path(), Path::new("sub"));
+    assert!(gone.expect_err("no lock").to_string().ends_with("sub: it is a link to nothing"));
 }
 
 #[test]
@@ -173,7 +217,7 @@ fn a_folder_that_cannot_be_written_leaves_everything_as_it_is() {
     // A folder in the place of the new file stands for any failure to write it, also as root.
     std::fs::create_dir_all(place.at(".flake.lock.nixdeploy/x")).expect("made");
     assert!(matches!(keep.apply(OLD, NEW, 7), Err(KeepError::Files { .. })));
-    assert_eq!((place.lock(), keep.journal()), (OLD.to_vec(), None));
+    assert_eq!((place.lock(), keep.journal().expect("read")), (OLD.to_vec(), None));
     std::fs::remove_dir_all(place.at("git")).expect("removed");
     std::fs::write(place.at("git"), "").expect("a file");
     assert!(place.look().hold().is_err());

@@ -12,6 +12,7 @@ pub mod decision;
 pub mod fetching;
 pub mod git;
 pub mod holds;
+pub mod journal;
 pub mod keep;
 pub mod lock;
 pub mod packages;

@@ -131,7 +131,7 @@ async fn deploy(
     let message = Some(change(update, found).message(Some(built)));
     let (engine, issue) = (asked.engine, asked.flags.record.issue);
     let flags = DeployFlags { message, engine, issue, ..DeployFlags::default() };
-    keep.deploying(run, &names).map_err(|e| told(&e))?;
+    keep.deploying(run, &world.environment.state, &names).map_err(|e| told(&e))?;
     let request = deploy::request(&deploy::preset("deploy"), global, &flags, fleet)?;
     let typed = typed(world, global, &names, &flags);
     let terms = Terms { name: Some(run.to_owned()), ..Terms::default() };

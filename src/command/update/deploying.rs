@@ -6,10 +6,28 @@ use crate::activate::journal::{self, Step};
 use crate::event::Outcome;
 use crate::event::state::{Beyond, HostState, RunState};
 use crate::report::store;
+use crate::update::journal::{Journal, Phase};
 use crate::update::keep::Fate;
 use crate::world::World;
 
-/// What became of the hosts of a run, from its log, and from what later runs found.
+/// What became of the hosts of an update that was cut off, and whether its log tells. That may
+/// lie in the folder of whoever began it: somebody else's, or one that is gone. Without it
+/// nothing is known, and nothing is taken to be as it was.
+pub(super) fn left_fate(world: &World, journal: &Journal) -> (Fate, bool) {
+    let run = match (&journal.run, journal.phase) {
+        (Some(run), Phase::Deploying) => run,
+        (None, Phase::Deploying) => return (Fate::Open, false),
+        (_, Phase::Applying) => return (Fate::Nowhere, true),
+    };
+    let own = Some(&world.environment.state);
+    let log = [journal.state.as_ref(), own].into_iter().flatten().find_map(|state| {
+        let loaded = store::load_run(state, run).ok()?;
+        Some(fate(state, &loaded.state))
+    });
+    log.map_or((Fate::Open, false), |fate| (fate, true))
+}
+
+/// What became of the hosts of a run that this very process was to begin.
 pub(super) fn kept_fate(world: &World, run: &str) -> Fate {
     let state = &world.environment.state;
     // Without a log it was never begun.
@@ -43,9 +61,13 @@ fn of_host(state: &Path, run: &RunState, host: &HostState) -> Fate {
         (Beyond::Nothing, Some(report)) => of_outcome(&report.outcome, Fate::Runs),
         (Beyond::Nothing, None) => {
             let record = journal::read(state, &host.name).filter(|r| r.run == run.run);
-            // A guard that was never asked to commit takes everything back by itself.
-            let asked = record.is_some_and(|r| r.step == Step::Commit);
-            if asked { Fate::Open } else { Fate::Nowhere }
+            match record.map(|r| r.step) {
+                Some(Step::Commit | Step::Done) => Fate::Open,
+                // A guard that was never asked to commit takes everything back by itself.
+                Some(Step::Hold | Step::Go | Step::Abort) => Fate::Nowhere,
+                None if host.armed.is_some() => Fate::Open,
+                None => Fate::Nowhere,
+            }
         }
     }
 }
@@ -104,5 +126,7 @@ mod tests {
         assert_eq!(of(&[&committed, &lost]), Fate::Runs);
         assert_eq!(of(&[begun]), Fate::Nowhere, "the guard takes back what nobody commits");
         assert_eq!(of(&[]), Fate::Nowhere);
+        let armed = r#""event":"armed","host":"e","transaction":"t","decides_by_ms":5"#;
+        assert_eq!(of(&[armed]), Fate::Open, "whether a commit was asked for was written nowhere");
     }
 }

@@ -1,6 +1,6 @@
 //! `update lock list|show|restore`: the flake.lock files that were kept.
 
-use super::{held, place, told};
+use super::{place, pull_request_left, put_right, told};
 use crate::cli::{Global, LockAction};
 use crate::command::launch;
 use crate::command::report::show;
@@ -27,13 +27,22 @@ pub(super) fn run(world: &World, global: &Global, action: &LockAction) -> Result
         LockAction::List => list(&place.keep, setting.format, &look),
         LockAction::Show(args) => display(&place.keep, args.id.as_deref(), setting.format, &look),
         LockAction::Restore(args) => {
-            let cut_off = place.keep.journal().is_some();
-            let keep = held(world, place.keep)?;
-            // What was cut off is put right by now; nobody meant one more step back.
-            if cut_off && args.id.is_none() {
-                Ok(Exit::Done)
-            } else {
-                restore(&keep, args.id.as_deref())
+            let keep = place.keep.hold().map_err(|e| told(&e))?;
+            let cut_off = keep.journal().map_err(|e| told(&e))?.is_some();
+            let open = put_right(world, &keep);
+            match (open, args.id.as_deref()) {
+                // Whoever names a lock decides what nothing here can tell.
+                (Err(error), Some(id)) if error.exit == Exit::Unknown => {
+                    let exit = restore(&keep, Some(id))?;
+                    let journal = keep.journal().map_err(|e| told(&e))?;
+                    keep.finish().map_err(|e| told(&e))?;
+                    journal.iter().for_each(pull_request_left);
+                    Ok(exit)
+                }
+                (Err(error), _) => Err(error),
+                // What was cut off is put right by now; nobody meant one more step back.
+                (Ok(()), None) if cut_off => Ok(Exit::Done),
+                (Ok(()), id) => restore(&keep, id),
             }
         }
     }
