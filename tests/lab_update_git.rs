@@ -11,13 +11,17 @@ mod lab {
         cat > bin/gh <<'G'
 #!/bin/sh
 case "$1 $2" in
-  "pr create") body=$(cat) ;;
+  "pr create") body=$(cat); echo OPEN > /root/desks/HOST/gh.state ;;
+  "pr merge") echo MERGED > /root/desks/HOST/gh.state ;;
+  "pr close") echo CLOSED > /root/desks/HOST/gh.state ;;
+  "pr view") printf '{"state":"%s","url":"https://github.com/me/flake/pull/7"}\n' \
+    "$(cat /root/desks/HOST/gh.state)" ;;
   "repo view") echo '{"mergeCommitAllowed":false,"rebaseMergeAllowed":true}' ;;
 esac
 printf '%s\n' "$*" "$body" >> /root/desks/HOST/gh.calls
 [ "$1 $2" != "pr create" ] || echo "https://github.com/me/flake/pull/7"
 G
-        sed -i "s/HOST/$1/" bin/gh; chmod +x bin/gh
+        sed -i "s/HOST/$1/g" bin/gh; chmod +x bin/gh
         git init -q --bare remote.git; cd flake
         git remote remove origin || :; git remote add origin ../remote.git
         git branch --list 'update/*' --format='%(refname:short)' | xargs -r git branch -qD
@@ -58,6 +62,7 @@ G
         );
         let said = desk.run(&pr);
         assert_eq!(said.code, 0, "{said:?}");
+        assert!(flat(&said).contains("pull request merged"), "{said:?}");
         assert_eq!(place.versions(), "hello 5.1");
         let told = calls();
         assert!(told.contains(&format!("pr merge {url} --rebase --match")), "{told}");

@@ -4,10 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use nixdeploy::build::flake::LocalFlake;
 use nixdeploy::update::git::Repository;
-use nixdeploy::update::pull_request;
-use nixdeploy::world::{World, process};
+use nixdeploy::update::pull_request::{self, Base, Became, PullRequest, Text};
+use nixdeploy::world::process::{Conversation, StartError};
+use nixdeploy::world::{Invocation, Runner, World, process};
 
 use crate::support::home::Desk;
 use crate::support::{program, world};
@@ -107,7 +109,7 @@ fn a_lock_that_is_staged_otherwise_stays_staged() {
 #[test]
 fn what_refuses_a_commit_leaves_everything() {
     let place = Place::new();
-    let index = || std::fs::read(place.root().join(".git/index")).expect("the index");
+    let index = || place.said(&["ls-files", "--stage"]);
     let head = place.said(&["rev-parse", "HEAD"]);
     let before = index();
     place.hook("pre-commit", "echo 'not on a Friday' >&2; exit 1\n");
@@ -118,6 +120,150 @@ fn what_refuses_a_commit_leaves_everything() {
     let why = place.commit("x").expect_err("refused");
     assert!(why.contains("a merge is under way"), "{why}");
     assert_eq!((place.said(&["rev-parse", "HEAD"]), index()), (head, before));
+}
+
+#[test]
+fn what_a_hook_makes_of_a_commit_is_read_back_and_told() {
+    for (name, script, told) in [
+        ("pre-commit", "git stash -q && git stash pop -q\n", "not have the one that was checked"),
+        ("pre-commit", "echo >> flake.lock; git add flake.lock\n", "not have the one that was"),
+        ("pre-commit", "echo no lock > flake.lock; git add flake.lock\n", "not have the one that"),
+        ("pre-commit", "git add -A\n", "that a hook of the repository put there: more.nix"),
+        ("post-commit", "git reset -q --soft HEAD~1\n", "HEAD is where it was"),
+    ] {
+        let place = Place::new();
+        place.desk.write("more.nix", "1\n");
+        place.hook(name, script);
+        let head = place.said(&["rev-parse", "HEAD"]);
+        let why = place.commit("x").expect_err(script);
+        assert!(why.contains(told), "{script} {why}");
+        let took_back = name == "post-commit";
+        assert_eq!(place.said(&["rev-parse", "HEAD"]) == head, took_back, "{script}");
+        assert!(took_back || why.contains(&format!("git reset --soft {}", &head[..7])), "{why}");
+        // The next commit of the user takes nothing back.
+        let staged = place.said(&["diff", "--cached", "--name-only"]);
+        assert_eq!(staged, "other.nix", "{script}");
+        assert_eq!(place.said(&["show", ":other.nix"]), "{ staged = 1; }");
+    }
+}
+
+#[test]
+fn an_index_that_cannot_be_written_is_told_before_there_is_a_commit() {
+    let place = Place::new();
+    let head = place.said(&["rev-parse", "HEAD"]);
+    place.desk.write(".git/index.lock", "");
+    let why = place.commit("x").expect_err("locked");
+    assert!(why.contains("index.lock"), "{why}");
+    assert_eq!(place.said(&["rev-parse", "HEAD"]), head);
+}
+
+#[test]
+fn whoever_is_killed_during_a_hook_leaves_nothing_that_takes_the_lock_back() {
+    let place = Place::new();
+    let look = "unset GIT_INDEX_FILE; git show :flake.lock > seen\n";
+    place.hook("pre-commit", look);
+    assert_eq!(place.commit("x"), Ok(false));
+    let seen = std::fs::read_to_string(place.root().join("seen")).expect("the hook ran");
+    assert_eq!(seen, NEW, "git can end the commit by itself, and the index has the same");
+}
+
+#[test]
+fn a_commit_that_no_branch_has_is_told() {
+    let place = Place::new();
+    place.desk.git(&["checkout", "-q", "--detach"]);
+    let kept = place.desk.path("kept.lock");
+    let made = place.with(async |world, r| r.commit(world, &kept, "x").await);
+    let made = made.expect("made").expect("new");
+    assert!(!made.on_branch && made.id == place.said(&["rev-parse", "HEAD"]), "{made:?}");
+}
+
+/// `gh` of the desk, and everything else as it is.
+struct WithGh(PathBuf);
+
+impl Runner for WithGh {
+    fn start(&self, asked: Invocation) -> BoxFuture<'_, Result<Conversation, StartError>> {
+        let stand_in = || self.0.display().to_string();
+        let program = if asked.program == "gh" { stand_in() } else { asked.program.clone() };
+        process::System.start(Invocation { program, ..asked })
+    }
+}
+
+/// GitHub as a file: none, or what state the pull request is in.
+const GH: &str = r#"
+case "$1 $2" in
+  "pr view") [ -s "$DESK/state" ] || { echo "no pull request" >&2; exit 1; }
+    printf '{"state":"%s","url":"https://github.com/me/flake/pull/7"}\n' "$(cat "$DESK/state")" ;;
+  "pr create") cat > "$DESK/body"; cat "$DESK/creates" > "$DESK/state" ;;
+  "pr merge" | "pr close") printf "$(cat "$DESK/becomes")" > "$DESK/state"
+    echo "refused by a rule" >&2; exit "$(cat "$DESK/code")" ;;
+esac
+"#;
+
+#[test]
+fn what_became_of_a_pull_request_is_read_from_the_forge() {
+    let mut place = Place::new();
+    place.desk.fake("gh", GH);
+    let gh = Arc::new(WithGh(place.desk.path("bin/gh")));
+    place.world = world(&place.desk.path("home"), gh);
+    let write = |name: &str, text: &str| {
+        std::fs::write(place.desk.path(name), text).expect("written");
+    };
+    let url = "https://github.com/me/flake/pull/7";
+    let base = Base { remote: "origin".to_owned(), branch: "main".to_owned(), unpushed: 0 };
+    let (branch, commit) = ("update/x".to_owned(), "0".repeat(40));
+    let opened = PullRequest { url: Some(url.to_owned()), branch, commit, base };
+    let not = Became::Not("refused by a rule".to_owned());
+    let merged = Became::Else("merged".to_owned());
+    for (becomes, code, merge, close) in [
+        ("OPEN", "0", Some(Became::Asked), Some(Became::Asked)),
+        ("OPEN", "1", Some(not.clone()), Some(not)),
+        ("MERGED", "1", Some(Became::Done), Some(merged.clone())),
+        ("MERGED", "0", Some(Became::Done), Some(merged)),
+        ("CLOSED", "0", Some(Became::Else("closed".to_owned())), Some(Became::Done)),
+        ("", "0", None, None),
+    ] {
+        write("becomes", becomes);
+        write("code", code);
+        let root = place.root();
+        let told = place.with(async |world, _| {
+            (opened.merge(world, root).await, opened.close(world, root, "x").await)
+        });
+        for (told, wanted) in [(told.0, merge), (told.1, close)] {
+            let unknown = matches!(told, Became::Unknown(ref why) if why == "no pull request");
+            assert!(wanted.map_or(unknown, |w| w == told), "{becomes} {code} {told:?}");
+        }
+    }
+}
+
+#[test]
+fn a_pull_request_is_open_when_the_forge_says_so_and_the_branch_of_one_that_is_not_is_found() {
+    let mut place = Place::new();
+    place.desk.fake("gh", GH);
+    let gh = Arc::new(WithGh(place.desk.path("bin/gh")));
+    place.world = world(&place.desk.path("home"), gh);
+    let remote = place.desk.path("remote.git").display().to_string();
+    place.desk.git(&["init", "-q", "--bare", &remote]);
+    place.desk.git(&["remote", "add", "origin", &remote]);
+    let text = Text { title: "x".to_owned(), body: "y".to_owned() };
+    let head = place.said(&["rev-parse", "HEAD"]);
+    let open = |branch: &str, creates: &str| {
+        std::fs::write(place.desk.path("creates"), creates).expect("written");
+        let branch = branch.to_owned();
+        place.with(async |world, r| {
+            let base = pull_request::base(r.git(world)).await.expect("a base");
+            let to = (base, branch.clone(), head.clone());
+            let opened = pull_request::open(world, r.git(world), place.root(), to, &text).await;
+            (opened, r.git(world).there("origin", &branch).await.expect("asked"))
+        })
+    };
+    for creates in ["", "CLOSED"] {
+        let (opened, there) = open("update/none", creates);
+        assert!(opened.is_err(), "gh ended well, and there is none: {opened:?}");
+        assert_eq!(there.as_ref(), Some(&head), "the branch is there, and that can be told");
+    }
+    let (opened, _) = open("update/some", "OPEN");
+    let url = opened.expect("open").url;
+    assert_eq!(url.as_deref(), Some("https://github.com/me/flake/pull/7"), "gh printed none");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! tree by then. A commit on the branch that is checked out runs the repository's hooks, as every
 //! commit of its user does; one for a branch of its own is written without touching the checkout.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,16 +63,31 @@ pub struct Repository<'a> {
     pub scratch: &'a Path,
 }
 
-/// A commit.
+/// A commit that has flake.lock with the bytes that were checked, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
     /// Its name, all digits.
     pub id: String,
     /// Whether the user's own index has something else staged for flake.lock, which was left.
     pub staged_otherwise: bool,
+    /// Whether a branch is checked out, which has it now.
+    pub on_branch: bool,
+}
+
+/// Why there is no commit, and what could not be taken back.
+fn refused(why: Option<GitError>, back: Option<GitError>) -> GitError {
+    let why = why.unwrap_or_else(|| {
+        let why = "a hook of the repository took it back".to_owned();
+        GitError::State(format!("git says that it is, and HEAD is where it was: {why}"))
+    });
+    match back {
+        None => why,
+        Some(back) => GitError::State(format!("{why}; it is still staged: {back}")),
+    }
 }
 
 /// flake.lock as a commit has it: mode and content.
+#[derive(Debug, Clone)]
 struct Entry {
     mode: String,
     blob: String,
@@ -102,8 +118,12 @@ impl Repository<'_> {
 
     /// Commits these bytes on what is checked out; `None`: they are there already.
     ///
+    /// The user's own index gets the new file first, if it had the one before: whoever is killed
+    /// from then on leaves at most that staged, and git can end the commit by itself.
+    ///
     /// # Errors
-    /// When git or a hook refuses: nothing was committed, and the user's index is as it was.
+    /// When git or a hook refuses: nothing was committed, and the user's index has what it had.
+    /// And when the hooks made something else of the commit: that is told.
     pub async fn commit(
         &self,
         world: &World,
@@ -111,32 +131,104 @@ impl Repository<'_> {
         message: &str,
     ) -> Result<Option<Commit>, GitError> {
         self.ready()?;
+        let head = self.head(world).await?;
         let Some((before, new)) = self.staged(world, bytes).await? else { return Ok(None) };
+        let followed = match self.follow(world, before.as_ref(), Some(&new)).await {
+            Ok(followed) => followed,
+            Err(error) => {
+                let _ = std::fs::remove_file(self.scratch);
+                return Err(error);
+            }
+        };
         let own = Git { index: Some(self.scratch), hooks: true, ..self.git(world) };
         let committed = own.run(&["commit", "--quiet", "--file=-"], message).await;
         let _ = std::fs::remove_file(self.scratch);
-        committed?;
-        let id = self.git(world).line(&["rev-parse", "HEAD"]).await?;
-        // There is a commit by now, whatever becomes of the user's index.
-        let followed = self.follow(world, before.as_ref(), &new).await;
-        Ok(Some(Commit { id, staged_otherwise: !followed.unwrap_or(false) }))
+        let id = self.head(world).await?;
+        if id == head {
+            let back = match followed {
+                true => self.follow(world, Some(&new), before.as_ref()).await.map(drop),
+                false => Ok(()),
+            };
+            return Err(refused(committed.err(), back.err()));
+        }
+        self.read_back(world, (&head, &id), &new).await?;
+        let on_branch = self.git(world).line(&["symbolic-ref", "--quiet", "HEAD"]).await.is_ok();
+        Ok(Some(Commit { id, staged_otherwise: !followed, on_branch }))
     }
 
-    /// The user's own index has the new file too, if it had the one before: else that would now
-    /// stand there as staged. False: it has another one.
+    /// The commit that is checked out.
+    async fn head(&self, world: &World) -> Result<String, GitError> {
+        self.git(world).line(&["rev-parse", "--verify", "HEAD"]).await
+    }
+
+    /// Whether the new commit has what was meant, and only that: hooks may have seen to more. The
+    /// user's index follows what they did, else its reverse would stand there as staged.
+    async fn read_back(
+        &self,
+        world: &World,
+        (head, id): (&str, &str),
+        new: &Entry,
+    ) -> Result<(), GitError> {
+        let (git, path, short) = (self.git(world), self.path()?, id.get(..7).unwrap_or(id));
+        let names = git.run(&["diff-tree", "-r", "--name-only", head, id], "").await?;
+        let found = self.entry(world, &["ls-tree", "--full-tree", id], &path).await?;
+        let all: BTreeSet<&String> = names.iter().chain([&path]).collect();
+        for name in all {
+            let was = self.entry(world, &["ls-tree", "--full-tree", head], name).await?;
+            let was = if *name == path { Some(new.clone()) } else { was };
+            let is = self.entry(world, &["ls-tree", "--full-tree", id], name).await?;
+            let _ = self.follow_file(world, name, was.as_ref(), is.as_ref()).await?;
+        }
+        let undo = format!(
+            "look: git show {short}; back: git reset --soft {}",
+            head.get(..7).unwrap_or(head)
+        );
+        if found.is_none_or(|f| f.blob != new.blob) {
+            return Err(GitError::State(format!(
+                "commit {short} does not have the one that was checked, a hook of the repository \
+                 saw to that; {undo}"
+            )));
+        }
+        let more: Vec<String> = names.into_iter().filter(|n| *n != path).take(4).collect();
+        if more.is_empty() {
+            return Ok(());
+        }
+        Err(GitError::State(format!(
+            "commit {short} has it, and more that a hook of the repository put there: {}; {undo}",
+            harmless::line(&more.join(", "))
+        )))
+    }
+
+    /// The user's own index has the second file, if it had the first. False: it has another one.
     async fn follow(
         &self,
         world: &World,
         before: Option<&Entry>,
-        new: &Entry,
+        new: Option<&Entry>,
     ) -> Result<bool, GitError> {
-        let path = self.path()?;
-        let entry = self.entry(world, &["ls-files", "--stage"], &path).await?;
-        if entry.as_ref().map(|e| &e.blob) != before.map(|e| &e.blob) {
+        self.follow_file(world, &self.path()?, before, new).await
+    }
+
+    async fn follow_file(
+        &self,
+        world: &World,
+        path: &str,
+        before: Option<&Entry>,
+        new: Option<&Entry>,
+    ) -> Result<bool, GitError> {
+        let blob = |entry: Option<&Entry>| entry.map(|e| e.blob.clone());
+        let entry = self.entry(world, &["ls-files", "--stage"], path).await?;
+        if blob(entry.as_ref()) != blob(before) {
             return Ok(false);
         }
-        let info = format!("{},{},{path}", new.mode, new.blob);
-        self.git(world).run(&["update-index", "--add", "--cacheinfo", &info], "").await?;
+        let git = self.git(world);
+        match new {
+            Some(Entry { mode, blob }) => {
+                let info = format!("{mode},{blob},{path}");
+                git.run(&["update-index", "--add", "--cacheinfo", &info], "").await?;
+            }
+            None => drop(git.run(&["update-index", "--force-remove", "--", path], "").await?),
+        }
         Ok(true)
     }
 
@@ -256,6 +348,16 @@ impl Git<'_> {
             what: args.first().copied().unwrap_or_default().to_owned(),
             why: "it said nothing".to_owned(),
         })
+    }
+
+    /// Which commit a remote has as a branch now; `None`: it has no such branch.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn there(&self, remote: &str, branch: &str) -> Result<Option<String>, GitError> {
+        let name = format!("refs/heads/{branch}");
+        let lines = self.run(&["ls-remote", "--", remote, &name], "").await?;
+        Ok(lines.first().and_then(|l| l.split('\t').next()).map(str::to_owned))
     }
 
     /// Pushes a commit as a branch; the repository's hooks for that run.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::git::{Git, GitError};
 use crate::event::harmless;
 use crate::world::invocation::quote;
-use crate::world::{Invocation, World};
+use crate::world::{Ended, Invocation, Output, World};
 
 /// A server answers sooner.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -88,11 +88,55 @@ pub async fn open(
     let words = ["pr", "create", "--head", &branch, "--base", &base.branch, "--title"];
     let words = [&words[..], &[&text.title, "--body-file", "-"]].concat();
     let said = gh(world, root, &words, &text.body).await;
-    let said =
-        said.map_err(|why| GitError::Refused { what: "push, gh pr create".to_owned(), why })?;
-    let url = said.iter().rev().map(|l| l.trim()).find(|l| l.starts_with("https://"));
-    let url = url.map_or_else(|| branch.clone(), harmless::line);
-    Ok(PullRequest { url: Some(url), branch, commit, base })
+    // What it printed, and how it ended, are no proof: the forge has one, or it has none.
+    let seen = view(world, root, &branch).await;
+    let refused = |why| GitError::Refused { what: "push, gh pr create".to_owned(), why };
+    match (seen, said) {
+        (Ok(Seen { state, url, .. }), _) if state == "OPEN" && url.starts_with("https://") => {
+            Ok(PullRequest { url: Some(harmless::line(&url)), branch, commit, base })
+        }
+        (_, Err(why)) => Err(refused(why)),
+        (Ok(seen), Ok(_)) => Err(refused(format!("it is {}, not open", seen.told()))),
+        (Err(why), Ok(_)) => {
+            Err(refused(format!("whether it is open is not known: gh pr view: {why}")))
+        }
+    }
+}
+
+/// A pull request as the forge has it: `gh pr view --json`.
+#[derive(Debug, Deserialize)]
+struct Seen {
+    /// `OPEN`, `CLOSED` or `MERGED`.
+    state: String,
+    #[serde(default)]
+    url: String,
+}
+
+impl Seen {
+    fn told(&self) -> String {
+        harmless::line(&self.state).to_lowercase()
+    }
+}
+
+async fn view(world: &World, root: &Path, which: &str) -> Result<Seen, String> {
+    let said = gh(world, root, &["pr", "view", which, "--json", "state,url"], "").await?;
+    serde_json::from_str(&said.concat()).map_err(|e| harmless::line(&e.to_string()))
+}
+
+/// What became of a pull request that was to be merged, or closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Became {
+    /// It is what it was to be.
+    Done,
+    /// It is not, for this reason.
+    Not(String),
+    /// `gh` was asked for it and did not refuse, and it is still open: a queue, or a rule of the
+    /// repository, may see to it later.
+    Asked,
+    /// It is neither open nor what it was to be.
+    Else(String),
+    /// The forge could not be asked.
+    Unknown(String),
 }
 
 /// What a repository allows, as `gh repo view` says it.
@@ -105,29 +149,23 @@ struct Allowed {
 }
 
 impl PullRequest {
-    /// Merges it, if it still is the commit that was deployed.
-    ///
-    /// # Errors
-    /// With what `gh` said: it is still open.
-    pub async fn merge(&self, world: &World, root: &Path) -> Result<(), String> {
-        let Some(url) = &self.url else { return Err("there is no gh".to_owned()) };
+    /// Merges it, if it still is the commit that was deployed, and reads what came of it.
+    pub async fn merge(&self, world: &World, root: &Path) -> Became {
+        let Some(url) = &self.url else { return Became::Not("there is no gh".to_owned()) };
         let asked = "mergeCommitAllowed,rebaseMergeAllowed,squashMergeAllowed";
         let said = gh(world, root, &["repo", "view", "--json", asked], "").await;
         let allowed = said.ok().and_then(|l| serde_json::from_str(&l.concat()).ok());
         let how = how(&allowed.unwrap_or_default());
         let commit = ["--match-head-commit", &self.commit, "--delete-branch"];
         let words = [&["pr", "merge", url, how][..], &commit].concat();
-        gh(world, root, &words, "").await.map(drop)
+        became(world, root, (url, &words), "MERGED").await
     }
 
-    /// Closes it, and says why.
-    ///
-    /// # Errors
-    /// With what `gh` said: it is still open.
-    pub async fn close(&self, world: &World, root: &Path, why: &str) -> Result<(), String> {
-        let Some(url) = &self.url else { return Err("there is no gh".to_owned()) };
+    /// Closes it, says why, and reads what came of it.
+    pub async fn close(&self, world: &World, root: &Path, why: &str) -> Became {
+        let Some(url) = &self.url else { return Became::Not("there is no gh".to_owned()) };
         let words = ["pr", "close", url, "--delete-branch", "--comment", why];
-        gh(world, root, &words, "").await.map(drop)
+        became(world, root, (url, &words), "CLOSED").await
     }
 
     /// What is typed to open it where there is no `gh`.
@@ -151,6 +189,11 @@ impl PullRequest {
         }
     }
 
+    /// What is typed to look at it.
+    pub fn looking(&self) -> String {
+        format!("gh pr view {}", quote(self.url.as_ref().unwrap_or(&self.branch)))
+    }
+
     /// What is typed to close it; of a branch without a request: to be rid of it.
     pub fn closing(&self) -> String {
         match &self.url {
@@ -170,20 +213,40 @@ fn how(allowed: &Allowed) -> &'static str {
     }
 }
 
+/// Asks for it, and reads what came of it, however `gh` ended.
+async fn became(world: &World, root: &Path, (url, words): (&str, &[&str]), to_be: &str) -> Became {
+    let asked = ask(world, root, words, "").await;
+    match view(world, root, url).await {
+        Ok(seen) if seen.state == to_be => Became::Done,
+        Ok(seen) if seen.state != "OPEN" => Became::Else(seen.told()),
+        Ok(_) => match asked {
+            Ok(said) if matches!(said.ended, Ended::Exited(0) | Ended::TimedOut) => Became::Asked,
+            Ok(said) => Became::Not(why(&said)),
+            Err(error) => Became::Not(error),
+        },
+        Err(why) => Became::Unknown(why),
+    }
+}
+
 /// Its lines, or why there are none.
 async fn gh(world: &World, root: &Path, args: &[&str], stdin: &str) -> Result<Vec<String>, String> {
+    let said = ask(world, root, args, stdin).await?;
+    if said.ended.ok() { Ok(said.out) } else { Err(why(&said)) }
+}
+
+async fn ask(world: &World, root: &Path, args: &[&str], stdin: &str) -> Result<Output, String> {
     let asked = Invocation::new("gh", args.iter().copied())
         .within(PathBuf::from(root))
         .env("GH_PROMPT_DISABLED", "1")
         .env("NO_COLOR", "1")
         .stdin(stdin)
         .timeout(PATIENCE);
-    let said = world.run(asked).await.map_err(|e| e.to_string())?;
-    if said.ended.ok() {
-        return Ok(said.out);
-    }
+    world.run(asked).await.map_err(|e| e.to_string())
+}
+
+fn why(said: &Output) -> String {
     let line = said.err.iter().find(|l| !l.trim().is_empty());
-    Err(line.map_or_else(|| said.ended.to_string(), |l| harmless::line(l.trim())))
+    line.map_or_else(|| said.ended.to_string(), |l| harmless::line(l.trim()))
 }
 
 #[cfg(test)]

@@ -40,7 +40,9 @@ pub(super) async fn apply(
     let (before, bytes) = (&found.before, &found.candidate.bytes);
     if let Err(error) = keep.apply(before, bytes, world.clock.epoch_ms()) {
         let nothing = Ended { fate: Fate::Nowhere, exit: None, state: None, held: false };
-        publish::conclude(update, opened, (change(update, found), bytes), &nothing).await;
+        let concluding =
+            publish::conclude(update, opened, (change(update, found), bytes), &nothing);
+        publish::attended(&mut signals, concluding).await?;
         return Err(told(&error));
     }
     if let Some(url) = opened.and_then(|opened| opened.url.as_ref()) {
@@ -54,7 +56,8 @@ pub(super) async fn apply(
         let back = format!("back: nixdeploy update lock restore {undo}");
         report::err(&format!("flake.lock is new, nothing was deployed; {back}\n"));
         if asked.flags.record.commit {
-            publish::commit(update, change(update, found), bytes).await;
+            let committing = publish::commit(update, change(update, found), bytes);
+            publish::attended(&mut signals, committing).await?;
         }
         return Ok(held);
     }
@@ -76,7 +79,10 @@ pub(super) async fn apply(
         afterwards::again(update, gate, &new).await;
     }
     let outcome = Ended { fate, exit, state: state.as_ref(), held: !gate.held.is_empty() };
-    publish::conclude(update, opened, (change(update, found), bytes), &outcome).await;
+    // Those that came during the deploy were meant for that.
+    while stopped(&mut signals) {}
+    let concluding = publish::conclude(update, opened, (change(update, found), bytes), &outcome);
+    publish::attended(&mut signals, concluding).await?;
     if asked.manner == Manner::Guided {
         offer_commit(update, found, &outcome, &mut signals).await;
     }
@@ -117,7 +123,10 @@ async fn offer_commit(
     let question = format!("Commit flake.lock as \"{subject}\"?");
     let answer = gate::asked(update.world, signals, move || prompt.confirm(&question, false));
     if answer.await == Some(true) {
-        publish::commit(update, change(update, found), &found.candidate.bytes).await;
+        let committing = publish::commit(update, change(update, found), &found.candidate.bytes);
+        if let Err(left) = publish::attended(signals, committing).await {
+            report::err(&format!("{left}\n"));
+        }
     }
 }
 

@@ -84,7 +84,8 @@ pub(super) async fn run(world: &World, global: &Global, asked: &Asked) -> Result
         Some(base) => {
             let bytes = &found.candidate.bytes;
             let change = (change(&update, found), gate);
-            Some(publish::open(&update, base, bytes, change).await?)
+            let opening = publish::open(&update, base, bytes, change);
+            Some(publish::attended(&mut signals, opening).await??)
         }
     };
     if let (Some(opened), true) = (&opened, asked.flags.no_deploy) {

@@ -10,10 +10,28 @@ use crate::event::state::RunState;
 use crate::exit::Exit;
 use crate::fleet::HostName;
 use crate::report;
-use crate::update::git::{GitError, Repository};
+use crate::update::git::{Git, GitError, Repository};
 use crate::update::keep::{Fate, Id};
-use crate::update::pull_request::{self, Base, PullRequest};
+use crate::update::pull_request::{self, Base, Became, PullRequest};
 use crate::world::invocation::quote;
+use crate::world::signals::Signals;
+
+/// Git and `gh` at work: asked once to stop they are waited for, asked twice they are left.
+///
+/// # Errors
+/// When they were left: what became of it is not known.
+pub(super) async fn attended<T>(
+    signals: &mut Signals,
+    work: impl Future<Output = T>,
+) -> Result<T, Error> {
+    let told = || report::err("git and gh are waited for; asked once more, they are left\n");
+    signals.unless_twice(work, told).await.ok_or_else(|| {
+        Error::new(Exit::Interrupted, "git and gh were left at work")
+            .because("whether there is a commit, a branch or a pull request is not known")
+            .hint("git log -1 -- flake.lock")
+            .hint("gh pr list")
+    })
+}
 
 /// How a deploy ended, for what is recorded of it.
 pub(super) struct Ended<'a> {
@@ -93,8 +111,12 @@ pub(super) async fn open(
         report::err(&text);
     }
     let (git, root) = (repository.git(update.world), &update.flake.root);
+    let to = (base.remote.clone(), branch.clone());
     let opened = pull_request::open(update.world, git, root, (base, branch, commit), &text).await;
-    let opened = opened.map_err(failed)?;
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(error) => return Err(remains(git, &to, failed(error)).await),
+    };
     match &opened.url {
         Some(url) => report::err(&format!("pull request opened: {url}\n")),
         None => {
@@ -103,6 +125,20 @@ pub(super) async fn open(
         }
     }
     Ok(opened)
+}
+
+/// Says with an error whether the branch that was pushed is there.
+async fn remains(git: Git<'_>, (remote, branch): &(String, String), error: Error) -> Error {
+    let (at, name) = (quote(remote), quote(branch));
+    match git.there(remote, branch).await {
+        Ok(None) => error,
+        Ok(Some(_)) => error
+            .because(format!("the branch {name} is on {at}"))
+            .hint(format!("git push {at} --delete {name}")),
+        Err(_) => error
+            .because(format!("whether the branch {name} is on {at} is not known"))
+            .hint(format!("git ls-remote {at} {name}")),
+    }
 }
 
 fn day(update: &Update<'_>) -> String {
@@ -159,6 +195,11 @@ pub(super) async fn commit(update: &Update<'_>, change: Change<'_>, bytes: &[u8]
             if commit.staged_otherwise {
                 report::err("  another flake.lock was staged, and still is: git diff --staged\n");
             }
+            if !commit.on_branch {
+                report::err(&format!(
+                    "  no branch has it, as none is checked out: git branch NAME {id}\n"
+                ));
+            }
         }
         Ok(None) => report::err("the last commit has this flake.lock already\n"),
         Err(error) => {
@@ -192,7 +233,7 @@ fn branch_alone(opened: &PullRequest, title: &str, fate: Fate) {
 /// Merged when all is well, closed when nothing came of it, left open in every other case.
 async fn request(update: &Update<'_>, opened: &PullRequest, ended: &Ended<'_>) {
     let (world, root) = (update.world, &update.flake.root);
-    let (done, command, what) = match (ended.fate, ended.exit) {
+    let (became, command, what) = match (ended.fate, ended.exit) {
         (Fate::Runs, Some(Exit::Done)) if !ended.held => {
             (opened.merge(world, root).await, opened.merging(), "merged")
         }
@@ -212,20 +253,29 @@ async fn request(update: &Update<'_>, opened: &PullRequest, ended: &Ended<'_>) {
             return commands(&[opened.merging(), opened.closing()]);
         }
     };
-    match done {
-        Ok(()) => {
-            report::err(&format!("pull request {what}: {}\n", opened.url.as_deref().unwrap_or("")));
-            if what == "merged" {
-                let base = &opened.base;
-                let pull = format!("git pull {} {}", quote(&base.remote), quote(&base.branch));
-                commands(&[format!("git restore flake.lock && {pull}")]);
-            }
+    let url = opened.url.as_deref().unwrap_or(&opened.branch);
+    let (told, next) = match became {
+        Became::Done if what == "merged" => {
+            let base = &opened.base;
+            let pull = format!("git pull {} {}", quote(&base.remote), quote(&base.branch));
+            (format!("pull request merged: {url}"), format!("git restore flake.lock && {pull}"))
         }
-        Err(why) => {
-            report::err(&format!("the pull request was not {what}: {why}\n"));
-            commands(&[command]);
+        Became::Done => return report::err(&format!("pull request closed: {url}\n")),
+        Became::Not(why) => (format!("the pull request was not {what}: {why}"), command),
+        Became::Asked => {
+            let text = format!("the pull request is to be {what}, and is still open: {url}");
+            (text, opened.looking())
         }
-    }
+        Became::Else(state) => {
+            (format!("the pull request is {state}, not {what}: {url}"), opened.looking())
+        }
+        Became::Unknown(why) => {
+            let text = format!("whether the pull request was {what} is not known: {why}");
+            (text, opened.looking())
+        }
+    };
+    report::err(&format!("{told}\n"));
+    commands(&[next]);
 }
 
 /// What is said of a lock that only a branch has.
