@@ -7,12 +7,17 @@ mod lab {
 
     /// GitHub's own program, as far as it is asked: writes down what it was told.
     const GH: &str = r#"
-        cd "/root/desks/$1"; rm -rf gh.calls remote.git; mkdir -p bin
+        cd "/root/desks/$1"; rm -rf gh.calls remote.git; : > gh.does; mkdir -p bin
         cat > bin/gh <<'G'
 #!/bin/sh
 case "$1 $2" in
   "pr create") body=$(cat); echo OPEN > /root/desks/HOST/gh.state ;;
-  "pr merge") echo MERGED > /root/desks/HOST/gh.state ;;
+  "pr merge")
+    case "$(cat /root/desks/HOST/gh.does)" in
+      hangs) kill -INT $PPID; kill -TERM $PPID; exec sleep 300 ;;
+      queues) ;;
+      *) echo MERGED > /root/desks/HOST/gh.state ;;
+    esac ;;
   "pr close") echo CLOSED > /root/desks/HOST/gh.state ;;
   "pr view") printf '{"state":"%s","url":"https://github.com/me/flake/pull/7"}\n' \
     "$(cat /root/desks/HOST/gh.state)" ;;
@@ -73,6 +78,19 @@ G
         );
         assert_eq!(git("git diff --name-only HEAD"), "flake.lock");
         assert_eq!(git("git rev-parse HEAD"), head, "the checkout is where it was");
+        // A queue took it, which ends well too; then gh does not answer, and nobody waits for it.
+        for (does, code, told) in [
+            ("queues", 0, "is to be merged, and is still open"),
+            ("hangs", 130, "git and gh were left at work"),
+        ] {
+            let _ = git(&format!("git restore flake.lock; echo {does} > ../gh.does"));
+            place.revision(&format!("5.1.{code}"), "1", "");
+            let said = desk.run(&pr);
+            assert_eq!((said.code, place.versions()), (code, format!("hello 5.1.{code}")));
+            assert!(flat(&said).contains(told), "{said:?}");
+            assert!(!flat(&said).contains("git restore"), "it would lose the lock {said:?}");
+            assert_eq!(git("git diff --name-only HEAD"), "flake.lock");
+        }
         // And the same by a commit, with something of the user's staged.
         let _ = git("git restore flake.lock; echo > notes; git add notes");
         let commit = [&args[..], &["--commit"]].concat();
