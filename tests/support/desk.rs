@@ -319,7 +319,18 @@ impl Desk {
         let last: Vec<&str> = text.lines().rev().take(40).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
         let state = self.lab.told_state(&self.host);
-        eprintln!("--- {}: {state}\n{}\n---", self.host, last.join("\n"));
+        // Who does not die, where a machine does not go down.
+        let mut all = super::program("ps");
+        let all = all.args(["axo", "pid,ppid,stat,wchan:24,etime,args"]).output();
+        let all = all.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+        let stuck = |line: &&str| {
+            line.split_whitespace().nth(2).is_some_and(|s| s.starts_with(['Z', 'D', 'T']))
+                || line.contains(&format!("--machine={}", self.host))
+                || line.contains("systemd-shutdown")
+        };
+        let stuck: Vec<&str> = all.lines().filter(stuck).take(20).collect();
+        let (last, stuck) = (last.join("\n"), stuck.join("\n"));
+        eprintln!("--- {}: {state}\n{last}\n---\n{stuck}\n---", self.host);
     }
 }
 
