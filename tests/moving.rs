@@ -123,6 +123,25 @@ fn every_recipe_is_told_what_takes_it_over() {
     assert!(desk.calls().is_empty());
 }
 
+/// Recipes that call each other many times over are read once each.
+#[test]
+fn recipes_that_call_each_other_are_read_once() {
+    let desk = Desk::new();
+    let mut text = String::new();
+    for caller in 0..40 {
+        text.push_str(&format!("r{caller}:\n"));
+        (caller + 1..=40).for_each(|called| text.push_str(&format!("    just r{called}\n")));
+    }
+    text.push_str("r40: r0\n    nixos-rebuild switch --flake .#p620 --target-host p620\n");
+    std::fs::create_dir_all(desk.work().join("below")).expect("a folder");
+    desk.write("below/justfile", &text);
+    let said = desk.run(&["init", "--from-justfile", "below"]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert!(said.stdout.contains("41 recipes, 41 taken over"), "{}", said.stdout);
+    let said = desk.run(&["init", "--from-justfile", "."]);
+    assert!(said.stderr.contains("no justfile"), "{}", said.stderr);
+}
+
 /// "Taken over" is said of a recipe all of which a command does; of the others, what is not.
 #[test]
 fn what_a_command_does_not_do_is_told_with_its_line() {

@@ -4,7 +4,7 @@
 mod body;
 mod reader;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -26,10 +26,10 @@ const LARGEST: u64 = 4 << 20;
 /// Files that are imported, at most.
 const FILES: usize = 64;
 /// How far recipes are followed that call others.
-const DEPTH: usize = 8;
+const DEPTH: usize = 64;
 
 /// What is said of a recipe.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 struct Told {
     /// Its name.
     recipe: String,
@@ -95,7 +95,16 @@ pub(super) fn run(
 
 fn locate(environment: &Environment, file: Option<&Path>) -> Result<PathBuf, Error> {
     if let Some(file) = file {
-        return Ok(environment.expand(&file.to_string_lossy(), &environment.folder));
+        let path = environment.expand(&file.to_string_lossy(), &environment.folder);
+        if !path.is_dir() {
+            return Ok(path);
+        }
+        let there = NAMES.map(|name| path.join(name)).into_iter().find(|p| p.is_file());
+        return there.ok_or_else(|| {
+            let shown = harmless::line(&path.to_string_lossy());
+            Error::usage(format!("no justfile in {shown}"))
+                .hint("name it: nixdeploy init --from-justfile FILE")
+        });
     }
     let folders = environment.folder.ancestors();
     let mut found = folders.flat_map(|f| NAMES.map(|name| f.join(name))).filter(|p| p.is_file());
@@ -153,19 +162,16 @@ impl Book {
 }
 
 fn tell(book: &Book) -> Vec<Told> {
+    let mut known = Known::new();
     let listed = book.recipes.iter().filter(|(recipe, _)| !recipe.private);
     let told = listed.map(|(recipe, file)| {
         let mut told = Told {
             recipe: recipe.name.clone(),
             file: file.clone(),
             line: recipe.line,
-            commands: Vec::new(),
-            by: None,
-            whole: false,
-            stays: Vec::new(),
             parameters: recipe.parameters.iter().map(|p| value_name(p)).collect(),
+            ..call(book, recipe, &[], DEPTH, &mut known)
         };
-        call(book, recipe, &[], DEPTH, &mut told);
         let named = command_of(recipe, &[]).is_some();
         told.by = (!told.commands.is_empty()).then_some(if named { "name" } else { "lines" });
         told.whole = !told.commands.is_empty() && told.stays.is_empty();
@@ -225,13 +231,37 @@ fn command_of(recipe: &Recipe, arguments: &[String]) -> Option<(String, Vec<Stri
     Some((line(count).join(" "), left.map(str::to_owned).collect()))
 }
 
-/// What comes of calling a recipe with these arguments.
-fn call(book: &Book, recipe: &Recipe, arguments: &[String], depth: usize, told: &mut Told) {
-    let Some((command, left)) = command_of(recipe, arguments) else {
-        return gather(book, recipe, arguments, depth, told);
-    };
-    let mut beside = Told { commands: Vec::new(), stays: Vec::new(), ..told.clone() };
-    gather(book, recipe, arguments, depth, &mut beside);
+/// What is known of recipes with their arguments, so that each is read once, however many call it.
+type Known = BTreeMap<(String, Vec<String>), Told>;
+
+/// What comes of calling a recipe with these arguments; of one that calls itself, nothing more.
+fn call(
+    book: &Book,
+    recipe: &Recipe,
+    arguments: &[String],
+    depth: usize,
+    known: &mut Known,
+) -> Told {
+    let key = (recipe.name.clone(), arguments.to_vec());
+    if let Some(told) = known.get(&key) {
+        return told.clone();
+    }
+    known.insert(key.clone(), Told::default());
+    let told = read(book, recipe, arguments, depth, known);
+    known.insert(key, told.clone());
+    told
+}
+
+fn read(
+    book: &Book,
+    recipe: &Recipe,
+    arguments: &[String],
+    depth: usize,
+    known: &mut Known,
+) -> Told {
+    let beside = gather(book, recipe, arguments, depth, known);
+    let Some((command, left)) = command_of(recipe, arguments) else { return beside };
+    let mut told = Told::default();
     let verb = |command: &str| command.split(' ').next().unwrap_or_default().to_owned();
     let own = verb(&command);
     let whole = std::iter::once(&recipe.name).chain(arguments).cloned().collect::<Vec<_>>();
@@ -247,6 +277,7 @@ fn call(book: &Book, recipe: &Recipe, arguments: &[String], depth: usize, told: 
     // Its words for nixos-rebuild are not those of the command that has its name.
     told.stay(beside.stays.into_iter().filter(|s| !s.what.starts_with('-')));
     told.take(command);
+    told
 }
 
 impl Told {
@@ -267,7 +298,14 @@ impl Told {
 }
 
 /// What the lines of a recipe do, and those that it calls.
-fn gather(book: &Book, recipe: &Recipe, arguments: &[String], depth: usize, told: &mut Told) {
+fn gather(
+    book: &Book,
+    recipe: &Recipe,
+    arguments: &[String],
+    depth: usize,
+    known: &mut Known,
+) -> Told {
+    let mut told = Told::default();
     let given = given(recipe, arguments);
     let need = |need: &Need| {
         let arguments = need.arguments.iter().map(|a| body::filled(a, &given)).collect::<Vec<_>>();
@@ -290,7 +328,11 @@ fn gather(book: &Book, recipe: &Recipe, arguments: &[String], depth: usize, told
                 let alias = book.aliases.iter().find(|(a, _)| *a == name);
                 let name = alias.map_or(name, |a| a.1.clone());
                 match book.recipe(&name).filter(|_| depth > 0) {
-                    Some(called) => call(book, called, &arguments, depth - 1, told),
+                    Some(called) => {
+                        let called = call(book, called, &arguments, depth - 1, known);
+                        called.commands.into_iter().for_each(|command| told.take(command));
+                        told.stay(called.stays);
+                    }
                     // Which one it is, only its host tells.
                     None if name.chars().all(|c| c.is_ascii_uppercase() || c == '_') => {}
                     None => told.stay([Stays { what: "just".to_owned(), line, why: None }]),
@@ -307,6 +349,7 @@ fn gather(book: &Book, recipe: &Recipe, arguments: &[String], depth: usize, told
             told.stay([Stays { what: name.clone(), line: name, why }]);
         }
     }
+    told
 }
 
 fn document(shown: &str, book: &Book, told: &[Told]) -> String {
