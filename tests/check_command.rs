@@ -446,6 +446,8 @@ fn that_there_was_nothing_to_check_is_said() {
     assert_eq!(said.code, 2);
     assert!(said.stderr.contains("no revision called 'nosuch'"), "{}", said.stderr);
     desk.git(&["checkout", "-q", "--orphan", "other"]);
+    // The same files in the same second would be the same commit.
+    desk.git(&["add", "-A"]);
     commit(&desk);
     let said = desk.run(&["check", "--since", "main"]);
     assert!(said.stderr.contains("no commit in common"), "{}", said.stderr);
