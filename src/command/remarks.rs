@@ -10,7 +10,7 @@ use crate::preflight::{self, admit_early};
 use crate::report::board::{Note, Row, State, Transaction, Trouble};
 use crate::report::look::{Look, bytes};
 use crate::report::table::{ago, span};
-use crate::verify::units::full_name;
+use crate::verify::units::{full_name, serves};
 use crate::world::invocation::quote;
 
 /// All of a host, the most pressing first.
@@ -280,7 +280,7 @@ fn critical(known: &Known<'_>, facts: &Facts) -> Vec<Note> {
     let names = known.host.critical_services.iter().map(|n| full_name(n));
     let dead = names.filter(|_| facts.systemd).filter(|name| {
         let active = facts.units.get(name).map_or("inactive", |unit| &unit.active);
-        !matches!(active, "active" | "activating" | "reloading" | "refreshing" | "failed")
+        !serves(active) && !matches!(active, "activating" | "failed")
     });
     let address = known.host.address();
     dead.map(|name| {

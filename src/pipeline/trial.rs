@@ -256,13 +256,7 @@ pub async fn verify(
             }
             (examined.findings, Some(session))
         }
-        Err(error) => {
-            let finding = error.finding();
-            let host = Some(journey.host.name.clone());
-            let event = Event::Found { host, phase: Phase::Verify, finding: finding.clone() };
-            journey.run.emitter.emit(event);
-            (vec![finding], None)
-        }
+        Err(error) => (vec![unseen(journey, error.finding())], None),
     };
     if verdict(&findings) == Verdict::Keep && session.is_some() {
         open.ok(healthy(&findings));
@@ -274,6 +268,14 @@ pub async fn verify(
     let mut why = why(Phase::Verify, &text, Decider::Deployer);
     why.causes = bad.iter().skip(1).map(|f| said(f)).collect();
     Err(arrive::back(journey, known, activated.into_way_back(), why).await)
+}
+
+/// What kept a host from being looked at, told as what was found there is.
+fn unseen(journey: &Journey<'_>, finding: Finding) -> Finding {
+    let host = Some(journey.host.name.clone());
+    let event = Event::Found { host, phase: Phase::Verify, finding: finding.clone() };
+    journey.run.emitter.emit(event);
+    finding
 }
 
 /// Advice for the end of the report.
@@ -363,12 +365,7 @@ async fn look_at(journey: &Journey<'_>, known: &Known, running: &StorePath) -> V
             recommend(journey, reboot_advice(journey, &pending).into_iter().collect());
             examined.findings
         }
-        Err(error) => {
-            let (host, finding) = (Some(journey.host.name.clone()), error.finding());
-            let event = Event::Found { host, phase: Phase::Verify, finding: finding.clone() };
-            journey.run.emitter.emit(event);
-            vec![finding]
-        }
+        Err(error) => vec![unseen(journey, error.finding())],
     }
 }
 

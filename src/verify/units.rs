@@ -86,7 +86,7 @@ pub struct Detail {
 impl Unit {
     /// Whether it does what it is for.
     pub fn runs(&self) -> bool {
-        matches!(self.active.as_str(), "active" | "reloading" | "refreshing")
+        serves(&self.active)
     }
 
     /// How it ended, as far as is known: "exit status 7".
@@ -312,6 +312,11 @@ fn critical(expect: &Expectation, seen: &Observed, found: &[Finding]) -> Vec<Fin
         }
     }
     missing
+}
+
+/// Whether a unit in this active state does what it is for (systemd's unit-def.c).
+pub fn serves(active: &str) -> bool {
+    matches!(active, "active" | "reloading" | "refreshing")
 }
 
 /// `sshd` is `sshd.service`, as for systemctl.
