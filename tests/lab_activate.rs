@@ -120,7 +120,7 @@ mod lab {
         };
         a_cable_that_is_pulled: Row {
             id: "F16",
-            hosts: "soak_s = 2\nverify_timeout_s = 4",
+            hosts: "soak_s = 10\nverify_timeout_s = 4",
             during: |desk, _| {
                 desk.until_observing();
                 desk.lab().cut(desk.host());
@@ -132,7 +132,7 @@ mod lab {
         };
         sessions_that_are_dropped: Row {
             id: "F15",
-            knob: "lab.slowActivation = 3; lab.apps.greeter = { };",
+            knob: "lab.slowActivation = 8; lab.apps.greeter = { };",
             during: |desk, _| {
                 desk.until_activating();
                 let _ = desk.exec(DROP_SESSIONS);
@@ -173,7 +173,7 @@ mod lab {
         a_guard_that_is_killed_in_a_good_deploy: Row { id: "guard killed", ..GUARD_KILLED };
         a_guard_that_is_killed_in_a_bad_deploy: Row {
             id: "guard killed, activation",
-            knob: "lab.brokenService = true; lab.slowActivation = 3;",
+            knob: "lab.brokenService = true; lab.slowActivation = 8;",
             during: |desk, _| {
                 desk.until_activating();
                 let _ = desk.exec("systemctl kill -s KILL nixdeploy-guard");

@@ -68,7 +68,7 @@ mod lab {
         a_way_back_that_hangs: Row {
             id: "F40",
             knob: "lab.brokenService = true; lab.apps.greeter = { };",
-            hosts: "activate_timeout_s = 3",
+            hosts: "activate_timeout_s = 6",
             before: |desk| desk.lab().hook(desk.host(), HANGS),
             says: &["back by rung 3 of 4: the old system's own activation"],
             ..REVERTED

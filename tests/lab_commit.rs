@@ -267,7 +267,7 @@ mod lab {
         };
         somebody_else_switches_meanwhile: Row {
             id: "F24",
-            hosts: "soak_s = 6",
+            hosts: "soak_s = 15",
             knob: COMMITTED.knob,
             during: |desk, _| {
                 desk.until_observing();

@@ -82,7 +82,7 @@ mod lab {
     #[test]
     fn the_deployer_may_die_in_an_emergency_too() {
         let Some((desk, before)) = ready() else { return };
-        desk.inventory("activate_timeout_s = 9\nverify_timeout_s = 5");
+        desk.inventory("activate_timeout_s = 15\nverify_timeout_s = 5");
         desk.knob("lab.slowActivation = 6; lab.apps.greeter = { };");
         let running = desk.start(&["emergency", desk.host(), "--confirm", desk.host()]);
         let switching = "systemctl is-active nixos-rebuild-switch-to-configuration.service";

@@ -63,7 +63,7 @@ mod lab {
         a_network_that_goes_while_it_switches: Row {
             id: "E4",
             knob: "lab.slowActivation = 6; lab.apps.greeter = { };",
-            hosts: "activate_timeout_s = 9\nverify_timeout_s = 5",
+            hosts: "activate_timeout_s = 15\nverify_timeout_s = 5",
             during: |desk, _| {
                 desk.until("the switch", QUICK, SWITCHING);
                 desk.lab().cut(desk.host());
@@ -75,7 +75,7 @@ mod lab {
         a_power_loss_before_it_was_verified: Row {
             id: "engine, power loss",
             knob: "lab.apps.greeter = { };",
-            hosts: "soak_s = 4",
+            hosts: "soak_s = 15",
             during: |desk, _| {
                 desk.until_observing();
                 desk.reboot();
@@ -118,7 +118,7 @@ mod lab {
         a_guard_that_is_killed_while_it_takes_the_switch_back: Row {
             id: "engine, guard killed",
             knob: "lab.slowActivation = 6; lab.apps.greeter = { };",
-            hosts: "activate_timeout_s = 9\nverify_timeout_s = 5",
+            hosts: "activate_timeout_s = 15\nverify_timeout_s = 5",
             during: |desk, _| {
                 desk.until("the switch", QUICK, SWITCHING);
                 desk.hold_boot_loader("boot-default");

@@ -60,7 +60,7 @@ mod lab {
             running.signal("KILL");
             let _ = desk.until_decided(LIMIT);
         };
-        traced("deadline", &Row { hosts: "soak_s = 3\nverify_timeout_s = 2", during, ..KILLED });
+        traced("deadline", &Row { hosts: "soak_s = 10\nverify_timeout_s = 2", during, ..KILLED });
     }
 
     #[test]
@@ -170,6 +170,7 @@ mod lab {
         garbage_collections_from_hold_to_go: Row {
             id: "F14 loop",
             knob: COLLECTED.knob,
+            before: COLLECTED.before,
             during: COLLECTED.during,
             ..COMMITTED
         };
@@ -182,7 +183,7 @@ mod lab {
         };
         a_folder_that_is_removed: Row {
             id: "/run/nixdeploy removed",
-            hosts: "soak_s = 4",
+            hosts: "soak_s = 10",
             during: |desk, _| {
                 desk.until_observing();
                 let _ = desk.exec("rm -rf /run/nixdeploy");
@@ -210,7 +211,7 @@ mod lab {
         };
         a_folder_that_is_removed_from_a_slow_guard: Row {
             id: "/run/nixdeploy removed, and the guard is slow",
-            hosts: "soak_s = 1",
+            hosts: "soak_s = 10",
             during: |desk, running| {
                 desk.until_observing();
                 // Until it is asked for the commit there is a guard, and no trace of its folder.

@@ -7,15 +7,28 @@ use std::time::Duration;
 
 use crate::support::rows::{COMMITTED, Row};
 
-/// One garbage collection after another for as long as the host is held: what has no root is gone
-/// before `go`, if not while the new system's own check uses it.
+/// A garbage collection between the new system's own check, whose processes keep it, and `go`: the
+/// deployer stands still meanwhile.
 pub(crate) const COLLECTED: Row = Row {
     id: "F14 loop",
     knob: "lab.apps.greeter = { }; lab.closureSeed = \"UNIQUE\"; lab.closurePaths = 3;",
-    during: |desk, _| {
-        let held = "[ \"$(cat /run/nixdeploy/current/phase 2> /dev/null)\" = hold ]";
-        desk.until("the hold", Duration::from_secs(60), held);
-        let _ = desk.exec(&format!("while {held}; do nix-store --gc > /dev/null 2>&1; done; true"));
+    before: |desk| {
+        desk.lab().hook(
+            desk.host(),
+            "case $1:$2 in check:dry-activate) touch /etc/lab/once; \
+             while [ -e /etc/lab/once ]; do sleep 0.1; done ;; esac",
+        );
+    },
+    during: |desk, running| {
+        desk.until("the check", Duration::from_secs(90), "[ -e /etc/lab/once ]");
+        running.signal("STOP");
+        let collected = desk.exec(
+            "rm -f /etc/lab/hook /etc/lab/once; \
+             while pgrep -f '[s]witch-to-configuration dry' > /dev/null; do sleep 0.1; done; \
+             nix-store --gc > /dev/null 2>&1; cat /run/nixdeploy/current/phase",
+        );
+        assert_eq!(collected, "hold");
+        running.signal("CONT");
     },
     ..COMMITTED
 };
@@ -86,7 +99,7 @@ mod lab {
         let row = Row {
             id: "F16 verification",
             knob: COMMITTED.knob,
-            hosts: "soak_s = 2\nverify_timeout_s = 1",
+            hosts: "soak_s = 10\nverify_timeout_s = 1",
             during: |desk, running| {
                 desk.until_observing();
                 running.signal("KILL");

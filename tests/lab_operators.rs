@@ -15,7 +15,7 @@ mod lab {
     rows! {
         a_deployer_that_is_killed_during_the_activation: Row {
             id: "F16 activation",
-            knob: "lab.slowActivation = 2; lab.apps.greeter = { };",
+            knob: "lab.slowActivation = 8; lab.apps.greeter = { };",
             hosts: "verify_timeout_s = 3",
             during: |desk, running| {
                 desk.until_activating();
@@ -28,7 +28,7 @@ mod lab {
         a_deployer_that_is_killed_during_a_hung_activation: Row {
             id: "F16 hung",
             knob: "lab.hangingActivation = true; lab.apps.greeter = { };",
-            hosts: "activate_timeout_s = 4",
+            hosts: "activate_timeout_s = 10",
             during: |desk, running| {
                 desk.until_activating();
                 running.signal("KILL");
@@ -39,7 +39,7 @@ mod lab {
         };
         a_deployer_that_is_killed_during_the_verification: Row {
             id: "F16 verification",
-            hosts: "soak_s = 3\nverify_timeout_s = 2",
+            hosts: "soak_s = 10\nverify_timeout_s = 2",
             during: |desk, running| {
                 desk.until_observing();
                 running.signal("KILL");
@@ -98,7 +98,7 @@ mod lab {
         };
         a_resume_while_the_machine_waits: Row {
             id: "resume",
-            hosts: "soak_s = 4\nverify_timeout_s = 3",
+            hosts: "soak_s = 10\nverify_timeout_s = 3",
             during: |desk, running| {
                 desk.until_observing();
                 running.signal("KILL");
@@ -108,7 +108,7 @@ mod lab {
         };
         a_deployer_that_sleeps_past_the_deadline: Row {
             id: "F32",
-            hosts: "soak_s = 3\nverify_timeout_s = 2",
+            hosts: "soak_s = 10\nverify_timeout_s = 2",
             knob: COMMITTED.knob,
             during: |desk, running| {
                 desk.until_observing();
@@ -131,7 +131,7 @@ mod lab {
         };
         ctrl_c_during_the_activation: Row {
             id: "Ctrl-C activation",
-            knob: "lab.slowActivation = 3; lab.apps.greeter = { };",
+            knob: "lab.slowActivation = 8; lab.apps.greeter = { };",
             during: |desk, running| {
                 desk.until_activating();
                 running.signal("INT");
@@ -205,7 +205,7 @@ mod lab {
         let Some(desk) = Desk::any() else { return };
         let before = desk.good();
         desk.knob(COMMITTED.knob);
-        desk.inventory("soak_s = 4");
+        desk.inventory("soak_s = 15");
         let first = desk.start(&["quick-deploy", desk.host()]);
         desk.until_observing();
         let second = desk.run(&["quick-deploy", desk.host()]);

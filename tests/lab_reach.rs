@@ -41,7 +41,7 @@ mod lab {
     #[test]
     fn a_host_behind_another_is_deployed_though_the_way_breaks() {
         let Some((desk, gate)) = behind() else { return };
-        desk.knob("lab.slowActivation = 2; lab.closureMiB = 6; lab.apps.greeter = { };");
+        desk.knob("lab.slowActivation = 8; lab.closureMiB = 6; lab.apps.greeter = { };");
         let before = desk.state();
         let running = desk.start(&["quick-deploy", "p510"]);
         desk.until_activating();
@@ -59,7 +59,7 @@ mod lab {
         let before = desk.state();
         let running = desk.start(&["quick-deploy", "p510"]);
         running.heard("copy started");
-        desk.until("the copy", Duration::from_secs(30), "pgrep -f '[n]ix-daemon --stdio'");
+        desk.until("the copy", Duration::from_secs(90), "pgrep -f '[n]ix-daemon --stdio'");
         last(Duration::from_secs(1));
         let _ = gate.exec("p620", &["sh", "-c", DROP_SESSIONS]);
         let said = running.end();

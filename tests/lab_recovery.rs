@@ -154,7 +154,7 @@ mod lab {
         };
         a_deploy_after_one_that_died_in_the_verification: Row {
             id: "died in verification, deploy",
-            hosts: "soak_s = 5",
+            hosts: "soak_s = 15",
             during: |desk, running| {
                 desk.until_observing();
                 running.signal("KILL");
@@ -301,7 +301,7 @@ mod lab {
     fn a_second_operator_is_told_who_since_when_and_in_which_phase() {
         let Some(desk) = Desk::any() else { return };
         let before = desk.good();
-        desk.inventory("soak_s = 6");
+        desk.inventory("soak_s = 15");
         desk.knob(COMMITTED.knob);
         desk.lab().hook(
             desk.host(),

@@ -246,7 +246,7 @@ mod lab {
             during: |desk, running| {
                 running.heard("copy started");
                 let copying = "pgrep -f '[n]ix-daemon --stdio'";
-                desk.until("the copy", Duration::from_secs(30), copying);
+                desk.until("the copy", Duration::from_secs(90), copying);
                 desk.lab().cut(desk.host());
                 // Out until ssh gives up, some 20 s later; the new connection waits for 10.
                 let lost = "contact lost; once more over a new connection";

@@ -138,7 +138,7 @@ mod lab {
                 desk.committed("lab.apps.greeter = { };");
                 clear_console(desk);
             },
-            hosts: "soak_s = 5",
+            hosts: "soak_s = 15",
             during: |desk, _| {
                 until_tried(desk, "Stage 2");
                 desk.until("sshd", LIMIT, "systemctl -q is-active sshd");
@@ -176,11 +176,11 @@ mod lab {
                 desk.until("the dead-man", LIMIT, "systemctl -q is-active nixdeploy-trial.timer");
                 let said = desk.run(&["resume"]);
                 assert_eq!(said.code, 8, "{}", said.stderr);
-                // Its hour has come. systemd-shutdown(8) may wait for 90 s, twice.
+                // Its hour has come.
                 let _ = desk.exec("systemctl --no-block start nixdeploy-trial.service");
                 let back = "systemctl -q is-active sshd multi-user.target \
                     && ! grep -q tried=1 /run/lab/cmdline";
-                desk.until("the old system", 4 * LIMIT, back);
+                desk.until("the old system", LIMIT, back);
                 let said = desk.run(&["resume"]);
                 assert_eq!(said.code, 6, "{}", said.stderr);
             },

@@ -70,13 +70,15 @@ init_pid() { # the machine's PID 1 as seen here
 in_net() { nsenter --net="/run/netns/$NET" -- "$@"; }
 link_of() { echo "vb-$1"; }
 
-# run a command in a machine, network or not
+# Run a command in a machine, network or not. The shell forks for it: nsenter(1) stops itself when its child is
+# stopped, as systemd-shutdown(8) stops all before it kills them, and then never takes leave of the dead, without
+# which the machine's PID 1 cannot go. That shell is outside the machine's processes: none of its own commands may run.
 inside() {
   local p
   p=$(init_pid "$1") || die "$1 is off"
   shift
-  nsenter --target "$p" --mount --uts --ipc --net --pid --cgroup --root -- \
-    env -i -C /root HOME=/root USER=root LANG=C.UTF-8 TERM="${TERM:-dumb}" \
+  nsenter --target "$p" --mount --uts --ipc --net --pid --cgroup --root --no-fork -- \
+    /bin/sh -c '/usr/bin/env "$@"; exit $?' door -i -C /root HOME=/root USER=root LANG=C.UTF-8 TERM="${TERM:-dumb}" \
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/srv/share "$@"
 }
 

@@ -17,7 +17,7 @@ use super::wait_until;
 pub(crate) const OWN_DEFAULTS: &str = "soak_s = 1\nactivate_timeout_s = 20\nverify_timeout_s = 20\n\
     commit_timeout_s = 20\n";
 /// Every step of this is quick; a machine that takes longer is lost.
-const QUICK: Duration = Duration::from_secs(30);
+const QUICK: Duration = Duration::from_secs(90);
 
 /// Ends every ssh session of the machine, as a network does that drops its connections.
 pub(crate) const DROP_SESSIONS: &str =

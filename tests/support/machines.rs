@@ -274,12 +274,6 @@ impl Running {
         });
         let sent = self.lab.exec("deployer", &["kill", &format!("-{signal}"), &pid]);
         assert_eq!(sent.code, 0, "kill -{signal} {pid}: {}", sent.stderr);
-        if signal != "STOP" {
-            // The lab's door (nsenter) stops itself with what it runs, and is not woken with it.
-            let door = format!("-{}", self.child.id());
-            let woken = program("kill").args(["-CONT", "--", &door]).status();
-            assert!(woken.is_ok_and(|s| s.success()), "the door of the lab cannot be woken");
-        }
     }
 
     /// Waits until it has said something on standard error.

@@ -82,7 +82,7 @@ pub(crate) const COMMITTED: Row = Row {
 
 /// The guard is killed while it waits for a commit, and goes on.
 pub(crate) const GUARD_KILLED: Row = Row {
-    hosts: "soak_s = 3",
+    hosts: "soak_s = 8",
     during: |desk, _| {
         desk.until_observing();
         let _ = desk.exec("systemctl kill -s KILL nixdeploy-guard");
@@ -92,7 +92,7 @@ pub(crate) const GUARD_KILLED: Row = Row {
 /// It is stopped by hand, and goes back.
 pub(crate) const GUARD_STOPPED: Row = Row {
     knob: COMMITTED.knob,
-    hosts: "soak_s = 5",
+    hosts: "soak_s = 15",
     during: |desk, _| {
         desk.until_observing();
         let _ = desk.exec("systemctl stop nixdeploy-guard");
