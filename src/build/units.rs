@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use similar::TextDiff;
+use similar::algorithms::{Capture, Compact, Replace, myers};
+use similar::udiff::UnifiedHunkHeader;
+use similar::{ChangeTag, DiffOp};
 
 use crate::event::facts::{FileChange, UnitFileChange, Wish};
 use crate::event::harmless;
 use crate::fleet::StorePath;
 use crate::world::ssh::{Link, Target};
-use crate::world::{Stream, World, files};
+use crate::world::{Clock, Stream, World, files};
 
 /// Asks a host.
 const SCRIPT: &str = include_str!("units.sh");
@@ -181,7 +183,7 @@ fn compare(old: &Units, new: &Units) -> Vec<UnitFileChange> {
             continue;
         }
         match (old.text(name), new.text(name)) {
-            (Some(before), Some(after)) if whole(before) == whole(after) => {}
+            (Some(before), Some(after)) if before.lines().eq(after.lines()) => {}
             (Some(before), Some(after)) => found.push(UnitFileChange {
                 diff: difference(before, after),
                 ..one(name, FileChange::Changed)
@@ -202,25 +204,38 @@ fn unit_of(part: &str) -> &str {
     ends.iter().find_map(|end| part.strip_suffix(end)).unwrap_or(part)
 }
 
-/// A text whose last line has its end, however it was read.
-fn whole(text: &str) -> String {
-    text.lines().fold(String::with_capacity(text.len() + 1), |all, line| all + line + "\n")
-}
-
-/// A unified difference without the names of files, harmless line by line.
+/// A unified difference without the names of files, harmless line by line. Of the library only the
+/// one algorithm: `TextDiff` brings all of them, half a megabyte of them.
 fn difference(before: &str, after: &str) -> Vec<String> {
-    let (before, after) = (whole(before), whole(after));
-    let diff = TextDiff::configure()
-        .timeout(Duration::from_millis(200))
-        .diff_lines(before.as_str(), after.as_str());
-    let text = diff.unified_diff().context_radius(2).to_string();
-    let mut lines = harmless::lines(text.lines());
+    let (old, new): (Vec<_>, Vec<_>) = (before.lines().collect(), after.lines().collect());
+    let (old, new) = (old.as_slice(), new.as_slice());
+    let mut found = Compact::new(Replace::new(Capture::new()), old, new);
+    let until = Clock::deadline(Duration::from_millis(200));
+    let whole = (0..old.len(), 0..new.len());
+    let Ok(()) = myers::diff_deadline(&mut found, old, whole.0, new, whole.1, Some(until));
+    let hunks = found.into_inner().into_inner().into_grouped_ops(2);
+    let text = hunks.iter().flat_map(|hunk| hunk_lines(hunk, old, new));
+    let mut lines = harmless::lines(text.collect::<Vec<_>>().iter().map(String::as_str));
     if lines.len() > LINES {
         let more = lines.len() - LINES;
         lines.truncate(LINES);
         lines.push(format!("@@ {more} lines more @@"));
     }
     lines
+}
+
+/// The lines of one hunk of a unified difference, its head first.
+fn hunk_lines(hunk: &[DiffOp], old: &[&str], new: &[&str]) -> Vec<String> {
+    let changes = hunk.iter().flat_map(|op| op.iter_changes(old, new));
+    let lines = changes.map(|change| {
+        let sign = match change.tag() {
+            ChangeTag::Equal => ' ',
+            ChangeTag::Delete => '-',
+            ChangeTag::Insert => '+',
+        };
+        format!("{sign}{}", change.value())
+    });
+    std::iter::once(UnifiedHunkHeader::new(hunk).to_string()).chain(lines).collect()
 }
 
 /// A host that is being asked.

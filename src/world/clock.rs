@@ -18,6 +18,11 @@ impl Clock {
         Self { started: Instant::now() }
     }
 
+    /// The moment so much later, as others want it.
+    pub fn deadline(after: Duration) -> std::time::Instant {
+        (Instant::now() + after).into_std()
+    }
+
     /// Waits.
     pub async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
