@@ -343,7 +343,7 @@ BENCHMARKS = {
 def head(deployer):
     nix, ssh, kernel = (deployer.shell(c).strip() for c in ("nix --version", "ssh -V 2>&1", "uname -r"))
     commit = os.environ.get("BENCH_COMMIT", "unknown")
-    print(f"nixdeploy {commit}; {os.cpu_count()} cores, load {load()}; {nix}; {ssh}; kernel {kernel}")
+    print(f"nixdeploy {commit}; {len(os.sched_getaffinity(0))} cores, load {load()}; {nix}; {ssh}; kernel {kernel}")
     count = deployer.shell("git ls-files | wc -l; git ls-files -z | xargs -0 cat | wc -c").split()
     print(f"tree: {count[0]} files, {int(count[1]) / 1e6:.2f} MB", flush=True)
 

@@ -9,6 +9,8 @@ from bench import compare, drop_master, quartiles, shown, verdict
 
 N = int(os.environ.get("BENCH_N", "5"))
 HOSTS = int(os.environ.get("BENCH_HOSTS", "100"))
+RTT = int(os.environ.get("BENCH_RTT", "0"))
+CORES = len(os.sched_getaffinity(0))
 SIZES = [n for n in (1, 4, 20, 100) if n <= HOSTS]
 DOCS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "src", "docs")
 
@@ -95,7 +97,7 @@ def times(deployer, title, steps, before=lambda: None, n=N):
 
 def most(busy, many):
     """What so many at once can gain on this box if it takes no more work than in turn."""
-    return min(many, (os.cpu_count() or 1) / busy)
+    return min(many, CORES / busy)
 
 
 # benchmarks ------------------------------------------------------------------------------------
@@ -160,7 +162,7 @@ def evaluated(deployer):
 
     one, _ = times(deployer, "evaluated and built for 1 host", [["nixdeploy", "test-host", hosts[0]]], costly, max(N // 2, 2))
     four, _ = times(deployer, "evaluated and built for 4 hosts", [["nixdeploy", "test-host", *hosts]], costly, max(N // 2, 2))
-    least = 0.8 * min(len(hosts), os.cpu_count() or 1)
+    least = 0.8 * min(len(hosts), CORES)
     ratio = len(hosts) * one / four
     print(f"  {ratio:.1f} times faster than in turn; bound at least {least:.1f}: {verdict(ratio >= least)}", flush=True)
     raw = lambda some: [["bash", "-uc", "".join(f"nix eval --raw {attr(h)}.drvPath > /dev/null & " for h in some) + "wait"]]
@@ -195,7 +197,7 @@ def growth(deployer):
         new, _ = times(deployer, f"a change of {n} hosts, 16 at once", quick(hosts), lambda h=hosts: change.next(deployer, h),
                     1 if n > 4 else max(N // 2, 2))
         rows.append((n, live, alone, new))
-    head = f"{os.cpu_count()} cores, load {bench.load()}"
+    head = f"{CORES} cores, load {bench.load()}"
     print("\n| hosts | nothing to do, masters live | nothing to do, no masters | a change, 16 at once |\n|---|---|---|---|")
     for n, *row in rows:
         print(f"| {n} | " + " | ".join(f"{value:.2f} s" for value in row) + " |")
@@ -248,6 +250,8 @@ def main():
     deployer = bench.Deployer()
     prepare(deployer)
     bench.head(deployer)
+    if RTT:
+        print(f"every ssh of the deployer goes {RTT} ms there and back", flush=True)
     for name in wanted:
         BENCHMARKS[name](deployer)
     print(f"\nbounds: {bench.TOTAL['met']} met, {bench.TOTAL['MISSED']} MISSED; load {bench.load()}")

@@ -46,7 +46,7 @@ def kept(folder, n):
 
 
 def main():
-    print(f"cores {os.cpu_count()}, load {os.getloadavg()[0]:.1f}")
+    print(f"cores {len(os.sched_getaffinity(0))}, load {os.getloadavg()[0]:.1f}")
     folder = tempfile.mkdtemp()
     try:
         for n in range(200):
