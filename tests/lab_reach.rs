@@ -6,7 +6,7 @@ mod lab {
 
     use crate::support::desk::{DROP_SESSIONS, Desk};
     use crate::support::last;
-    use crate::support::machines::{Held, Said};
+    use crate::support::machines::Said;
     use crate::support::rows::{Then, differences, flat};
 
     /// From now on the machine lets nobody on the deployer in; who is in already stays.
@@ -17,13 +17,11 @@ mod lab {
     const SHOW: &str = "nft delete table inet behind";
 
     /// A machine that only p620 can reach, and p620, ours too.
-    fn behind() -> Option<(Desk, Held)> {
+    fn behind() -> Option<(Desk, Desk)> {
         let desk = Desk::of("p510")?;
         let _ = desk.good();
-        let gate = desk.lab().hold(&["p620"]);
-        if gate.exec("p620", &["systemctl", "is-active", "sshd"]).code != 0 {
-            gate.reset("p620");
-        }
+        let gate = Desk::of("p620")?;
+        gate.usable_again();
         let _ = desk.exec(HIDE);
         desk.inventory("jump = [\"root@p620\"]");
         Some((desk, gate))
@@ -45,7 +43,7 @@ mod lab {
         let before = desk.state();
         let running = desk.start(&["quick-deploy", "p510"]);
         desk.until_activating();
-        let _ = gate.exec("p620", &["sh", "-c", DROP_SESSIONS]);
+        let _ = gate.exec(DROP_SESSIONS);
         let said = running.end();
         end(&desk, &said, 0, &["root@p510 through root@p620", "reconnected", "1 changed"]);
         assert_eq!(differences(Then::New, &before, &desk.unguarded()), [""; 0]);
@@ -61,7 +59,7 @@ mod lab {
         running.heard("copy started");
         desk.until("the copy", Duration::from_secs(90), "pgrep -f '[n]ix-daemon --stdio'");
         last(Duration::from_secs(1));
-        let _ = gate.exec("p620", &["sh", "-c", DROP_SESSIONS]);
+        let _ = gate.exec(DROP_SESSIONS);
         let said = running.end();
         desk.lab().heal("p510");
         end(&desk, &said, 0, &["1 changed"]);

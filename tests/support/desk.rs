@@ -111,10 +111,7 @@ impl Desk {
 
     /// The machine in its plain configuration, committed, healthy, nothing held; its state.
     pub(crate) fn good(&self) -> State {
-        self.clear();
-        if !self.usable() {
-            self.factory();
-        }
+        self.usable_again();
         if self.quick_deploy().code != 0 {
             self.factory();
             self.committed("");
@@ -122,6 +119,14 @@ impl Desk {
         let state = self.unguarded();
         assert!(sound(&state), "no good state: {state:?}");
         state
+    }
+
+    /// The machine as it is, unless a test left it in a state that is of no use.
+    pub(crate) fn usable_again(&self) {
+        self.clear();
+        if !self.usable() {
+            self.factory();
+        }
     }
 
     fn quick_deploy(&self) -> Said {
