@@ -140,9 +140,10 @@ impl Nth {
         let settling = settling.elapsed().as_secs_f32();
         let truth = self.truth(&before, &after);
         let mut wrong = judge(&said, &truth, &after);
-        // Old facts and a host that is otherwise now: somebody else must have changed it.
-        let old_facts = case.mode == "stale" && case.call.starts_with("ssh-facts");
-        if old_facts && said.code == 10 && truth == Truth::Untouched {
+        // Facts of another time or another host: somebody else must have changed it, or it is not
+        // back. Who asks nothing but the host itself cannot know better.
+        let lied = ["stale", "other"].contains(&&*case.mode) && case.call.starts_with("ssh-facts");
+        if lied && [9, 10].contains(&said.code) && truth == Truth::Untouched {
             wrong.clear();
         }
         if !hit && said.code != scenario.exit {
@@ -277,17 +278,18 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Waits for the end; whoever waits too long presses Ctrl-C.
+/// Waits for the end; whoever waits too long presses Ctrl-C, and once more: a host that is gone
+/// for good would be waited for until its guard has decided.
 fn patient(running: Running) -> (Said, bool) {
-    let began = now();
+    let (mut since, mut stopped) = (now(), 0);
     while !running.is_over() {
-        if began.elapsed() > PATIENCE {
+        if since.elapsed() > PATIENCE && stopped < 2 {
             running.signal("INT");
-            return (running.end(), true);
+            (since, stopped) = (now(), stopped + 1);
         }
         last(Duration::from_millis(50));
     }
-    (running.end(), false)
+    (running.end(), stopped > 0)
 }
 
 fn word(truth: &Truth) -> &'static str {
