@@ -231,3 +231,59 @@ fn a_report_comes_in_every_form() {
     let refused = desk.run(&["history", "--format", "html"]);
     assert!(refused.code == 2 && refused.stderr.contains("has no --format html"));
 }
+
+/// The same as if it had been typed so.
+fn typed(mut events: Vec<Stamped>, words: &[&str]) -> Vec<Stamped> {
+    if let Some(Event::RunStarted { command, .. }) = events.first_mut().map(|s| &mut s.event) {
+        *command = words.iter().map(|word| (*word).to_owned()).collect();
+    }
+    events
+}
+
+/// Two hosts were built for an update, and one of them was deployed.
+fn updated(state: &std::path::Path, message: &str) {
+    let mut it = Recorder::begin("update", nixdeploy::plan::Goal::Build, &[&["p620", "razer"]]);
+    for name in ["p620", "razer"] {
+        it.facts(name).last_word(name, ended(Outcome::Planned { changes: true }, ""));
+    }
+    keep(state, "dd01", typed(ago(it.finish(), 5), &["update", "smart", "p*"]));
+    let deploy = ["deploy", "p620", "--message", message];
+    keep(state, "dd02", typed(ago(recorder::committed(), 4), &deploy));
+}
+
+#[test]
+fn an_update_is_one_row() {
+    let desk = Desk::with_fleet("[hosts.p620]\n[hosts.razer]\n");
+    let state = desk.path("home/.local/state/nixdeploy");
+    updated(&state, "flake: update nixpkgs, built by run dd01");
+    let said = desk.run_with(&["history"], &[("COLUMNS", "200")]);
+    let rows: Vec<&str> = said.stdout.lines().skip(1).collect();
+    assert_eq!(rows.len(), 1, "{}", said.stdout);
+    assert!(rows[0].starts_with("dd02 "), "{}", rows[0]);
+    let told = "0 update smart 'p*'  1 host: 1 changed; held: razer";
+    assert!(rows[0].ends_with(told), "{}", rows[0]);
+    // Whoever asks for those that built gets the build; a program gets both, as they are.
+    let built = desk.run(&["history", "--outcome", "built"]).stdout;
+    assert!(built.lines().nth(1).is_some_and(|row| row.starts_with("dd01 ")), "{built}");
+    assert_eq!(runs(&desk, &[]), ["dd02", "dd01"]);
+}
+
+#[test]
+fn a_message_hides_no_run_and_is_quoted_where_it_is_typed() {
+    let desk = Desk::with_fleet("[hosts.p620]\n[hosts.razer]\n");
+    let state = desk.path("home/.local/state/nixdeploy");
+    updated(&state, "it's mine, built by run aa00");
+    keep(&state, "aa00", ago(recorder::rolled_back(), 9));
+    let table = desk.run(&["history"]).stdout;
+    assert_eq!(table.lines().count(), 4, "{table}");
+    let quoted = r"deploy p620 --message 'it'\''s mine, built by run aa00'";
+    let flat = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let report = flat(desk.run(&["report", "dd02"]).stdout);
+    assert!(report.contains(quoted), "{report}");
+    // A build that was cut off is begun again by typing it again.
+    let mut cut = Recorder::begin("build", nixdeploy::plan::Goal::Build, &[&["p620"]]);
+    cut.facts("p620");
+    keep(&state, "ee01", typed(cut.events, &["build", "p620", "--message", "a b; $(c)"]));
+    let report = flat(desk.run(&["report", "ee01"]).stdout);
+    assert!(report.contains("nixdeploy build p620 --message 'a b; $(c)'"), "{report}");
+}

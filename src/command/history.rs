@@ -14,7 +14,7 @@ use crate::fleet::{Fleet, HostName};
 use crate::report::look::{Look, short};
 use crate::report::past::{self, Trend};
 use crate::report::store::{self, Entry};
-use crate::report::{Format, door};
+use crate::report::{Format, door, joined, words};
 use crate::world::World;
 
 /// Words of the recap that `--outcome failed` means.
@@ -47,7 +47,8 @@ pub fn run(
     form: (Format, &Look),
 ) -> Result<Exit, Error> {
     let (format, look) = form;
-    let mut entries = store::list(state_dir);
+    let all = store::list(state_dir);
+    let mut entries = all.clone();
     let mut meant: Vec<HostName> = Vec::new();
     for word in &args.hosts {
         meant.extend(kept::hosts(&entries, fleet, word)?);
@@ -59,6 +60,9 @@ pub fn run(
         return shown_trends(&trends, format, look);
     }
     entries.retain(|e| fits(e, args, &meant));
+    if matches!(format, Format::Human) {
+        entries = joined::rows(entries, &all);
+    }
     entries.truncate(args.limit.map_or(20, usize::from));
     match format {
         Format::Json => show(&document(&entries)),
@@ -152,7 +156,7 @@ pub fn table(entries: &[Entry], look: &Look) -> String {
     let longest = entries.iter().map(|e| e.run.len()).max().unwrap_or(0).clamp(4, 12);
     let mut text = format!("{:longest$} WHEN               TOOK EXIT COMMAND  RESULT\n", "RUN");
     for entry in entries {
-        let command = entry.command.join(" ");
+        let command = words::typed_line(&entry.command);
         let command = command.strip_prefix("nixdeploy ").unwrap_or(&command).to_owned();
         let row = format!(
             "{} {} {:>6} {:>4} {}  {}",

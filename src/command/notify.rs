@@ -24,7 +24,7 @@ pub(super) async fn told(world: &World, fleet: &Fleet, exit: Exit, state: &RunSt
     bell(world, fleet);
     let facts = [
         ("RUN", state.run.clone()),
-        ("COMMAND", state.command.join(" ")),
+        ("COMMAND", words::typed_line(&state.command)),
         ("RESULT", words::tally(state)),
         ("SECONDS", (words::total(state) / 1000).to_string()),
     ];

@@ -13,7 +13,7 @@ use crate::pipeline::ending::forsaken;
 use crate::pipeline::recover::NOTHING_HELD;
 use crate::plan::{Goal, Request};
 use crate::report::json::document;
-use crate::report::store;
+use crate::report::{store, words};
 use crate::world::World;
 
 /// Goes on with a run: what is decided is read, what was never begun is done now.
@@ -42,7 +42,7 @@ pub async fn resume(
             report::show(&document)?;
         }
         if !again.is_empty() {
-            let typed = run.command.join(" ");
+            let typed = words::typed_line(&run.command);
             let now = format!("nothing of it was begun; to do it now: nixdeploy {typed}\n");
             crate::report::err(&now);
         }

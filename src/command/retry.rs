@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::fleet::{Fleet, HostName};
 use crate::pipeline::deferred;
 use crate::plan::Goal;
-use crate::report::store;
+use crate::report::{store, words};
 use crate::world::{Environment, World};
 
 /// How often a retry can be one of a retry; each names the run that it repeats.
@@ -202,7 +202,7 @@ fn find(world: &World, args: &RunArgs) -> Result<(RunState, Kept), Error> {
     };
     if args.run.is_some() {
         let run = load(&report::find(state, args.run.as_deref(), "retry ")?)?;
-        let typed = run.command.join(" ");
+        let typed = words::typed_line(&run.command);
         let error = Error::usage(format!("run {} was no deploy and no build: {typed}", run.run));
         let kept = Kept::of(world, &run).ok_or(error.hint("nixdeploy history"))?;
         return Ok((run, kept));

@@ -19,7 +19,7 @@ use crate::docs::PAGES;
 use crate::event::harmless;
 use crate::fleet::Fleet;
 use crate::report::look::Look;
-use crate::report::store;
+use crate::report::{store, words};
 use crate::world::{Environment, environment};
 
 /// The variable in which a shell's completion file tells who asks.
@@ -128,7 +128,7 @@ impl Typed {
             .into_iter()
             .filter(|(_, entry)| !wanted || self.index < 3 || entry.as_ref().is_none_or(&named));
         let about = |entry: &store::Entry| {
-            format!("{} {}", look.date(entry.started_ms), entry.command.join(" "))
+            format!("{} {}", look.date(entry.started_ms), words::typed_line(&entry.command))
         };
         let open = || "goes on, or was interrupted".to_owned();
         told.map(|(run, entry)| (run, entry.as_ref().map_or_else(open, about))).collect()
@@ -143,7 +143,7 @@ impl Typed {
             let Some(entry) = entry else { continue };
             for (host, generation) in &entry.generations {
                 if self.has(host.as_str()) && known.iter().all(|(n, _)| n != generation) {
-                    let command = entry.command.join(" ");
+                    let command = words::typed_line(&entry.command);
                     let about = format!("met {} by {command}", look.date(entry.started_ms));
                     known.push((*generation, about));
                 }

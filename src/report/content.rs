@@ -47,7 +47,7 @@ pub fn run(state: &RunState, look: &Look) -> Vec<Item> {
     let fact = |key: &str, value: String| Item::Fact(key.to_owned(), value);
     let mut items = vec![
         fact("Run", format!("{} of {}", state.run, look.date(state.started_ms))),
-        fact("Command", state.command.join(" ")),
+        fact("Command", words::typed_line(&state.command)),
         fact("Operator", state.operator.clone()),
     ];
     items.extend(state.flake.iter().map(|f| fact("Flake", f.clone())));

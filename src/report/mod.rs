@@ -15,6 +15,7 @@ pub mod github;
 pub mod html;
 pub mod human;
 pub mod inputs;
+pub mod joined;
 pub mod json;
 pub mod known;
 pub mod log;

@@ -85,7 +85,7 @@ pub fn line_of(stamped: &Stamped, state: &RunState, look: &Look, verbose: bool) 
 fn of_run(event: &Event, state: &RunState) -> Option<String> {
     Some(match event {
         Event::RunStarted { run, command, operator, .. } => {
-            let command = value(&command.join(" "));
+            let command = value(&words::typed_line(command));
             format!("- run started run={run} command={command} operator={}", value(operator))
         }
         Event::Planned { plan } => {

@@ -42,7 +42,7 @@ pub fn one(
 }
 
 fn title(state: &RunState) -> String {
-    let command = state.command.join(" ");
+    let command = words::typed_line(&state.command);
     match command.strip_prefix("nixdeploy") {
         Some(_) => command,
         None => format!("nixdeploy {command}"),

@@ -6,6 +6,7 @@ use crate::event::{Finding, HostReport, Outcome, Phase, PhaseResult, Severity, U
 use crate::exit::{self, Exit};
 use crate::fleet::Generation;
 use crate::plan::Goal;
+use crate::world::invocation::quote;
 
 /// How an ending is to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -350,6 +351,11 @@ pub fn fates(fate: UnitFate) -> (&'static str, &'static str) {
     }
 }
 
+/// Words of a command line as they would be typed.
+pub fn typed_line(words: &[String]) -> String {
+    words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+}
+
 /// A line of what to type next: the command, if it is one, and what is to be known of it. What
 /// begins with `# ` is no command.
 pub fn typed(next: &str) -> (Option<&str>, Option<&str>) {
@@ -380,7 +386,7 @@ pub fn next(state: &RunState, host: &HostState) -> Vec<String> {
         return vec![match goal(state) {
             // nothing was to be changed anywhere
             Some(Goal::Build | Goal::DryRun) => {
-                let typed = state.command.join(" ");
+                let typed = typed_line(&state.command);
                 format!("nixdeploy {}", typed.strip_prefix("nixdeploy ").unwrap_or(&typed))
             }
             _ => format!("nixdeploy resume {}", state.run),

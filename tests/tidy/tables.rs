@@ -15,7 +15,20 @@ pub(super) const RINGS: &[(&str, &[&str])] = &[
     ("event", &["fleet", "plan"]),
     ("world", &["event", "fleet"]),
     // Renderers read the stream and its fold; the store of runs also needs files and folders.
-    ("report", &["event", "fleet", "plan", "exit", "error", "world::files", "world::Environment"]),
+    // How a word is quoted for a shell stands beside the commands that the world runs.
+    (
+        "report",
+        &[
+            "event",
+            "fleet",
+            "plan",
+            "exit",
+            "error",
+            "world::files",
+            "world::invocation",
+            "world::Environment",
+        ],
+    ),
     ("cli", &["docs", "exit", "fleet", "plan"]),
     // The slices in their order: leaves, and the evidence of slices before them.
     ("validate", &["event", "fleet", "plan", "world"]),

@@ -53,7 +53,7 @@ pub(super) struct Prepared {
 /// When it ended before any host was touched: flake.lock is as it was.
 pub(super) async fn run(world: &World, global: &Global, asked: &Asked) -> Result<Exit, Error> {
     if asked.manner == Manner::Guided && !world.prompt.allowed() {
-        let hosts = asked.hosts.join(" ");
+        let hosts = report::words::typed_line(&asked.hosts);
         return Err(Error::usage("update workflow asks at each step, and nobody can answer here")
             .hint(format!("nixdeploy update smart {hosts}")));
     }
@@ -215,7 +215,7 @@ fn leave_out(
             Some(input)
         }
         Culprit::Nixpkgs(input) => {
-            let hosts = update.asked.hosts.join(" ");
+            let hosts = report::words::typed_line(&update.asked.hosts);
             report::err(&format!(
                 "{numbers} comes with {input}; to update everything else:\n  \
                  nixdeploy update smart {hosts} --except {input}\n"

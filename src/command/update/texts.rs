@@ -9,6 +9,7 @@ use crate::event::state::RunState;
 use crate::fleet::HostName;
 use crate::issues::address::REDIRECT;
 use crate::report::inputs::Moved;
+use crate::report::joined;
 use crate::update::pull_request::Text;
 
 /// Inputs that are named in a sentence.
@@ -44,7 +45,7 @@ impl Change<'_> {
             [] => String::new(),
             numbers => format!(" (known issue accepted: {})", numbers.join(", ")),
         };
-        let built = built.map(|run| format!(", built by run {}", plain(run))).unwrap_or_default();
+        let built = built.map(|run| joined::built_by(&plain(run))).unwrap_or_default();
         self.title() + &accepted + &built
     }
 
