@@ -86,6 +86,17 @@ async fn a_host_that_is_what_it_should_be_is_looked_at_and_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_generation_that_is_not_there_is_told_with_those_that_are() {
+    let request = Request { goal: Goal::Rollback { to: Some(Generation(9)) }, ..deploy() };
+    let played = play(good(Scripted::new()), request).await;
+    let report = played.report();
+    assert_eq!((played.exit(), report.note.as_str()), (Exit::Refused, "there is no generation 9"));
+    assert_eq!(report.causes, ["there are: 1 (2026-11-21), 2 (2026-11-21, runs)"]);
+    assert_eq!(report.next, ["nixdeploy rollback p510 --to 1"]);
+    assert_eq!(played.requests(), [""; 0], "nothing was asked of a guard");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_does_not_evaluate_touches_nothing() {
     let log = include_str!("fixtures/nix/eval-assertion.log").lines();
     let play = Play::Says(log.map(|l| line(Said, l)).collect(), Ended::Exited(1));

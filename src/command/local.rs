@@ -98,7 +98,10 @@ pub(super) async fn ask(
     let answer = tokio::task::spawn_blocking(move || prompt.confirm(&question, true)).await;
     match answer.ok().flatten() {
         Some(true) => Ok(()),
-        _ => Err(Error::new(Exit::Declined, "the answer was no").hint("nixdeploy diff HOST")),
+        _ => {
+            let diff = format!("nixdeploy diff {}", names.join(" "));
+            Err(Error::new(Exit::Declined, "the answer was no").hint(diff))
+        }
     }
 }
 

@@ -159,7 +159,10 @@ async fn begin(journey: &Journey<'_>, begun: Begun) -> Result<Half, Halt> {
 
 async fn change(journey: &Journey<'_>, ready: Ready, answer: Answer) -> Result<HostReport, Halt> {
     let Ready { known, way_back, offered } = ready;
-    if let Err(halt) = answer.of(&journey.host.name) {
+    if let Err(mut halt) = answer.of(&journey.host.name) {
+        if let (Answer::No, Some(offered)) = (answer, preview::back_to(journey, &known)) {
+            halt.next = vec![back::instead(&journey.host.name, &known.facts, offered.generation)];
+        }
         return Err(offer::let_go(journey, way_back, halt).await);
     }
     let trial_boot = trial_boot::wanted(journey, &offered);
