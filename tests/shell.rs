@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
 
 use clap::CommandFactory;
 use nixdeploy::cli::{self, Cli};
+use nixdeploy::update::keep::Keep;
 
 use crate::support::home::{Desk, assert_harmless};
 use crate::support::program;
@@ -92,6 +95,50 @@ fn runs_are_offered_newest_first_and_generations_of_the_host() {
     std::fs::remove_file(kept.join(&first).join("summary.json")).expect("gone");
     let told = offered(&desk, &["resume", &first[..5]]);
     assert!(told[0].contains("interrupted"), "{told:?}");
+}
+
+/// The flake has two inputs of its own, and a third that follows.
+const LOCK: &str = r#"{"nodes": {
+    "root": {"inputs": {"agenix": "agenix", "nixpkgs": "nixpkgs_2", "tools": ["nixpkgs"]}},
+    "agenix": {"inputs": {"nixpkgs": "nixpkgs"}, "locked": {"type": "path"}},
+    "nixpkgs": {"locked": {"type": "path"}},
+    "nixpkgs_2": {"locked": {"type": "github", "rev": "1f0c2ab77777"}}
+}, "root": "root", "version": 7}"#;
+
+#[test]
+fn inputs_and_kept_locks_are_offered_from_the_flake_alone() {
+    let desk = desk();
+    // Where nothing stands for a word, flags are offered.
+    let found = |line: &[&str]| {
+        let words = words(&desk, line).into_iter();
+        words.filter(|word| !word.starts_with('-')).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&["update", "flake", ""]), [""; 0], "there is no lock");
+    desk.write("flake.lock", LOCK);
+    assert_eq!(offered(&desk, &["update", "flake", ""]), ["agenix", "nixpkgs:1f0c2ab"]);
+    assert_eq!(words(&desk, &["update", "flake", "nixpkgs", ""]), ["agenix"]);
+    assert_eq!(
+        words(&desk, &["update", "smart", "p620", "--except", "agenix,n"]),
+        ["agenix,nixpkgs"]
+    );
+    assert_eq!(found(&["update", "lock", "restore", ""]), [""; 0], "none was kept");
+    let keep = Keep::look(&desk.work().join(".git"), &desk.work(), Path::new(""));
+    let keep = keep.and_then(Keep::hold).expect("a lock");
+    let (here, _) = keep.back_up(LOCK.as_bytes()).expect("kept");
+    let (other, path) = keep.back_up(b"{}").expect("kept");
+    let old = std::fs::File::options().write(true).open(path).expect("its file");
+    old.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1)).expect("made older");
+    let told = offered(&desk, &["update", "lock", "restore", ""]);
+    assert_eq!(words(&desk, &["update", "lock", "show", ""]), [here.short(), other.short()]);
+    assert!(told[0].ends_with(", in place") && told[1].contains("kept 1970-01-01"), "{told:?}");
+    assert_eq!(words(&desk, &["update", "lock", "restore", &other.short()[..3]]), [other.short()]);
+    assert!(desk.calls().is_empty(), "{:?}", desk.calls());
+    // What another flake has is found by the flag that names it.
+    desk.write("hosts.toml", format!("[defaults]\nflake = '/nowhere'\n{FLEET}"));
+    assert_eq!(found(&["update", "flake", ""]), [""; 0]);
+    assert_eq!(words(&desk, &["--flake", ".", "update", "flake", "a"]), ["agenix"]);
+    desk.write("flake.lock", "{");
+    assert_eq!(found(&["--flake", ".", "update", "flake", ""]), [""; 0]);
 }
 
 #[test]

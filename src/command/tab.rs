@@ -1,5 +1,6 @@
 //! What the TAB key offers: hosts and tags of hosts.toml, runs and generations that were kept,
-//! rules, pages; nothing is asked of Nix or of a host for it.
+//! inputs of flake.lock and locks that were kept, rules, pages; nothing is asked of Nix or of a
+//! host for it.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -13,13 +14,15 @@ use clap_complete::engine::{
 };
 use clap_complete::env::{EnvCompleter, Shells};
 
-use super::inventory;
+use super::{inventory, update};
 use crate::cli::{Cli, Global, command_names};
 use crate::docs::PAGES;
 use crate::event::harmless;
 use crate::fleet::Fleet;
 use crate::report::look::Look;
 use crate::report::{store, words};
+use crate::update::keep::{Backup, Id, Keep};
+use crate::update::lock::{Lock, Locked};
 use crate::world::{Environment, environment};
 
 /// The variable in which a shell's completion file tells who asks.
@@ -30,7 +33,8 @@ const INDEX: &str = "_CLAP_COMPLETE_INDEX";
 const RUNS: usize = 40;
 
 /// Names of values in the help for which something is offered.
-const OFFERED: [&str; 7] = ["BUILDER", "GEN", "HOST", "RULE", "RUN", "TOPIC", "target|local|HOST"];
+const OFFERED: [&str; 9] =
+    ["BUILDER", "GEN", "HOST", "ID", "INPUT", "RULE", "RUN", "TOPIC", "target|local|HOST"];
 
 /// The shells, bash by our own rules.
 pub const SHELLS: Shells<'static> = Shells(&[
@@ -91,10 +95,45 @@ impl Typed {
         self.words.iter().any(|w| w == word)
     }
 
-    fn fleet(&self) -> Option<Fleet> {
+    fn global(&self) -> Global {
         let inventory = self.given("--inventory").map(PathBuf::from);
-        let global = Global { inventory, ..Global::default() };
-        inventory::load(self.environment.as_ref()?, &global).ok()
+        Global { inventory, flake: self.given("--flake").map(str::to_owned), ..Global::default() }
+    }
+
+    fn fleet(&self) -> Option<Fleet> {
+        inventory::load(self.environment.as_ref()?, &self.global()).ok()
+    }
+
+    fn locks(&self) -> Option<Keep> {
+        update::locks(self.environment.as_ref()?, &self.global(), self.fleet()?)
+    }
+
+    /// Whether it stands before the cursor already.
+    fn before(&self, word: &str) -> bool {
+        self.words.iter().take(self.index).any(|w| w == word)
+    }
+
+    /// Inputs of the flake itself that can move; what follows another moves with that.
+    fn inputs(&self) -> Vec<(String, String)> {
+        let lock = self.locks().and_then(|keep| Lock::parse(&keep.current().ok()?).ok());
+        let Some(lock) = lock else { return Vec::new() };
+        let own = lock.inputs().into_iter().filter(|(_, follows)| !follows);
+        let about = |name: &str| lock.locked(name).and_then(Locked::short).unwrap_or_default();
+        own.filter(|(name, _)| !self.before(name))
+            .map(|(name, _)| (name.to_owned(), about(name).to_owned()))
+            .collect()
+    }
+
+    /// Files that `update lock` has kept, newest first.
+    fn kept_locks(&self) -> Vec<(String, String)> {
+        let Some(keep) = self.locks() else { return Vec::new() };
+        let look = Look { zone: jiff::tz::TimeZone::system(), ..Look::plain() };
+        let here = keep.current().ok().map(|bytes| Id::of(&bytes));
+        let about = |kept: &Backup| {
+            let place = if here.as_ref() == Some(&kept.id) { ", in place" } else { "" };
+            format!("kept {}{place}", look.date(kept.kept_ms))
+        };
+        keep.list().iter().map(|kept| (kept.id.short().to_owned(), about(kept))).collect()
     }
 
     /// Hosts, then tags; what stands in the line already is not offered again.
@@ -105,8 +144,7 @@ impl Typed {
         tags.dedup();
         let tags = tags.into_iter().map(|tag| (format!("@{tag}"), "hosts with this tag".into()));
         let names = fleet.hosts.iter().map(|h| (h.name.to_string(), h.tags.join(" ")));
-        let before = |word: &String| self.words.iter().take(self.index).any(|w| w == word);
-        names.chain(tags).filter(|(word, _)| !before(word)).collect()
+        names.chain(tags).filter(|(word, _)| !self.before(word)).collect()
     }
 
     fn builders(&self) -> Vec<(String, String)> {
@@ -165,6 +203,8 @@ impl Typed {
             }
             "RUN" => self.runs(),
             "GEN" => self.generations(),
+            "ID" => self.kept_locks(),
+            "INPUT" => self.inputs(),
             "RULE" => crate::validate::rules::RULES
                 .iter()
                 .map(|rule| (rule.id.to_owned(), rule.flags.to_owned()))

@@ -29,8 +29,8 @@ use crate::report;
 use crate::update::decision::Who;
 use crate::update::journal::Journal;
 use crate::update::keep::{Keep, KeepError, Recovered};
-use crate::world::World;
 use crate::world::invocation::quote;
+use crate::world::{Environment, World};
 
 use super::inventory;
 use crate::build::FlakeRef;
@@ -67,9 +67,18 @@ struct Place {
 }
 
 fn place(world: &World, global: &Global) -> Result<Place, Error> {
-    let fleet = inventory::load(&world.environment, global)?;
-    let text = inventory::flake(&world.environment, global, &fleet);
-    let flake = FlakeRef::parse(&text, &world.environment.folder, &world.environment);
+    let environment = &world.environment;
+    place_of(environment, global, inventory::load(environment, global)?)
+}
+
+/// The locks of a fleet's flake, if that is on this machine.
+pub(super) fn locks(environment: &Environment, global: &Global, fleet: Fleet) -> Option<Keep> {
+    place_of(environment, global, fleet).ok().map(|place| place.keep)
+}
+
+fn place_of(environment: &Environment, global: &Global, fleet: Fleet) -> Result<Place, Error> {
+    let text = inventory::flake(environment, global, &fleet);
+    let flake = FlakeRef::parse(&text, &environment.folder, environment);
     let flake = match flake.map_err(|e| e.error())? {
         FlakeRef::Local(local) => local,
         FlakeRef::Other(text) => {
