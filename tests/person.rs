@@ -109,6 +109,22 @@ fn a_form_that_a_command_has_not_is_refused_and_each_it_has_is_given() {
             assert!(form != "github" || said.stdout.contains("::error"), "{all}");
         }
     }
+    // It is told where a person looks, with who has it; a file of findings stays empty.
+    for (words, hints) in [
+        (
+            &["report", &run, "--format", "sarif"] as &[&str],
+            &[
+                "it has: human, json, jsonl, github, markdown, html",
+                "nixdeploy check --format sarif",
+            ] as &[&str],
+        ),
+        (&["build", "p620", "--format", "html"], &["nixdeploy report --format html"]),
+        (&["check", "nosuch.nix", "--format", "sarif"], &["error: "]),
+    ] {
+        let said = desk.run(words);
+        assert_eq!((said.code, said.stdout.as_str()), (2, ""), "{said:?}");
+        assert!(hints.iter().all(|hint| said.stderr.contains(hint)), "{}", said.stderr);
+    }
     let said = desk.run(&["check", "--format", "github"]).stdout;
     let place = "::error file=bad.nix,line=1,endLine=1,col=7,endColumn=8,title=syntax";
     assert!(said.starts_with(place), "{said}");

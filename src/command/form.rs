@@ -94,8 +94,18 @@ pub fn admit(cli: &Cli) -> Result<(), Error> {
 /// A form that a command has not; those that it has, one after the other.
 pub fn absent(name: &str, asked: Format, has: &str) -> Error {
     let told = Error::usage(format!("{name} has no --format {}", asked.word()));
-    match has {
+    let told = match has {
         "human" => told.hint("it prints for people only: --format human"),
         has => told.hint(format!("it has: {has}")),
+    };
+    match asked {
+        Format::Sarif if !name.starts_with("check") => {
+            told.hint("check and validate have it: nixdeploy check --format sarif")
+        }
+        Format::Markdown | Format::Html => {
+            let draws = format!("nixdeploy report --format {}", asked.word());
+            told.hint(format!("report has it, of every run that was kept: {draws}"))
+        }
+        _ => told,
     }
 }

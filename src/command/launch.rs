@@ -27,13 +27,14 @@ use crate::world::World;
 /// The form that a word of `--format` asks for.
 pub fn form(wanted: Wanted) -> Format {
     match wanted {
-        Wanted::Human => Format::Human,
+        // Sarif: `check` alone has it, and draws it itself; what is wrong with a command is told
+        // to people, not into the file.
+        Wanted::Human | Wanted::Sarif => Format::Human,
         Wanted::Json => Format::Json,
         Wanted::Jsonl => Format::Jsonl,
         Wanted::Markdown => Format::Markdown,
         Wanted::Html => Format::Html,
-        // Sarif: `check` alone has it, and draws it itself.
-        Wanted::Github | Wanted::Sarif => Format::Github,
+        Wanted::Github => Format::Github,
     }
 }
 
