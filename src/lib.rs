@@ -86,7 +86,15 @@ fn delivered(exit: Exit) -> Exit {
 fn not_understood(error: &clap::Error, argv: &[OsString]) -> ExitCode {
     let text = error.render().to_string();
     let format = cli::Format::asked(argv);
-    if error.use_stderr() && format != cli::Format::Human {
+    if !error.use_stderr() {
+        let version = error.kind() == clap::error::ErrorKind::DisplayVersion;
+        report::out(&match format {
+            cli::Format::Json | cli::Format::Jsonl if version => report::json::version(),
+            _ => error.render().ansi().to_string(),
+        });
+        return delivered(Exit::Done).into();
+    }
+    if format != cli::Format::Human {
         report::refuse(&usage(&text), command::launch::form(format));
     } else if text.chars().any(|c| c != '\n' && event::harmless::obeyed(c)) {
         // What was typed is quoted in it, and may hold anything.

@@ -77,6 +77,9 @@ fn what_is_lost_on_a_full_disk_is_said() {
         said.status.code()
     };
     assert_eq!(code(&["schema"]), Some(2));
+    assert_eq!(code(&["--help"]), Some(2));
+    assert_eq!(code(&["deploy", "--help"]), Some(2));
+    assert_eq!(code(&["--version"]), Some(2));
     assert_eq!(code(&["check", "--json"]), Some(2));
     assert_eq!(code(&["history"]), Some(2));
     assert_eq!(code(&["history", "--json"]), Some(2));
@@ -85,6 +88,18 @@ fn what_is_lost_on_a_full_disk_is_said() {
     let worse = desk.run(&["deploy", "p620", "--json"]).code;
     assert!(worse > 2, "{worse}");
     assert_eq!(code(&["deploy", "p620", "--json"]), Some(worse));
+}
+
+#[test]
+fn the_version_is_a_document_where_one_is_asked_for() {
+    let desk = Desk::with_fleet("");
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(desk.run(&["--version"]).stdout, format!("nixdeploy {version}\n"));
+    for args in [["--version", "--json"], ["--format=jsonl", "-V"]] {
+        let said = desk.run(&args);
+        let document: Value = serde_json::from_str(&said.stdout).expect("a document");
+        assert_eq!((said.code, &document["version"]), (0, &version.into()), "{args:?}");
+    }
 }
 
 #[test]
@@ -104,6 +119,16 @@ fn a_log_that_says_nothing_is_no_run_that_ended_well() {
         assert!(all.contains("the log of run aa01 can not be read"), "{format} {all}");
         assert!(!all.contains("1970"), "{format} {all}");
     }
+    // With what was summed up of it gone as well, it is a name.
+    let folder = log("aa01").parent().expect("its folder").to_path_buf();
+    std::fs::remove_file(folder.join("summary.json")).expect("it was there");
+    let row = format!("\naa01 {:16} {:>6}    - -  its log can not be read\n", "-", "-");
+    assert!(desk.run(&["history"]).stdout.ends_with(&row), "{}", desk.run(&["history"]).stdout);
+    let said = desk.run(&["history", "--json"]).stdout;
+    let document: Value = serde_json::from_str(&said).expect("a document");
+    let it = &document["runs"][1];
+    assert_eq!((&it["run"], &it["unreadable"]), (&"aa01".into(), &true.into()), "{said}");
+    assert_eq!((&it["started_ms"], &it["exit"]), (&Value::Null, &Value::Null), "{said}");
     let text = std::fs::read(log("bb01")).expect("a log");
     let armed = text.windows(7).position(|w| w == b"\"armed\"").expect("armed");
     std::fs::write(log("bb01"), &text[..armed]).expect("written");

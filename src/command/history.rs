@@ -143,7 +143,14 @@ pub(super) fn forget(world: &World, fleet: &Fleet) {
 }
 
 fn object(entry: &Entry) -> String {
-    serde_json::to_string(entry).unwrap_or_default()
+    if !entry.unreadable {
+        return serde_json::to_string(entry).unwrap_or_default();
+    }
+    let mut value = serde_json::to_value(entry).unwrap_or_default();
+    for key in ["started_ms", "took_ms", "hosts", "result"] {
+        value[key] = serde_json::Value::Null;
+    }
+    value.to_string()
 }
 
 fn document(entries: &[Entry]) -> String {
@@ -158,15 +165,16 @@ pub fn table(entries: &[Entry], look: &Look) -> String {
     for entry in entries {
         let command = words::typed_line(&entry.command);
         let command = command.strip_prefix("nixdeploy ").unwrap_or(&command).to_owned();
-        let row = format!(
-            "{} {} {:>6} {:>4} {}  {}",
-            look.left(&entry.run, longest),
-            look.date(entry.started_ms),
-            short(entry.took_ms),
-            entry.exit.map_or("-".to_owned(), |exit| exit.to_string()),
-            look.cut(&command, 20),
-            entry.result,
-        );
+        let exit = entry.exit.map_or("-".to_owned(), |exit| exit.to_string());
+        let run = look.left(&entry.run, longest);
+        let row = if entry.unreadable {
+            let told = if entry.alive { "" } else { "its log can not be read" };
+            format!("{run} {:16} {:>6} {exit:>4} -  {told}", "-", "-")
+        } else {
+            let (date, took) = (look.date(entry.started_ms), short(entry.took_ms));
+            let command = look.cut(&command, 20);
+            format!("{run} {date} {took:>6} {exit:>4} {command}  {}", entry.result)
+        };
         text.push_str(look.cut(&row, look.width).trim_end());
         text.push('\n');
         if let Some(told) = ending(entry) {
@@ -183,7 +191,7 @@ fn ending(entry: &Entry) -> Option<String> {
     let mut told = Vec::new();
     if entry.alive {
         told.push("it goes on".to_owned());
-    } else if !entry.complete {
+    } else if !entry.complete && !entry.unreadable {
         told.push("interrupted: it ended without a last word".to_owned());
     }
     if !entry.open.is_empty() && !entry.alive {

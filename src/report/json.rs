@@ -222,6 +222,12 @@ pub fn refusal(error: &Error) -> String {
     serde_json::to_string(&document).unwrap_or_default() + "\n"
 }
 
+/// Which version this is, as a document.
+pub fn version() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    serde_json::json!({ "schema": SCHEMA, "version": version }).to_string() + "\n"
+}
+
 /// One event as one line, with its line feed.
 ///
 /// # Errors

@@ -69,6 +69,9 @@ pub struct Entry {
     /// What was found out of its open hosts later: the run that did, and its result.
     #[serde(default)]
     pub found: Option<(String, String)>,
+    /// Its log does not say what began: nothing is known of it, not even when it was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreadable: bool,
 }
 
 impl Entry {
@@ -91,6 +94,7 @@ impl Entry {
             settled: settled(state),
             generations: generations(state),
             found: None,
+            unreadable: state.run.is_empty(),
         }
     }
 }
@@ -241,7 +245,11 @@ fn entry(state_dir: &Path, run: &str) -> Option<Entry> {
     if let Some(entry) = summary(state_dir, run) {
         return Some(entry);
     }
-    let mut entry = Entry::of(&load(&log_of(state_dir, run)).ok()?.state);
+    let mut entry = match load(&log_of(state_dir, run)) {
+        Ok(loaded) => Entry::of(&loaded.state),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(_) => Entry::of(&RunState::default()),
+    };
     run.clone_into(&mut entry.run);
     entry.alive = lives(state_dir, run);
     if entry.complete {
