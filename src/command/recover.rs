@@ -13,7 +13,7 @@ use crate::pipeline::ending::forsaken;
 use crate::pipeline::recover::NOTHING_HELD;
 use crate::plan::{Goal, Request};
 use crate::report::json::document;
-use crate::report::{store, words};
+use crate::report::{choice, store, words};
 use crate::world::World;
 
 /// Goes on with a run: what is decided is read, what was never begun is done now.
@@ -41,6 +41,7 @@ pub async fn resume(
         if typed.global.format() == Format::Json {
             report::show(&document)?;
         }
+        shown(world, typed.global, &found)?;
         if !again.is_empty() {
             let typed = words::typed_line(&run.command);
             let now = format!("nothing of it was begun; to do it now: nixdeploy {typed}\n");
@@ -48,7 +49,8 @@ pub async fn resume(
         }
         return Ok(worst);
     };
-    going_on(&run, &again);
+    shown(world, typed.global, &settled(&found, &again))?;
+    crate::report::err(&going_on(&run, &found, &again));
     let last = Global { part: Part::Last(document), ..before.global(typed.global) };
     let next = deploy::on(world, &last, fleet, &again, &before.wanted).await?;
     // What was found unchanged is now deployed: only the others' findings still count.
@@ -56,17 +58,38 @@ pub async fn resume(
     Ok(exit::worst(others.map(exit::of_host).chain([next])))
 }
 
-fn going_on(run: &RunState, again: &[HostName]) {
+/// For a person: what was found.
+fn shown(world: &World, global: &Global, found: &RunState) -> Result<(), Error> {
+    if global.format() == Format::Human && !found.hosts.is_empty() {
+        let text = choice::result(found, &launch::setting(global), &world.environment);
+        report::show(&text)?;
+    }
+    Ok(())
+}
+
+/// What was found of the hosts that are not begun again: for the others the last word is to come.
+fn settled(found: &RunState, again: &[HostName]) -> RunState {
+    let mut settled = found.clone();
+    settled.hosts.retain(|host| !again.contains(&host.name));
+    settled
+}
+
+/// Which hosts are begun again, and why: a line for those that were never begun, and one for each
+/// that was taken back.
+fn going_on(run: &RunState, found: &RunState, again: &[HostName]) -> String {
     let begun = |name: &&HostName| run.host(name).is_some_and(|host| host.armed.is_some());
     let (taken_back, fresh): (Vec<&HostName>, Vec<&HostName>) = again.iter().partition(begun);
-    for (hosts, why) in
-        [(fresh, "nothing of it was begun on"), (taken_back, "it was taken back on")]
-    {
-        let names: Vec<String> = hosts.iter().map(ToString::to_string).collect();
-        if !names.is_empty() {
-            crate::report::err(&format!("{why} {}: going on\n", inventory::some(&names)));
-        }
+    let names: Vec<String> = fresh.iter().map(ToString::to_string).collect();
+    let mut text = String::new();
+    if !names.is_empty() {
+        text = format!("nothing of it was begun on {}: going on\n", inventory::some(&names));
     }
+    for name in taken_back {
+        let why = found.host(name).map(words::why).filter(|why| !why.is_empty());
+        let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+        text.push_str(&format!("it was taken back on {name}{why}: going on\n"));
+    }
+    text
 }
 
 /// Takes back whatever a run still holds.
@@ -189,6 +212,14 @@ mod tests {
         serde_json::from_str(&line).expect("a line of a log")
     }
 
+    fn about_to_hear(host: &str) -> Stamped {
+        let line = format!(
+            r#"{{"index":0,"at_ms":0,"elapsed_ms":0,"event":"armed","host":"{host}",
+            "transaction":"t","decides_by_ms":1}}"#
+        );
+        serde_json::from_str(&line).expect("a line of a log")
+    }
+
     #[test]
     fn a_fleet_goes_on_with_hosts_that_were_taken_back_for_no_fault_of_theirs() {
         let back = |by: &str, note: &str| {
@@ -210,6 +241,14 @@ mod tests {
             again.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(told(&found, &open), "late off same");
+        let begun = again(&found, &open, &found);
+        let armed = RunState::of(&["late", "off"].map(about_to_hear));
+        let wanted = "nothing of it was begun on same: going on\n\
+            it was taken back on late (no commit before the deadline): going on\n\
+            it was taken back on off (rebooted into the old system): going on\n";
+        assert_eq!(going_on(&armed, &found, &begun), wanted);
+        let left = settled(&found, &begun);
+        assert_eq!(left.hosts.iter().map(|h| h.name.as_str()).collect::<Vec<_>>(), ["bad", "hung"]);
         let alone = RunState::of(&[finished("late", &back("reboot", ""))]);
         assert_eq!(told(&alone, &open[..1]), "", "what became of one host is told");
     }
@@ -221,14 +260,7 @@ mod tests {
                 r#""outcome":"unchanged","verified":false,"decided_by":"guard","note":"{note}""#
             )
         };
-        let armed = |host: &str| -> Stamped {
-            let line = format!(
-                r#"{{"index":0,"at_ms":0,"elapsed_ms":0,"event":"armed","host":"{host}",
-                "transaction":"t","decides_by_ms":1}}"#
-            );
-            serde_json::from_str(&line).expect("a line of a log")
-        };
-        let run = RunState::of(&[armed("held"), armed("gone")]);
+        let run = RunState::of(&["held", "gone"].map(about_to_hear));
         let found = RunState::of(&[
             finished("held", &same("transaction t of root@desk: released")),
             finished("gone", &same(NOTHING_HELD)),

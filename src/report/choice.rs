@@ -51,7 +51,7 @@ pub struct Setting {
     pub silent: bool,
     /// How often `-v` was given.
     pub verbose: u8,
-    /// The document of this run is not printed.
+    /// The result of this run is not printed: what becomes of its hosts decides how it is told.
     pub withheld: bool,
     /// The document of the run that this one goes on from, for its own.
     pub resumed: Option<String>,
@@ -90,12 +90,11 @@ pub fn watchers(setting: &Setting, environment: &Environment) -> Vec<Box<dyn Sin
     }
     let out = Box::new(door::try_out);
     match setting.format {
-        Format::Human if setting.silent => sinks.push(Box::new(AtEnd { look, text: failures })),
-        Format::Human => sinks.push(Box::new(AtEnd { look, text: changes::result })),
+        Format::Human | Format::Json if setting.withheld => {}
+        Format::Human => sinks.push(Box::new(AtEnd { look, text: text(setting) })),
         Format::Markdown | Format::Html => {
             sinks.push(Box::new(AtEnd { look, text: summary::markdown }))
         }
-        Format::Json if setting.withheld => {}
         Format::Json => sinks.push(Box::new(json::Json { resumed: setting.resumed.clone() })),
         Format::Jsonl => sinks.push(Box::new(json::Lines)),
         Format::Github => {
@@ -107,6 +106,16 @@ pub fn watchers(setting: &Setting, environment: &Environment) -> Vec<Box<dyn Sin
     sinks
 }
 
+/// The result of a run for a person.
+fn text(setting: &Setting) -> fn(&RunState, &Look) -> String {
+    if setting.silent { failures } else { changes::result }
+}
+
+/// The result of a run that was withheld.
+pub fn result(state: &RunState, setting: &Setting, environment: &Environment) -> String {
+    text(setting)(state, &look(setting, environment))
+}
+
 /// A live screen where it can be drawn and nothing is traced across it, lines elsewhere.
 fn progress(
     setting: &Setting,
@@ -116,7 +125,7 @@ fn progress(
 ) -> Box<dyn Sink> {
     let verbose = setting.verbose > 0;
     // The recap is read on the same screen: what it tells of a failure is not told twice.
-    let recap = environment.page && format == Format::Human;
+    let recap = environment.page && format == Format::Human || setting.withheld;
     if environment.screen && setting.verbose < 2 {
         // The screen is written past anstream, so what it can show must be known here.
         let colour = anstream::stderr().current_choice() != ColorChoice::Never;
