@@ -415,7 +415,7 @@ pub struct HistoryArgs {
     #[arg(long, value_name = "N", default_value = "20", value_parser = at_least_one)]
     pub limit: Option<std::num::NonZeroUsize>,
     /// Show runs in which a host ended so: a word of the recap, or failed
-    #[arg(long, value_name = "WORD", value_parser = super::observe::OUTCOMES)]
+    #[arg(long, value_name = "WORD", value_parser = super::observe::outcomes())]
     pub outcome: Option<String>,
     /// Show runs that began since: 7d, 36h, 2026-11-01, '2026-11-01 14:00'
     #[arg(long, value_name = "WHEN", value_parser = super::observe::since)]

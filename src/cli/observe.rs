@@ -1,32 +1,14 @@
 //! Arguments of the commands that watch a fleet and measure it.
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, value_parser};
 
+use crate::report::words::WORDS;
+
 /// Words of `history --outcome`.
-pub const OUTCOMES: [&str; 22] = [
-    "failed",
-    "changed",
-    "unchanged",
-    "unhealthy",
-    "rolled-back",
-    "built",
-    "would-change",
-    "staged",
-    "blocked",
-    "not-built",
-    "refused",
-    "unreachable",
-    "skipped",
-    "deferred",
-    "not-begun",
-    "declined",
-    "interrupted",
-    "foreign",
-    "unknown",
-    "unfinished",
-    "stranded",
-    "internal",
-];
+pub(super) fn outcomes() -> PossibleValuesParser {
+    PossibleValuesParser::new(std::iter::once("failed").chain(WORDS.iter().map(|(word, _)| *word)))
+}
 
 /// A moment from which on.
 #[derive(Debug, Clone, PartialEq, Eq)]

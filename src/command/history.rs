@@ -17,22 +17,6 @@ use crate::report::store::{self, Entry};
 use crate::report::{Format, door, joined, words};
 use crate::world::World;
 
-/// Words of the recap that `--outcome failed` means.
-const FAILED: [&str; 13] = [
-    "unhealthy",
-    "blocked",
-    "not-built",
-    "refused",
-    "unreachable",
-    "rolled-back",
-    "interrupted",
-    "foreign",
-    "unknown",
-    "unfinished",
-    "stranded",
-    "internal",
-    "failed",
-];
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
@@ -85,7 +69,7 @@ fn fits(entry: &Entry, args: &HistoryArgs, meant: &[HostName]) -> bool {
     let ours = |name: &HostName| args.hosts.is_empty() || meant.contains(name);
     let wanted = |word: &str| match args.outcome.as_deref() {
         None => true,
-        Some("failed") => FAILED.contains(&word),
+        Some("failed") => words::WORDS.contains(&(word, true)),
         Some(outcome) => outcome == word,
     };
     match &args.outcome {

@@ -134,7 +134,8 @@ pub enum Beyond {
 }
 
 impl HostState {
-    fn new(name: HostName) -> Self {
+    /// One of which nothing is known.
+    pub(crate) fn new(name: HostName) -> Self {
         Self {
             name,
             current: None,

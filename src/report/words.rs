@@ -8,6 +8,32 @@ use crate::fleet::Generation;
 use crate::plan::Goal;
 use crate::world::invocation::quote;
 
+/// Every word for how a host ended, and whether it is one that somebody has to look at. What goes
+/// on (`under-way`) has not ended, and to decline is an answer.
+pub const WORDS: [(&str, bool); 21] = [
+    ("changed", false),
+    ("unchanged", false),
+    ("unhealthy", true),
+    ("rolled-back", true),
+    ("built", false),
+    ("would-change", false),
+    ("staged", false),
+    ("blocked", true),
+    ("not-built", true),
+    ("refused", true),
+    ("unreachable", true),
+    ("skipped", false),
+    ("deferred", false),
+    ("not-begun", false),
+    ("declined", false),
+    ("interrupted", true),
+    ("foreign", true),
+    ("unknown", true),
+    ("unfinished", true),
+    ("stranded", true),
+    ("internal", true),
+];
+
 /// How an ending is to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
@@ -393,4 +419,60 @@ pub fn next(state: &RunState, host: &HostState) -> Vec<String> {
         }];
     }
     vec![logs(&state.run)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::HostName;
+
+    #[test]
+    fn every_ending_has_its_word_and_what_failed_is_what_is_drawn_so() {
+        let refused = |code: &str, skipped| Outcome::Refused { code: code.to_owned(), skipped };
+        let endings = [
+            Outcome::Committed { reboot_required: false },
+            Outcome::Unchanged { verified: true },
+            Outcome::Unhealthy,
+            Outcome::Planned { changes: true },
+            Outcome::Planned { changes: false },
+            Outcome::Staged,
+            Outcome::Blocked,
+            Outcome::NotBuilt,
+            refused("deferred", true),
+            refused("asleep", true),
+            refused("unreachable", false),
+            refused("locked", false),
+            Outcome::NotBegun,
+            Outcome::RolledBack,
+            Outcome::Declined,
+            Outcome::Interrupted { reverted: true },
+            Outcome::Foreign,
+            Outcome::Unknown { decides_by_ms: 1 },
+            Outcome::Stranded,
+            Outcome::Internal,
+        ];
+        let name = HostName::new("p620").expect("a name");
+        let mut met = Vec::new();
+        let mut host = HostState::new(name);
+        for ending in endings.map(Some).into_iter().chain([None]) {
+            host.report = ending.map(|outcome| HostReport {
+                outcome,
+                phase: None,
+                note: String::new(),
+                causes: Vec::new(),
+                before: None,
+                after: None,
+                decided_by: crate::event::Decider::Nobody,
+                decided_ms: None,
+                next: Vec::new(),
+            });
+            for goal in [Goal::Deploy, Goal::Build] {
+                let word = result(&host, Some(goal));
+                let failed = matches!(tone(&host), Tone::Bad | Tone::Open) && word != "declined";
+                assert!(WORDS.contains(&(word, failed)), "{word} {failed}");
+                met.push(word);
+            }
+        }
+        assert!(WORDS.iter().all(|(word, _)| met.contains(word)), "{met:?}");
+    }
 }

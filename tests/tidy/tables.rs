@@ -29,7 +29,8 @@ pub(super) const RINGS: &[(&str, &[&str])] = &[
             "world::Environment",
         ],
     ),
-    ("cli", &["docs", "exit", "fleet", "plan"]),
+    // The words that can be asked for are those of the recap.
+    ("cli", &["docs", "exit", "fleet", "plan", "report::words"]),
     // The slices in their order: leaves, and the evidence of slices before them.
     ("validate", &["event", "fleet", "plan", "world"]),
     ("build", &["error", "event", "fleet", "package", "plan", "world", "validate"]),
