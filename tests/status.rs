@@ -200,6 +200,13 @@ fn a_healthy_fleet_is_a_table_and_a_count() {
     let mut fresh = same("samsung");
     fresh.last = None;
     assert_snapshot!(status(vec![same("p620"), same("p510"), behind, fresh]));
+    let behind = |name| {
+        let mut behind = same(name);
+        behind.wanted = Ok(system("newer"));
+        behind
+    };
+    let two = status(vec![behind("p620"), same("p510"), behind("razer")]);
+    assert!(two.contains("3 hosts: all answered; 1 current, 2 differ "), "{two}");
 }
 
 #[test]

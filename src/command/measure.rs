@@ -18,6 +18,7 @@ use crate::event::stream::Stopwatch;
 use crate::exit::Exit;
 use crate::fleet::{Fleet, Host};
 use crate::plan::Phase;
+use crate::report::look::count;
 use crate::report::measured::{Measured, Row, Unit, document, table};
 use crate::report::{Format, Look, err};
 use crate::world::{Invocation, World, environment, memory};
@@ -205,9 +206,9 @@ pub(super) async fn perf_parallel(
             measured.unmeasured.push(told);
             break;
         }
-        let mut walls = Vec::new();
+        let (mut walls, count) = (Vec::new(), count(hosts.len(), "host", "hosts"));
         for run in 1..=runs {
-            say(global, &format!("{} hosts, {workers} at once: {run} of {runs}", hosts.len()));
+            say(global, &format!("{count}, {workers} at once: {run} of {runs}"));
             let began = world.clock.monotonic_ms();
             let evaluated = hosts.iter().map(|host| async {
                 measure::evaluation(world, &flake, &host.attr, &options(host))
@@ -263,9 +264,10 @@ fn speedups(measured: &mut Measured, hosts: usize) {
             (false, _) => format!("{} is where it stops: more gain less than 5 %.", row.name),
         };
         measured.notes.push(format!(
-            "{told} {hosts} hosts, {} processors; each evaluation anew, without caches. A deploy \
+            "{told} {}, {}; each evaluation anew, without caches. A deploy \
              evaluates at most one host per processor, as far as memory goes.",
-            memory::cores()
+            count(hosts, "host", "hosts"),
+            count(memory::cores(), "processor", "processors"),
         ));
     }
 }

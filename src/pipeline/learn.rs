@@ -375,7 +375,7 @@ pub async fn clearance(journey: &Journey<'_>, evaluated: Option<&Evaluated>) -> 
             Ok(())
         }
         Ok(files) => {
-            open.ok(format!("{files} files"));
+            open.ok(crate::report::look::count(files, "file", "files"));
             Ok(())
         }
         Err(halt) => {

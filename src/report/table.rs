@@ -225,7 +225,11 @@ fn tally(board: &Board) -> String {
     let words = [Current, Differs, Staged, Drift, Error];
     let counted = words.iter().filter_map(|word| {
         let n = board.hosts.iter().filter(|r| r.vs_flake == Some(*word)).count();
-        (n > 0).then(|| format!("{n} {}", word.word()))
+        (n > 0).then(|| match word {
+            Differs => count(n, word.word(), "differ"),
+            Error => count(n, word.word(), "errors"),
+            _ => format!("{n} {}", word.word()),
+        })
     });
     let counted: Vec<String> = counted.collect();
     if !counted.is_empty() {

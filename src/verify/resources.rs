@@ -116,6 +116,8 @@ fn load(expect: &Expectation, now: &Vitals) -> Option<Finding> {
     if now.load_1 <= limit || before > limit {
         return None;
     }
-    let message = format!("load {:.1} on {} processors, {before:.1} before", now.load_1, now.cpus);
+    let processors = if now.cpus == 1 { "processor" } else { "processors" };
+    let (load, cpus) = (now.load_1, now.cpus);
+    let message = format!("load {load:.1} on {cpus} {processors}, {before:.1} before");
     Some(finding("load", Severity::Warn, "load", message))
 }

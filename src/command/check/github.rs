@@ -68,11 +68,12 @@ pub(super) fn annotations(outcome: &Outcome) -> String {
 /// The summary as Markdown.
 pub(super) fn summary(outcome: &Outcome) -> String {
     let (all, _) = counts(outcome);
-    let mut text = format!("### nixdeploy check\n\n{} files checked. ", outcome.examined.files);
+    let files = count(outcome.examined.files, "file");
+    let mut text = format!("### nixdeploy check\n\n{files} checked. ");
     if all == 0 {
         return text + "Nothing new was found.\n";
     }
-    let _ = writeln!(text, "{all} new findings:\n\n| | rule | where | what |");
+    let _ = writeln!(text, "{}:\n\n| | rule | where | what |", count(all, "new finding"));
     text.push_str("|---|---|---|---|\n");
     for (path, found) in worst_first(outcome, ROWS) {
         let kind = if found.fault.severity == Severity::Block { "blocks" } else { "warns" };

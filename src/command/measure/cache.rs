@@ -16,6 +16,7 @@ use crate::event::stream::Stopwatch;
 use crate::exit::Exit;
 use crate::fleet::StorePath;
 use crate::report::Look;
+use crate::report::look::count;
 use crate::report::measured::{Measured, Row, Unit};
 use crate::world::World;
 use crate::world::http::{Get, Http};
@@ -88,7 +89,7 @@ pub(in crate::command) async fn run(
             measured.unmeasured.push(format!("{shown}: only caches over HTTP are asked"));
             continue;
         }
-        say(global, &format!("{shown}: {} paths", sample.len()));
+        say(global, &format!("{shown}: {}", count(sample.len(), "path", "paths")));
         let base = url.split('?').next().unwrap_or(&url);
         match ask(world, base, &sample, args.runs.unwrap_or(FETCHED)).await {
             Ok(rows) => {

@@ -57,7 +57,7 @@ fn compared(
     let mut lines = Vec::new();
     if !unread.is_empty() {
         let hosts = unread.join(", ");
-        lines.push(format!("known issues were not compared with what {hosts} runs"));
+        lines.push(format!("known issues were not compared with what runs on {hosts}"));
     }
     let all = |word: &str, all: Vec<&(u64, String)>| {
         let all: Vec<String> = all.iter().map(|(n, host)| format!("#{n} on {host}")).collect();
@@ -102,7 +102,7 @@ mod tests {
             assert!(said(Some(state)).ends_with("which is not whole"), "{state:?}");
         }
         let unread = compared([&none, &none], None, &["p620".to_owned()]);
-        assert_eq!(unread, ["known issues were not compared with what p620 runs"]);
+        assert_eq!(unread, ["known issues were not compared with what runs on p620"]);
     }
 
     #[test]

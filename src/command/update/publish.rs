@@ -106,8 +106,11 @@ pub(super) async fn open(
     let text = change.pull_request(&gate.go, &held);
     let branch = format!("update/{}-{}", day(update), id.short());
     if base.unpushed > 0 {
-        let (n, branch) = (base.unpushed, &base.branch);
-        let text = format!("{n} commits of {branch} that were not pushed come along\n");
+        let branch = &base.branch;
+        let text = match base.unpushed {
+            1 => format!("a commit of {branch} that was not pushed comes along\n"),
+            n => format!("{n} commits of {branch} that were not pushed come along\n"),
+        };
         report::err(&text);
     }
     let (git, root) = (repository.git(update.world), &update.flake.root);
