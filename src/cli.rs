@@ -62,7 +62,8 @@ fn exit_codes() -> String {
     text
 }
 
-fn topics() -> String {
+/// The pages that `help` prints, one per line.
+pub fn topics() -> String {
     let mut text = String::from("Pages:");
     for (name, about, _) in crate::docs::PAGES {
         text.push_str(&format!("\n  {name:10} {about}"));

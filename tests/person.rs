@@ -70,7 +70,26 @@ fn the_pages_are_in_the_program() {
     names.sort();
     assert!(names.iter().eq(PAGES.iter().map(|(name, ..)| name)));
     for (name, _, text) in PAGES {
-        assert_eq!(desk.run(&["help", name]).stdout, *text);
+        let said = desk.run(&["help", name]).stdout;
+        assert_eq!(said.lines().count(), text.lines().count());
+        assert!(said.starts_with(text.lines().next().expect("its title")), "{said}");
+        let file = |page: &&str| *page != "readme" && said.contains(&format!("src/docs/{page}.md"));
+        let pages = PAGES.iter().map(|(page, ..)| *page);
+        assert_eq!(pages.clone().find(file), None, "{name} names a file");
+        // As many pages are named as the files that it names.
+        let named = |text: &str, page: &str| text.matches(page).count();
+        for page in pages {
+            let (file, typed) =
+                (format!("`src/docs/{page}.md`"), format!("`nixdeploy help {page}`"));
+            let twice = named(text, &format!("{typed} ({file}"));
+            let wanted = named(text, &file) + named(text, &typed) - twice;
+            assert_eq!(named(&said, &typed), wanted, "{name}: {page}");
+        }
+    }
+    let bare = desk.run(&["help"]).stdout;
+    for (name, about, _) in PAGES {
+        let row = format!("\n  {name:10} {about}\n");
+        assert!(bare.contains(&row), "{row}{bare}");
     }
     assert!(desk.run(&["help", "deploy"]).stdout.contains("--accept-drift"));
     assert!(desk.run(&["help"]).stdout.contains("Exit codes:"));

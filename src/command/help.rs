@@ -3,7 +3,7 @@
 
 use clap::CommandFactory;
 
-use crate::cli::{Cli, HelpArgs, command_names};
+use crate::cli::{Cli, HelpArgs, command_names, topics};
 use crate::docs::PAGES;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -17,15 +17,27 @@ pub fn run(args: &HelpArgs) -> Result<Exit, Error> {
     let mut top = Cli::command();
     top.build();
     let Some(topic) = &args.topic else {
-        return super::report::show(&top.render_long_help().to_string());
+        let pages = format!("\n{}\n\nnixdeploy help NAME prints one.\n", topics());
+        return super::report::show(&(top.render_long_help().to_string() + &pages));
     };
     if let Some((_, _, text)) = PAGES.iter().find(|(name, ..)| name == topic) {
-        return super::report::show(text);
+        return super::report::show(&linked(text));
     }
     if let Some(command) = top.find_subcommand_mut(topic) {
         return super::report::show(&command.render_long_help().to_string());
     }
     Err(unknown(topic))
+}
+
+/// Who reads a page here has no folder of them: one that it names is named as it is typed.
+fn linked(text: &str) -> String {
+    PAGES.iter().fold(text.to_owned(), |text, (name, ..)| {
+        let (file, typed) = (format!("`src/docs/{name}.md`"), format!("`nixdeploy help {name}`"));
+        // Where both stand, the file goes.
+        text.replace(&format!("{typed} ({file})"), &typed)
+            .replace(&format!("{typed} ({file}, "), &format!("{typed} ("))
+            .replace(&file, &typed)
+    })
 }
 
 fn unknown(topic: &str) -> Error {
