@@ -394,6 +394,12 @@ mod lab {
         let said = desk.at_terminal("n", &format!("{deploy} --no-input"));
         assert!(!said.stdout.contains("[Y/n]"), "{}", said.stdout);
         assert_eq!(said.code, 0, "as without a terminal: {}", said.stdout);
+        let (rollback, before) = (format!("rollback {}", desk.host()), desk.state());
+        let said = desk.at_terminal("n", &rollback);
+        assert_eq!(said.code, 11, "{}{}", said.stdout, said.stderr);
+        let other = format!("next   nixdeploy {rollback} --to ");
+        assert!(said.stdout.contains(&other), "another one is offered: {}", said.stdout);
+        same(&before, &desk.state());
     }
 
     #[test]

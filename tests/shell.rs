@@ -137,6 +137,8 @@ fn inputs_and_kept_locks_are_offered_from_the_flake_alone() {
     desk.write("hosts.toml", format!("[defaults]\nflake = '/nowhere'\n{FLEET}"));
     assert_eq!(found(&["update", "flake", ""]), [""; 0]);
     assert_eq!(words(&desk, &["--flake", ".", "update", "flake", "a"]), ["agenix"]);
+    desk.write("flake.lock", LOCK.replace("\"agenix\": \"agenix\"", "\"a\\u001b[2J\": \"agenix\""));
+    assert_eq!(found(&["--flake", ".", "update", "flake", ""]), ["nixpkgs"], "and no other");
     desk.write("flake.lock", "{");
     assert_eq!(found(&["--flake", ".", "update", "flake", ""]), [""; 0]);
 }

@@ -117,7 +117,9 @@ impl Typed {
     fn inputs(&self) -> Vec<(String, String)> {
         let lock = self.locks().and_then(|keep| Lock::parse(&keep.current().ok()?).ok());
         let Some(lock) = lock else { return Vec::new() };
-        let own = lock.inputs().into_iter().filter(|(_, follows)| !follows);
+        // The file is somebody's: a name that a terminal would obey is none to type.
+        let fine = |name: &str| harmless::line(name) == name;
+        let own = lock.inputs().into_iter().filter(|(name, follows)| !follows && fine(name));
         let about = |name: &str| lock.locked(name).and_then(Locked::short).unwrap_or_default();
         own.filter(|(name, _)| !self.before(name))
             .map(|(name, _)| (name.to_owned(), about(name).to_owned()))
