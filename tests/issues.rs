@@ -5,10 +5,14 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use nixdeploy::issues::Inventory;
+use nixdeploy::issues::address::{Address, Named};
+use nixdeploy::issues::fetch::{Asking, Listing, State, fetch};
 use serde_json::Value;
 
 use crate::support::home::{Desk, assert_harmless};
 use crate::support::machines::Said;
+use crate::support::scripted::Scripted;
 
 const PAGES: [&str; 2] = [
     include_str!("fixtures/issues/first/issues-page1.json"),
@@ -188,6 +192,48 @@ fn what_is_missing_is_said_and_nothing_is_called_clean() {
     assert_eq!(said.code, 12);
     assert!(said.stdout.starts_with("Known issues: nothing was checked"), "{said:?}");
     assert!(!said.stdout.contains("token"), "a token is no help where nobody answers {said:?}");
+}
+
+/// Whatever the dates of the first page say: the server may have sent it in any order.
+#[test]
+fn a_list_that_broke_off_is_not_whole_the_second_time() {
+    let limit = "retry-after: 60\r\nx-ratelimit-remaining: 0\r\n";
+    let server = Server::start(move |request, url| match request.contains("page=2") {
+        true => reply(429, limit, "{}"),
+        false => github(request, url),
+    });
+    let desk = desk(NOW);
+    for _ in 0..3 {
+        let known = document(&ask(&desk, &server.url(), &["--json"], &[]));
+        assert_eq!(known["check"]["state"], "partial", "{known}");
+        assert!(known["check"]["notes"].to_string().contains("limit is reached"), "{known}");
+        let page = ask(&desk, &server.url(), &[], &[]);
+        assert_eq!(page.code, 12, "{page:?}");
+        assert!(!page.stdout.contains("no known issues"), "{page:?}");
+    }
+}
+
+/// An update asks for the lists while it builds, and looks into them when it has built.
+#[tokio::test]
+async fn what_went_wrong_is_told_a_second_time_and_nobody_is_asked_again() {
+    let limit = "retry-after: 60\r\nx-ratelimit-remaining: 0\r\n";
+    let server = Server::start(move |request, url| match request.contains("page=2") {
+        true => reply(429, limit, "{}"),
+        false => github(request, url),
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let world = crate::support::world(folder.path(), Scripted::new().shared());
+    let address = Address::parse(&server.url(), Named::Person).expect("an address");
+    let asking = Asking { address, anew: false };
+    let inventory = Inventory { now_ms: 1_790_251_200_000, ..Inventory::default() };
+    let first = fetch(&world, &asking, &inventory, None).await;
+    assert!(first.state == State::Partial && !server.heard().is_empty(), "{first:?}");
+    let second = fetch(&world, &asking, &inventory, Some(&first)).await;
+    assert_eq!(server.heard(), [""; 0]);
+    let told = |l: &Listing| (l.state, l.notes.clone(), l.resets_ms, l.token_helps, l.requests);
+    assert_eq!(told(&second), told(&first));
+    assert!(first.resets_ms.is_some() && first.token_helps && !first.issues.is_empty());
+    assert_eq!(second.issues, first.issues);
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub async fn run(
         None => from_hosts(world, global, args).await?,
     };
     let (rules, warnings) = rules(&settings, inventory.now_ms);
-    let listing = fetch(world, &Asking { address, anew: global.no_cache }, &inventory).await;
+    let listing = fetch(world, &Asking { address, anew: global.no_cache }, &inventory, None).await;
     let verdict = issues::check(&inventory, &listing.issues, &rules);
     let known = known::Known { unread, warnings, ..put_together(&inventory, &listing, &verdict) };
     show(&match launch::setting(global).format {

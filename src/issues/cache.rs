@@ -23,6 +23,10 @@ pub(super) struct Kept {
     pub(super) covered_since_ms: i64,
     /// When the whole of it was last asked for.
     pub(super) whole_ms: i64,
+    /// Whether it was read to its end. Where it broke off, nothing is known of what comes after,
+    /// whatever the dates of its issues say.
+    #[serde(default)]
+    pub(super) whole: bool,
     /// The mark of the first page.
     pub(super) etag: Option<String>,
     /// Its issues.
@@ -36,6 +40,7 @@ impl Kept {
             fetched_ms,
             covered_since_ms,
             whole_ms: fetched_ms,
+            whole: false,
             etag: None,
             issues: Vec::new(),
         }

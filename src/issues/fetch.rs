@@ -10,8 +10,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use super::address::{Address, Foreign, REPOSITORY};
+use super::address::{Address, Foreign};
 use super::cache::{self, Found, Kept};
+use super::feeds::{self, Feed};
 use super::inventory::Inventory;
 use super::issue::{self, Issue};
 use super::phase::DAY_MS;
@@ -76,6 +77,13 @@ pub struct Listing {
     pub requests: u32,
 }
 
+impl Listing {
+    /// Whether the server wanted no more, or we were to ask no more.
+    fn is_halted(&self) -> bool {
+        self.resets_ms.is_some() || self.token_helps
+    }
+}
+
 /// How to ask.
 #[derive(Debug, Clone)]
 pub struct Asking {
@@ -83,16 +91,6 @@ pub struct Asking {
     pub address: Address,
     /// Whether what is kept is asked for again all the same.
     pub anew: bool,
-}
-
-/// One list.
-struct Feed {
-    /// For the cache, and for people.
-    name: String,
-    /// Its address below the base, from a moment on.
-    path: Box<dyn Fn(i64) -> String>,
-    /// Where the server has no such list, nothing is missing.
-    extra: bool,
 }
 
 /// A list's answer.
@@ -112,6 +110,8 @@ struct Fetcher<'a> {
     since_ms: i64,
     began: Duration,
     anew: bool,
+    /// What this run was told of the lists already; they are not asked for a second time.
+    earlier: Option<&'a Listing>,
     requests: Cell<u32>,
     budget: Cell<u32>,
     /// Set when nothing more is to be asked.
@@ -121,8 +121,14 @@ struct Fetcher<'a> {
     notes: RefCell<Vec<String>>,
 }
 
-/// The issues that can concern an inventory.
-pub async fn fetch(world: &World, asking: &Asking, inventory: &Inventory) -> Listing {
+/// The issues that can concern an inventory. Of what was asked for `earlier` in the same run only
+/// the titles are searched for, and what went wrong then is told again.
+pub async fn fetch(
+    world: &World,
+    asking: &Asking,
+    inventory: &Inventory,
+    earlier: Option<&Listing>,
+) -> Listing {
     let token = token::find(world, &asking.address).await;
     let before = |ms: Option<i64>| ms.map_or(i64::MIN, |ms| ms.saturating_sub(BEFORE_MS));
     let since_ms = inventory.now_ms.saturating_sub(HORIZON_MS);
@@ -136,49 +142,19 @@ pub async fn fetch(world: &World, asking: &Asking, inventory: &Inventory) -> Lis
         since_ms: since_ms.max(before(inventory.installed.modified_ms).min(inventory.now_ms)),
         began: world.clock.elapsed(),
         anew: asking.anew,
+        earlier,
         requests: Cell::new(0),
-        halted: Cell::new(false),
-        resets_ms: Cell::new(None),
-        token_helps: Cell::new(false),
-        notes: RefCell::new(Vec::new()),
+        halted: Cell::new(earlier.is_some_and(Listing::is_halted)),
+        resets_ms: Cell::new(earlier.and_then(|e| e.resets_ms)),
+        token_helps: Cell::new(earlier.is_some_and(|e| e.token_helps)),
+        notes: RefCell::new(earlier.map(|e| e.notes.clone()).unwrap_or_default()),
     };
-    let mut fed = join_all(LABELS.iter().map(|label| fetcher.feed(labelled(label)))).await;
+    let mut fed = join_all(LABELS.iter().map(|label| fetcher.feed(feeds::labelled(label)))).await;
     let names = unheard(inventory, &fed);
     if fed.iter().any(|f| f.state < State::Unavailable) && !names.is_empty() {
-        fed.extend(join_all(names.iter().map(|name| fetcher.feed(search(name)))).await);
+        fed.extend(join_all(names.iter().map(|name| fetcher.feed(feeds::search(name)))).await);
     }
     fetcher.listing(fed)
-}
-
-/// The list of a label.
-fn labelled(label: &str) -> Feed {
-    let query = label.replace(':', "%3A").replace(' ', "%20");
-    let path = move |since: i64| {
-        format!(
-            "/repos/{REPOSITORY}/issues?labels={query}&state=all&sort=updated&direction=desc\
-             &since={}&per_page=100",
-            stamp(since)
-        )
-    };
-    Feed { name: label.to_owned(), path: Box::new(path), extra: false }
-}
-
-/// A search for titles: an issue without labels is in no list.
-fn search(name: &str) -> Feed {
-    let word = name.to_owned();
-    let path = move |since: i64| {
-        let day: String = stamp(since).chars().take(10).collect();
-        format!(
-            "/search/issues?q=repo:{REPOSITORY}+is:issue+in:title+{word}+updated:%3E%3D{day}\
-             &sort=updated&order=desc&per_page=100"
-        )
-    };
-    Feed { name: format!("titles with {name}"), path: Box::new(path), extra: true }
-}
-
-fn stamp(ms: i64) -> String {
-    let stamp = jiff::Timestamp::from_second(ms.div_euclid(1000)).unwrap_or_default();
-    stamp.to_string()
 }
 
 /// Packages whose fault would keep a machine from coming back, which move, and of which no list
@@ -212,9 +188,11 @@ impl Fetcher<'_> {
     async fn feed(&self, feed: Feed) -> Fed {
         let file = cache::file(&self.world.environment.cache, &self.address.at(""), &feed.name);
         let kept = self.kept(&file, &feed.name);
-        if let Some(kept) = kept.as_ref().filter(|k| self.is_fresh(k)) {
-            let state = if self.covers(kept) { State::Complete } else { State::Partial };
-            return Fed::of(kept, state);
+        if self.earlier.is_some() && !feed.extra {
+            return self.as_kept(kept.as_ref());
+        }
+        if let Some(kept) = kept.as_ref().filter(|k| self.is_fresh(k) && k.whole) {
+            return self.as_kept(Some(kept));
         }
         let usable = kept.filter(|k| self.covers(k) && self.now_ms - k.whole_ms < USELESS_MS);
         // A whole list is added to; else it is begun anew.
@@ -229,6 +207,7 @@ impl Fetcher<'_> {
         match broken {
             None => {
                 list.fetched_ms = self.now_ms;
+                list.whole = true;
                 list.etag = pages.etag.or(list.etag);
                 self.keep(&file, &list);
                 Fed::of(&list, State::Complete)
@@ -255,6 +234,17 @@ impl Fetcher<'_> {
         }
     }
 
+    /// What is known without asking.
+    fn as_kept(&self, kept: Option<&Kept>) -> Fed {
+        let Some(kept) = kept else { return Fed::nothing() };
+        let state = match (self.covers(kept), self.is_young(kept)) {
+            (true, true) => State::Complete,
+            (true, false) => State::Stale,
+            (false, _) => State::Partial,
+        };
+        Fed::of(kept, state)
+    }
+
     fn kept(&self, file: &Path, name: &str) -> Option<Kept> {
         match cache::read(file) {
             Found::Kept(kept) => Some(*kept),
@@ -273,11 +263,16 @@ impl Fetcher<'_> {
     }
 
     fn is_fresh(&self, kept: &Kept) -> bool {
-        !self.anew && (0..FRESH_MS).contains(&self.now_ms.saturating_sub(kept.fetched_ms))
+        !self.anew && self.is_young(kept)
+    }
+
+    fn is_young(&self, kept: &Kept) -> bool {
+        (0..FRESH_MS).contains(&self.now_ms.saturating_sub(kept.fetched_ms))
     }
 
     fn covers(&self, kept: &Kept) -> bool {
-        kept.covered_since_ms <= self.since_ms
+        kept.whole
+            && kept.covered_since_ms <= self.since_ms
             && self.now_ms.saturating_sub(kept.fetched_ms) < USELESS_MS
     }
 
@@ -418,7 +413,8 @@ impl Fetcher<'_> {
         let mut issues: std::collections::BTreeMap<u64, Issue> = Default::default();
         let covered = fed.iter().filter_map(|f| f.covered_since_ms).max();
         let fetched = fed.iter().filter_map(|f| f.fetched_ms).min();
-        for issue in fed.into_iter().flat_map(|f| f.issues) {
+        let told = self.earlier.iter().flat_map(|e| e.issues.iter().cloned());
+        for issue in fed.into_iter().flat_map(|f| f.issues).chain(told) {
             match issues.get(&issue.number) {
                 Some(known) if known.updated_ms >= issue.updated_ms => {}
                 _ => drop(issues.insert(issue.number, issue)),
@@ -433,7 +429,7 @@ impl Fetcher<'_> {
             resets_ms: self.resets_ms.get(),
             token_helps: self.token_helps.get(),
             with_token: self.token.into_inner().is_some(),
-            requests: self.requests.get(),
+            requests: self.requests.get() + self.earlier.map_or(0, |e| e.requests),
         }
     }
 }

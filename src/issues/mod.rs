@@ -11,6 +11,7 @@ pub mod advisory;
 mod cache;
 mod claims;
 pub mod closures;
+mod feeds;
 pub mod fetch;
 pub mod inventory;
 pub mod inventory_file;

@@ -22,6 +22,7 @@ use crate::command::{deploy, inventory};
 use crate::error::Error;
 use crate::exit::{self, Exit};
 use crate::fleet::{HostName, StorePath};
+use crate::issues::fetch::Listing;
 use crate::plan::Request;
 use crate::report::inputs;
 use crate::report::known::Known;
@@ -132,12 +133,12 @@ async fn prepare(update: &Update<'_>, signals: &mut Signals) -> Result<Step<Prep
             Manner::Plain | Manner::Smart => None,
         };
         let run = launch::name(update.world);
-        let (exit, toplevels) = build(update, &found, &run).await?;
+        let (exit, toplevels, lists) = build(update, &found, &run).await?;
         if exit != Exit::Done {
             return Ok(Step::End(unchanged(exit)));
         }
-        let built = (&toplevels, seen.as_ref(), &mut *signals);
-        match judge(update, &which, &found, built).await? {
+        let told = (seen.as_ref(), lists.as_ref());
+        match judge(update, &which, &found, &toplevels, (told, &mut *signals)).await? {
             Judgement::Again(input) => which.except.push(input),
             Judgement::Go(gate) => {
                 return Ok(Step::Go(Prepared { found, gate: *gate, built: run }));
@@ -161,11 +162,12 @@ async fn judge(
     update: &Update<'_>,
     which: &Which,
     found: &Found,
-    (toplevels, seen, signals): (&BTreeMap<HostName, StorePath>, Option<&Known>, &mut Signals),
+    toplevels: &BTreeMap<HostName, StorePath>,
+    (told, signals): ((Option<&Known>, Option<&Listing>), &mut Signals),
 ) -> Result<Judgement, Error> {
     let locks = [&found.lock, &found.candidate.lock];
     let judged = tokio::select! {
-        judged = gate::judge(update, toplevels, locks, seen) => judged?,
+        judged = gate::judge(update, toplevels, locks, told) => judged?,
         _ = signals.next() => return Ok(Judgement::End(Exit::Interrupted)),
     };
     if let Some(judged) = &judged {
@@ -268,7 +270,7 @@ async fn build(
     update: &Update<'_>,
     found: &Found,
     run: &str,
-) -> Result<(Exit, BTreeMap<HostName, StorePath>), Error> {
+) -> Result<(Exit, BTreeMap<HostName, StorePath>, Option<Listing>), Error> {
     let Update { world, global, fleet, hosts, asked, .. } = *update;
     let preset = deploy::preset("build");
     let request = deploy::request(&preset, global, &DeployFlags::default(), fleet)?;
@@ -278,15 +280,16 @@ async fn build(
     let terms = Terms { name: Some(run.to_owned()), ..Terms::default() };
     let asking = gate::asking(fleet, global.no_cache)?;
     let issues = async {
-        if !asked.flags.risk.no_issue_check {
-            let locks = [&found.lock, &found.candidate.lock];
-            drop(gate::ahead(world, &asking, locks).await);
+        let locks = [&found.lock, &found.candidate.lock];
+        match asked.flags.risk.no_issue_check {
+            true => None,
+            false => Some(gate::ahead(world, &asking, locks).await),
         }
     };
     let fleet = fleet.clone();
     let built = launch::launch_with(world, &global, fleet, hosts, request, terms);
-    let (built, ()) = tokio::join!(built, issues);
+    let (built, lists) = tokio::join!(built, issues);
     let (exit, state) = built?;
     let toplevels = state.hosts.into_iter().filter_map(|h| Some((h.name, h.toplevel?)));
-    Ok((exit, toplevels.collect()))
+    Ok((exit, toplevels.collect(), lists))
 }

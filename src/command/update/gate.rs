@@ -75,7 +75,8 @@ pub(super) fn asking(fleet: &Fleet, anew: bool) -> Result<Asking, Error> {
 pub(super) async fn ahead(world: &World, asking: &Asking, locks: [&Lock; 2]) -> Listing {
     let [installed, candidate] = locks.map(revision);
     let now_ms = world.clock.epoch_ms();
-    fetch(world, asking, &Inventory { now_ms, installed, candidate, ..Inventory::default() }).await
+    fetch(world, asking, &Inventory { now_ms, installed, candidate, ..Inventory::default() }, None)
+        .await
 }
 
 /// When the nixpkgs of a lock is from.
@@ -84,7 +85,7 @@ pub(super) fn revision(lock: &Lock) -> inventory::Lock {
     inventory::Lock { modified_ms: modified_s.map(|s| s.saturating_mul(1000)), release: None }
 }
 
-/// Holds known issues against what hosts run and are to run.
+/// Holds known issues against what hosts run and are to run; the lists were asked for `earlier`.
 ///
 /// # Errors
 /// When hosts.toml or the environment names an address that is none.
@@ -93,16 +94,28 @@ pub(super) async fn check(
     systems: &BTreeMap<String, Systems>,
     unread: &BTreeMap<HostName, String>,
     locks: [&Lock; 2],
+    earlier: Option<&Listing>,
 ) -> Result<Checked, Error> {
     let world = update.world;
     let inventory = between(systems, locks.map(revision), world.clock.epoch_ms());
-    let listing = fetch(world, &asking(update.fleet, false)?, &inventory).await;
+    let listing = fetch(world, &asking(update.fleet, false)?, &inventory, earlier).await;
     let (rules, warnings) = known_issues::rules(&update.fleet.issues, inventory.now_ms);
     let verdict = issues::check(&inventory, &listing.issues, &rules);
     let told = known_issues::put_together(&inventory, &listing, &verdict);
     let sentences = unread.iter().map(|(host, why)| format!("{host} was not checked: {why}"));
     let told = known::Known { unread: sentences.collect(), warnings, update: true, ..told };
-    Ok(Checked { inventory, listing, rules, verdict, told })
+    let mut checked = Checked { inventory, listing, rules, verdict, told };
+    let accepted = &update.asked.flags.risk.accept_issue;
+    for host in update.hosts {
+        let left = evidence(host, true, &checked, accepted).worst;
+        if let Some(gate) = checked.told.gate.get_mut(host.as_str())
+            && *gate == "blocked"
+            && left < Some(Severity::Critical)
+        {
+            *gate = "accepted";
+        }
+    }
+    Ok(checked)
 }
 
 /// Looks, shows what is known, and decides for each host as far as that needs no answer; `None`:
@@ -114,7 +127,7 @@ pub(super) async fn judge(
     update: &Update<'_>,
     toplevels: &BTreeMap<HostName, StorePath>,
     locks: [&Lock; 2],
-    seen: Option<&known::Known>,
+    (seen, earlier): (Option<&known::Known>, Option<&Listing>),
 ) -> Result<Option<Judged>, Error> {
     let (world, risk) = (update.world, &update.asked.flags.risk);
     if risk.no_issue_check {
@@ -122,7 +135,7 @@ pub(super) async fn judge(
         return Ok(None);
     }
     let (systems, unread) = systems(update, toplevels).await;
-    let checked = check(update, &systems, &unread, locks).await?;
+    let checked = check(update, &systems, &unread, locks, earlier).await?;
     let shape = choice::look(&launch::setting(update.global), &world.environment);
     match seen {
         Some(seen) if seen.says_the_same_as(&checked.told) => {
@@ -234,7 +247,7 @@ pub(super) async fn standing(update: &Update<'_>, lock: &Lock) -> Result<(), Err
     inventory.installed.modified_ms =
         revision(lock).modified_ms.or(inventory.installed.modified_ms);
     inventory.candidate = inventory.installed.clone();
-    let listing = fetch(update.world, &asking(update.fleet, false)?, &inventory).await;
+    let listing = fetch(update.world, &asking(update.fleet, false)?, &inventory, None).await;
     let (rules, _) = known_issues::rules(&update.fleet.issues, inventory.now_ms);
     let verdict = issues::check(&inventory, &listing.issues, &rules);
     let mut told = known_issues::put_together(&inventory, &listing, &verdict);

@@ -154,12 +154,13 @@ pub(super) async fn look(update: &Update<'_>, found: &Found) -> Result<Preview, 
     let locks = [&found.lock, &found.candidate.lock];
     let asking = gate::asking(fleet, update.global.no_cache)?;
     let ahead = async {
-        if checks {
-            drop(gate::ahead(world, &asking, locks).await);
+        match checks {
+            true => Some(gate::ahead(world, &asking, locks).await),
+            false => None,
         }
     };
     let looked = futures_util::stream::iter(looked).buffered(AT_ONCE).collect::<Vec<_>>();
-    let (looked, ()) = tokio::join!(looked, ahead);
+    let (looked, lists) = tokio::join!(looked, ahead);
     let mut preview = inputs_alone(found);
     let (mut systems, mut unread) = (BTreeMap::new(), BTreeMap::new());
     for (host, looked) in looked {
@@ -176,7 +177,8 @@ pub(super) async fn look(update: &Update<'_>, found: &Found) -> Result<Preview, 
         preview.hosts.insert(host.to_string(), shown);
     }
     if checks {
-        preview.issues = Some(gate::check(update, &systems, &unread, locks).await?.told);
+        let checked = gate::check(update, &systems, &unread, locks, lists.as_ref()).await?;
+        preview.issues = Some(checked.told);
     }
     Ok(preview)
 }
