@@ -43,6 +43,8 @@ mod lab {
         let said = place.update(&accept, 0);
         assert!(said.stderr.contains("flake.lock stays, as hosts run it"), "{said:?}");
         assert!(flat(&said).contains("flake: update tools"), "in the report {said:?}");
+        assert!(said.stdout.contains("was accepted (--accept-issue)"), "{said:?}");
+        assert!(!flat(&said).contains("is held"), "{said:?}");
         let after = place.desk.unguarded();
         assert_eq!(differences(Then::New, &place.before, &after), [""; 0]);
         assert_eq!(place.versions(), format!("hello {new}"));

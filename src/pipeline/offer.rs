@@ -22,6 +22,7 @@ use crate::build::manifest::Manifest;
 use crate::build::{self, BuildError, Built, Where};
 use crate::event::{Changes, Event, HostReport, Outcome, Phase, UnitChanges, harmless};
 use crate::fleet::{Address, BuildOn, StorePath};
+use crate::plan::Request;
 use crate::preflight::Refused;
 use crate::preflight::admission::Admission;
 use crate::preflight::rehearse::{EACH_S, Rehearsal, judge, rehearse};
@@ -69,10 +70,17 @@ pub struct Offered {
 /// Builds and keeps; the host is not even asked.
 pub async fn build_only(journey: &Journey<'_>) -> Result<HostReport, Halt> {
     let built = early::build(journey).await?;
-    let word = if journey.run.request.keep { "built and kept" } else { "it builds" };
+    let Request { keep, lock, .. } = &journey.run.request;
+    let word = match (keep, lock) {
+        (true, _) => "built and kept",
+        (false, None) => "it builds",
+        (false, Some(_)) => "it builds with a lock that is not the flake's own",
+    };
     let note = format!("{word}: {}", built.toplevel.name());
     let mut report = ending::report(Outcome::Planned { changes: true }, Phase::Build, note);
-    report.next = vec![format!("nixdeploy quick-deploy {}", journey.host.name)];
+    if lock.is_none() {
+        report.next = vec![format!("nixdeploy quick-deploy {}", journey.host.name)];
+    }
     Ok(report)
 }
 

@@ -23,7 +23,8 @@ pub struct Known {
     pub check: Check,
     /// Issues that concern a host: by phase, worst first.
     pub items: Vec<Item>,
-    /// `free`, `ask` or `blocked`, for each host.
+    /// `free`, `ask` or `blocked`, for each host; `accepted`: what blocks it was accepted by its
+    /// number, in this update.
     pub gate: BTreeMap<String, &'static str>,
     /// Numbers that hosts.toml leaves out.
     pub ignored: Vec<u64>,
@@ -267,7 +268,7 @@ fn gate(known: &Known, look: &Look) -> Vec<String> {
         _ => ": nothing was checked",
     };
     let mut lines = Vec::new();
-    for gate in ["blocked", "ask", "free"] {
+    for gate in ["blocked", "accepted", "ask", "free"] {
         let hosts: Vec<&str> =
             known.gate.iter().filter(|(_, g)| **g == gate).map(|(h, _)| h.as_str()).collect();
         let (named, one) = match hosts.as_slice() {
@@ -279,6 +280,7 @@ fn gate(known: &Known, look: &Look) -> Vec<String> {
         let is = if one { "is" } else { "are" };
         let told = match gate {
             "blocked" => format!("{named} {is} held"),
+            "accepted" => format!("what would hold {named} was accepted (--accept-issue)"),
             "ask" => format!("a person has to decide on {of}{whole}"),
             _ if whole.is_empty() => format!("{named} {is} not affected"),
             _ => format!("{named}: not known to be affected{whole}"),
