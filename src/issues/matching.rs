@@ -107,13 +107,22 @@ impl<'a> Matcher<'a> {
         }
         let Some(about) = self.about(issue, &title) else { return Vec::new() };
         let mut said = claims::read(&title.words, &self.names, &about.packages);
-        if said.own.is_empty() && about.claim.is_empty() {
+        // The version in the name of a sibling says which one it is. It is all of that which is bad
+        // where nothing says better.
+        let series: &[String] = if about.sibling { &about.claim.bad } else { &[] };
+        if said.own.is_empty() && (about.claim.is_empty() || about.sibling) {
+            let mut told = Claim::default();
             for fact in &issue.facts {
-                said.own.join(claims::read(&tokens(fact), &self.names, &about.packages).own);
+                told.join(claims::read(&tokens(fact), &self.names, &about.packages).own);
+            }
+            if !about.sibling || told.speaks_of(series) {
+                said.own = told;
             }
         }
-        let named = about.claim.clone();
-        said.own.join(named);
+        match said.own.speaks_of(series) {
+            true => said.own.within = series.to_vec(),
+            false => said.own.join(about.claim.clone()),
+        }
         self.judge(issue, &title, &about, &said)
     }
 
@@ -294,7 +303,7 @@ impl<'a> Matcher<'a> {
         let lower = title.rest.to_lowercase();
         let moved = ["after updat", "after upgrad", "after the update", "regression", "since"];
         let nature = Nature {
-            subject: about.subject && !about.sibling,
+            subject: about.subject,
             security: kind == Kind::Security,
             new: about.module.is_some()
                 || kind == Kind::Regression
@@ -310,6 +319,10 @@ impl<'a> Matcher<'a> {
         for place in places.into_iter().filter(|p| p.is_some() || about.module.is_some()) {
             let package = place.map(|at| &inventory.packages[at]);
             let claim = self.with_others(said, package);
+            let versions = package.into_iter().flat_map(|p| [&p.installed, &p.candidate]);
+            let of_series = versions.flatten().any(|v| claim.encloses(v));
+            let subject = about.subject && (!about.sibling || of_series);
+            let nature = Nature { subject, ..nature };
             let Some(standing) = standing(inventory, issue, package, &claim, nature) else {
                 continue;
             };

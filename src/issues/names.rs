@@ -103,7 +103,9 @@ impl Names {
     /// The packages that a subject names.
     pub(super) fn subject(&self, word: &str) -> Option<Named> {
         let name = normal(word);
-        if let Some(named) = self.exact(&name) {
+        let other = synonym(&name);
+        let name = other.as_ref().filter(|_| !self.by_name.contains_key(&name)).unwrap_or(&name);
+        if let Some(named) = self.exact(name) {
             return Some(named);
         }
         let (set, last) = match name.rsplit_once('.') {
@@ -161,6 +163,9 @@ impl Names {
 
     /// `blender-4.0.2`, `postgresql-16`, `nextcloud32`, `linux-6-18`: a name with its version.
     fn versioned(&self, name: &str) -> Option<Named> {
+        if is_flavour(name) {
+            return None;
+        }
         let digit = |c: char| c.is_ascii_digit();
         let dashes = name.match_indices('-').filter(|(at, _)| name[at + 1..].starts_with(digit));
         for (at, _) in dashes {
@@ -194,7 +199,20 @@ fn family(set: &str) -> String {
     let last = set.split('.').next().unwrap_or(set);
     let name: String = normal(last).chars().filter(|c| c.is_ascii_alphabetic()).collect();
     let cut = name.strip_suffix("latest").unwrap_or(&name);
-    cut.to_owned()
+    // `linuxKernel.packages.linux_6_18` is `linuxPackages_6_18`.
+    if cut == "linuxkernel" { "linuxpackages".to_owned() } else { cut.to_owned() }
+}
+
+/// The other name of what has two (nixpkgs, `pkgs/top-level/linux-kernels.nix`): a set of packages
+/// for a kernel bears its name, and `nvidia_x11` is `nvidiaPackages.stable`.
+fn synonym(name: &str) -> Option<String> {
+    let set = name.strip_suffix(".kernel").unwrap_or(name);
+    let kernel = set.strip_prefix("linuxpackages").filter(|k| !k.contains('.'));
+    if let Some(kernel) = kernel.filter(|k| k.is_empty() || k.starts_with('-')) {
+        return Some(format!("linux{kernel}"));
+    }
+    let set = name.strip_suffix("nvidiapackages.stable")?;
+    (set.is_empty() || set.ends_with('.')).then(|| format!("{set}nvidia-x11"))
 }
 
 fn is_flavour(name: &str) -> bool {
@@ -273,6 +291,23 @@ mod tests {
             ("linux_zen", None),
             ("linuxPackages_zen.nvidia_x11", None),
             ("linuxPackages_latest.nvidia_x11", Some(1)),
+            ("linuxPackages", Some(0)),
+            ("linuxPackages_latest", Some(0)),
+            ("linuxPackages_6_18.kernel", Some(0)),
+            ("linuxKernel.kernels.linux_6_18", Some(0)),
+            ("linuxKernel.packages.linux_6_18.nvidia_x11", Some(1)),
+            ("linuxPackages_zen", None),
+            ("linuxPackages_6_18_hardened", None),
+            ("linux_6_18_hardened", None),
+            ("linuxPackages_zen.kernel", None),
+            ("linuxPackages_rt_6_18", None),
+            ("linuxPackagesFor", None),
+            ("linuxPackages_latest.bcachefs", None),
+            ("nvidiaPackages.stable", Some(1)),
+            ("linuxPackages_latest.nvidiaPackages.stable", Some(1)),
+            ("linuxPackages.nvidiaPackages.beta", None),
+            ("linuxPackages_zen.nvidiaPackages.stable", None),
+            ("linuxKernel.packages.linux_zen.nvidia_x11", None),
             ("nvidia-open", Some(1)),
             ("postgres", Some(2)),
             ("python314Packages.requests", Some(3)),
@@ -288,7 +323,13 @@ mod tests {
         assert!(sibling.sibling && sibling.claim == Claim::bad("16"));
         let other = names.subject("nextcloud32").expect("named");
         assert!(other.sibling && other.claim == Claim::bad("32"));
-        assert_eq!(names.mention("requests"), None, "a word of the language");
+        for subject in ["linux_7_2", "linuxPackages_7_2", "linuxPackages_7_2.kernel"] {
+            let kernel = names.subject(subject).expect("named");
+            assert!(kernel.sibling && kernel.claim == Claim::bad("7.2"), "{subject}");
+        }
+        for word in ["requests", "linuxPackages", "linuxPackages_latest"] {
+            assert_eq!(names.mention(word), None, "a word of the language, or where it happened");
+        }
     }
 
     #[test]

@@ -109,6 +109,95 @@ fn the_second_set_is_told_as_it_was_judged() {
     assert_eq!(gate, [("book", Gate::Ask), ("rack", Gate::Blocked), ("tower", Gate::Ask)]);
 }
 
+/// What is told of a title where a package moves; nothing is known of it but name and versions.
+fn told(pname: &str, versions: (&str, &str), title: &str) -> (String, Gate) {
+    told_with(pname, versions, title, "")
+}
+
+fn told_with(pname: &str, versions: (&str, &str), title: &str, body: &str) -> (String, Gate) {
+    let moment = |day| inventory_file::moment(day);
+    let inventory = Inventory {
+        now_ms: moment("2026-11-22").expect("a day"),
+        installed: inventory::Lock { modified_ms: moment("2026-11-01"), release: None },
+        candidate: inventory::Lock { modified_ms: moment("2026-11-20"), release: None },
+        packages: vec![inventory::Package {
+            pname: pname.to_owned(),
+            installed: Some(versions.0.to_owned()),
+            candidate: Some(versions.1.to_owned()),
+            ..inventory::Package::default()
+        }],
+        ..Inventory::default()
+    };
+    let issue = serde_json::json!({
+        "number": 1, "title": title, "body": body, "state": "open",
+        "labels": [{"name": "0.kind: bug"}],
+        "created_at": "2026-10-20T00:00:00Z", "updated_at": "2026-10-20T00:00:00Z",
+        "html_url": "https://github.com/NixOS/nixpkgs/issues/1",
+    });
+    let issue = issue::read(&issue).expect("an issue");
+    let verdict = check(&inventory, &[issue], &Rules::default());
+    let said = |i: &Item| format!("{} {:?}", phase_word(i.phase), i.severity).to_lowercase();
+    let said: Vec<String> = verdict.items.iter().map(said).collect();
+    (said.join(", "), verdict.gate[inventory::NAMELESS])
+}
+
+#[test]
+fn a_version_in_a_title_says_more_than_the_series_in_a_name() {
+    let kernel = ("7.2.1", "7.2.4");
+    for (pname, versions, title, expected) in [
+        ("linux", kernel, "linux_7_2: 7.2.4 does not boot", "introduced critical"),
+        ("linux", kernel, "linuxPackages_7_2: 7.2.4 does not boot", "introduced critical"),
+        ("linux", kernel, "linuxPackages_latest: 7.2.4 does not boot", "introduced critical"),
+        ("linux", kernel, "linux_7_2: does not boot since 7.2.3", "introduced critical"),
+        ("linux", kernel, "linux_7_2: does not boot, 7.2.1 works", "introduced critical"),
+        ("linux", kernel, "linux_7_2: 7.2.1 -> 7.2.4 does not boot", "introduced critical"),
+        ("linux", kernel, "linux_7_2: 7.2.1 does not boot", "fixed high"),
+        ("linux", kernel, "linux_7_2: does not boot (fixed in 7.2.3)", "fixed high"),
+        ("linux", kernel, "linux_7_2: does not boot", "persisting high"),
+        ("linux", kernel, "linux_7_2: 7.2 does not boot", "persisting high"),
+        ("linux", ("7.2.5", "7.2.6"), "linux_7_2: 7.2.4 does not boot", "persisting low"),
+        ("linux", ("7.1.9", "7.2.4"), "linux_7_2: does not boot", "introduced critical"),
+        ("zfs-user", ("2.4.1", "2.4.2"), "zfs_2_4: 2.4.2 data loss", "introduced critical"),
+        ("zfs-kernel", ("2.4.1", "2.4.2"), "zfs_2_4: 2.4.2 data loss", "introduced critical"),
+        ("zfs-kernel", ("2.4.1", "2.4.2"), "zfs: 2.4.2 corrupts data", "introduced critical"),
+        ("postgresql", ("16.8", "16.9"), "postgresql_16: 16.9 crashes", "introduced high"),
+        ("nextcloud", ("32.0.1", "32.0.2"), "nextcloud32: 32.0.2 crashes", "introduced high"),
+    ] {
+        let gate = match expected {
+            "introduced critical" => Gate::Blocked,
+            "introduced high" => Gate::Ask,
+            _ => Gate::Free,
+        };
+        assert_eq!(told(pname, versions, title), (expected.to_owned(), gate), "{title}");
+    }
+    // A form that tells the version is as good.
+    let body = "### Version\n\n- version: 7.2.4\n";
+    let (said, gate) = told_with("linux", kernel, "linux_7_2: does not boot", body);
+    assert_eq!((said.as_str(), gate), ("introduced critical", Gate::Blocked));
+}
+
+#[test]
+fn another_series_or_set_is_another_package() {
+    let (kernel, lts) = (("7.2.1", "7.2.4"), ("6.18.3", "6.18.9"));
+    for (pname, versions, title) in [
+        ("linux", lts, "linux_7_2: 7.2.4 does not boot"),
+        ("linux", lts, "linuxPackages_7_2: 7.2.4 does not boot"),
+        ("linux", lts, "linuxPackages_7_2.kernel: does not boot"),
+        ("linux", lts, "linux_7_2: does not boot (fixed in 7.2.5)"),
+        ("linux", ("7.3.1", "7.3.2"), "linux_7_2: does not boot, 7.2.1 works"),
+        ("linux", ("7.3.1", "7.3.2"), "linux_7_2: does not boot since 7.2.3"),
+        ("linux", kernel, "linuxPackages_zen: 7.2.4 does not boot"),
+        ("linux", kernel, "linux_7_2_hardened: 7.2.4 does not boot"),
+        ("linux", kernel, "linuxPackages_7_2.bcachefs: does not build"),
+        ("zfs-kernel", ("2.3.4", "2.3.5"), "zfs_2_4: 2.4.2 data loss"),
+        ("zfs-kernel", ("2.4.1", "2.4.2"), "zpool: 2.4.2 prints the wrong size"),
+        ("postgresql", ("17.8", "17.9"), "postgresql_16: 16.9 crashes"),
+        ("nvidia-x11", ("580.1", "590.2"), "linuxPackages.nvidiaPackages.beta: 590.2 crashes"),
+    ] {
+        assert_eq!(told(pname, versions, title), (String::new(), Gate::Free), "{title}");
+    }
+}
+
 /// One is missed: it names no package but in brackets, by a word of the language.
 #[test]
 fn the_third_set_is_told_as_it_was_judged_but_for_one() {

@@ -20,6 +20,8 @@ pub(super) struct Claim {
     pub(super) until: Vec<String>,
     /// Versions that are named good; what is after the highest is bad if nothing else is said.
     pub(super) good: Vec<String>,
+    /// Series that everything above is said of; none: of all there are.
+    pub(super) within: Vec<String>,
 }
 
 /// Whether a version is meant.
@@ -51,12 +53,28 @@ impl Claim {
         self.before.extend(other.before);
         self.until.extend(other.until);
         self.good.extend(other.good);
+        self.within.extend(other.within);
+    }
+
+    /// Whether some version that it names is of one of these series.
+    pub(super) fn speaks_of(&self, series: &[String]) -> bool {
+        let lists = [&self.bad, &self.from, &self.before, &self.until, &self.good];
+        lists.into_iter().flatten().any(|v| series.iter().any(|s| begins(v, s)))
+    }
+
+    /// Whether it is only of some series, and the version is of one of them.
+    pub(super) fn encloses(&self, version: &str) -> bool {
+        self.within.iter().any(|series| begins(version, series))
     }
 
     /// Whether a version is meant.
     pub(super) fn means(&self, version: &str) -> Meant {
         if self.is_empty() {
             return Meant::Unknown;
+        }
+        if !self.within.is_empty() && !self.encloses(version) {
+            let odd = self.within.iter().any(|series| order(version, series).is_none());
+            return if odd { Meant::Unknown } else { Meant::No };
         }
         if self.good.iter().any(|g| begins(version, g)) {
             return Meant::No;
@@ -199,6 +217,10 @@ mod tests {
         all.iter().map(|v| (*v).to_owned()).collect()
     }
 
+    fn mended_in(version: &str) -> Claim {
+        Claim { before: owned(&[version]), ..Claim::default() }
+    }
+
     #[test]
     fn a_named_version_stands_for_what_begins_with_it() {
         for (named, version, expected) in [
@@ -234,6 +256,9 @@ mod tests {
         let both = Claim { bad: owned(&["2.1"]), good: owned(&["2.0"]), ..Claim::default() };
         assert_eq!(["2.0.1", "2.1", "2.2"].map(|v| both.means(v)), [No, Yes, No]);
         assert_eq!(Claim::default().means("1"), Meant::Unknown);
+        let within = Claim { within: owned(&["7.2"]), ..mended_in("7.2.5") };
+        let told = ["6.18", "7.2.4", "7.2.5", "7.3", "git"].map(|v| within.means(v));
+        assert_eq!(told, [No, Yes, No, No, Meant::Unknown]);
     }
 
     proptest! {
