@@ -192,7 +192,8 @@ pub(super) fn put_together(
             requests: listing.requests,
             with_token: listing.with_token,
             token_helps: listing.token_helps,
-            limit_until: listing.resets_ms.map(stamp),
+            // A moment that has passed keeps nobody waiting.
+            limit_until: listing.resets_ms.filter(|ms| *ms > inventory.now_ms).map(stamp),
             notes: listing.notes.clone(),
         },
         items: verdict.items.iter().map(item).collect(),
