@@ -78,6 +78,14 @@ pub struct Listing {
 }
 
 impl Listing {
+    /// Whether it still holds: one that was whole is asked for again after an hour, or where it
+    /// does not go back far enough.
+    fn holds(&self, now_ms: i64, since_ms: i64) -> bool {
+        let young = self.fetched_ms.is_some_and(|at| now_ms.saturating_sub(at) < FRESH_MS);
+        let covers = self.covered_since_ms.is_some_and(|from| from <= since_ms);
+        self.state != State::Complete || young && covers
+    }
+
     /// Whether the server wanted no more, or we were to ask no more.
     fn is_halted(&self) -> bool {
         self.resets_ms.is_some() || self.token_helps
@@ -132,6 +140,8 @@ pub async fn fetch(
     let token = token::find(world, &asking.address).await;
     let before = |ms: Option<i64>| ms.map_or(i64::MIN, |ms| ms.saturating_sub(BEFORE_MS));
     let since_ms = inventory.now_ms.saturating_sub(HORIZON_MS);
+    let since_ms = since_ms.max(before(inventory.installed.modified_ms).min(inventory.now_ms));
+    let earlier = earlier.filter(|told| told.holds(inventory.now_ms, since_ms));
     let fetcher = Fetcher {
         world,
         http: Http::default(),
@@ -139,7 +149,7 @@ pub async fn fetch(
         budget: Cell::new(if token.is_some() { BUDGETS.1 } else { BUDGETS.0 }),
         token: RefCell::new(token),
         now_ms: inventory.now_ms,
-        since_ms: since_ms.max(before(inventory.installed.modified_ms).min(inventory.now_ms)),
+        since_ms,
         began: world.clock.elapsed(),
         anew: asking.anew,
         earlier,
@@ -149,7 +159,10 @@ pub async fn fetch(
         token_helps: Cell::new(earlier.is_some_and(|e| e.token_helps)),
         notes: RefCell::new(earlier.map(|e| e.notes.clone()).unwrap_or_default()),
     };
-    let mut fed = join_all(LABELS.iter().map(|label| fetcher.feed(feeds::labelled(label)))).await;
+    let mut fed = match fetcher.earlier {
+        Some(told) => vec![Fed::told(told)],
+        None => join_all(LABELS.iter().map(|label| fetcher.feed(feeds::labelled(label)))).await,
+    };
     let names = unheard(inventory, &fed);
     if fed.iter().any(|f| f.state < State::Unavailable) && !names.is_empty() {
         fed.extend(join_all(names.iter().map(|name| fetcher.feed(feeds::search(name)))).await);
@@ -188,11 +201,9 @@ impl Fetcher<'_> {
     async fn feed(&self, feed: Feed) -> Fed {
         let file = cache::file(&self.world.environment.cache, &self.address.at(""), &feed.name);
         let kept = self.kept(&file, &feed.name);
-        if self.earlier.is_some() && !feed.extra {
-            return self.as_kept(kept.as_ref());
-        }
         if let Some(kept) = kept.as_ref().filter(|k| self.is_fresh(k) && k.whole) {
-            return self.as_kept(Some(kept));
+            let state = if self.covers(kept) { State::Complete } else { State::Partial };
+            return Fed::of(kept, state);
         }
         let usable = kept.filter(|k| self.covers(k) && self.now_ms - k.whole_ms < USELESS_MS);
         // A whole list is added to; else it is begun anew.
@@ -234,17 +245,6 @@ impl Fetcher<'_> {
         }
     }
 
-    /// What is known without asking.
-    fn as_kept(&self, kept: Option<&Kept>) -> Fed {
-        let Some(kept) = kept else { return Fed::nothing() };
-        let state = match (self.covers(kept), self.is_young(kept)) {
-            (true, true) => State::Complete,
-            (true, false) => State::Stale,
-            (false, _) => State::Partial,
-        };
-        Fed::of(kept, state)
-    }
-
     fn kept(&self, file: &Path, name: &str) -> Option<Kept> {
         match cache::read(file) {
             Found::Kept(kept) => Some(*kept),
@@ -263,11 +263,7 @@ impl Fetcher<'_> {
     }
 
     fn is_fresh(&self, kept: &Kept) -> bool {
-        !self.anew && self.is_young(kept)
-    }
-
-    fn is_young(&self, kept: &Kept) -> bool {
-        (0..FRESH_MS).contains(&self.now_ms.saturating_sub(kept.fetched_ms))
+        !self.anew && (0..FRESH_MS).contains(&self.now_ms.saturating_sub(kept.fetched_ms))
     }
 
     fn covers(&self, kept: &Kept) -> bool {
@@ -413,8 +409,7 @@ impl Fetcher<'_> {
         let mut issues: std::collections::BTreeMap<u64, Issue> = Default::default();
         let covered = fed.iter().filter_map(|f| f.covered_since_ms).max();
         let fetched = fed.iter().filter_map(|f| f.fetched_ms).min();
-        let told = self.earlier.iter().flat_map(|e| e.issues.iter().cloned());
-        for issue in fed.into_iter().flat_map(|f| f.issues).chain(told) {
+        for issue in fed.into_iter().flat_map(|f| f.issues) {
             match issues.get(&issue.number) {
                 Some(known) if known.updated_ms >= issue.updated_ms => {}
                 _ => drop(issues.insert(issue.number, issue)),
@@ -441,6 +436,15 @@ struct Pages {
 }
 
 impl Fed {
+    fn told(listing: &Listing) -> Self {
+        Self {
+            issues: listing.issues.clone(),
+            state: listing.state,
+            covered_since_ms: listing.covered_since_ms,
+            fetched_ms: listing.fetched_ms,
+        }
+    }
+
     fn of(kept: &Kept, state: State) -> Self {
         Self {
             issues: kept.issues.clone(),
